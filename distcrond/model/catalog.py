@@ -1,0 +1,33 @@
+"""The desired state: every job and node that the files of one load define, as one immutable value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from distcrond.model.ids import JobName, NodeName
+from distcrond.model.job import Job
+from distcrond.model.node import Node
+from distcrond.model.problem import Problem
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a definition was read: a file and the line it begins on (1 for all but crontab boards)."""
+
+    file: str
+    line: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catalog:
+    """Jobs and nodes by name, where each came from, and what was wrong with the files that gave none.
+
+    `zone` is the IANA name of the time zone for schedules that name none.
+    """
+
+    jobs: Mapping[JobName, Job] = field(default_factory=dict)
+    nodes: Mapping[NodeName, Node] = field(default_factory=dict)
+    places: Mapping[JobName | NodeName, Place] = field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
+    zone: str = "UTC"

@@ -1,0 +1,233 @@
+"""Everything that can be recorded, one frozen dataclass per fact.
+
+An event is never changed once a release has written it: a new meaning is a new class or a new version with an upcaster
+in the journal. `at` is always the aware UTC instant at which the fact was established by this daemon.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from distcrond.model.ids import JobName, NodeName, RunId
+from distcrond.model.job import Job
+from distcrond.model.occurrence import Occurrence
+from distcrond.model.reason import Reason
+from distcrond.model.run import Exit, Outcome, OutputSize, Spool, Stream
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DaemonStarted:
+    """The daemon opened its journal; `generation` counts the starts and fences older processes on the nodes."""
+
+    at: datetime
+    generation: int
+    version: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DaemonStopped:
+    """The daemon stopped in good order."""
+
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClockStepped:
+    """The wall clock moved by `delta` against the monotonic clock."""
+
+    at: datetime
+    delta: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobDefined:
+    """A definition was used for the first time; recorded once per `job.definition`."""
+
+    at: datetime
+    job: Job
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarkMoved:
+    """Occurrences of the job up to `mark` are decided; `schedule` identifies the schedule this holds for."""
+
+    at: datetime
+    job: JobName
+    mark: datetime
+    schedule: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gapped:
+    """`count` occurrences from `first` to `last` inclusive did not run, for one reason; `exact` unless there were too many to count."""
+
+    at: datetime
+    job: JobName
+    first: datetime
+    last: datetime
+    count: int
+    exact: bool
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Due:
+    """The occurrence is admitted and becomes a waiting run with the definition as it is now."""
+
+    at: datetime
+    run: RunId
+    occurrence: Occurrence
+    definition: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """The run, or one target of it, waits; recorded when the reason changes."""
+
+    at: datetime
+    run: RunId
+    target: int | None
+    reason: Reason
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOpened:
+    """Nodes are chosen, one per target; None is a slot for which there was no node."""
+
+    at: datetime
+    run: RunId
+    nodes: tuple[NodeName | None, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptStarted:
+    """The intent to start on `node`: durable before the first byte goes there (GUARANTEES I3)."""
+
+    at: datetime
+    run: RunId
+    target: int
+    number: int
+    node: NodeName
+    spool: Spool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeRefused:
+    """`node` certainly did not start the target's command: an intended attempt, if any, is withdrawn."""
+
+    at: datetime
+    run: RunId
+    target: int
+    node: NodeName
+    reason: Reason
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetMoved:
+    """The target goes to another candidate; `node` None means that none is left for now."""
+
+    at: datetime
+    run: RunId
+    target: int
+    node: NodeName | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContactChanged:
+    """The node of a running attempt fell silent (`lost`) or answers again."""
+
+    at: datetime
+    run: RunId
+    target: int
+    lost: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputStored:
+    """A piece of output was stored in the same transaction; `offset` counts bytes as printed by the command."""
+
+    at: datetime
+    run: RunId
+    target: int
+    number: int
+    stream: Stream
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelRequested:
+    """Somebody wants the run to end."""
+
+    at: datetime
+    run: RunId
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptEnded:
+    """The attempt's outcome is known; `exit` is None when the command never told (lost, kill unconfirmed)."""
+
+    at: datetime
+    run: RunId
+    target: int
+    number: int
+    outcome: Outcome
+    reason: Reason | None = None
+    detail: str = ""
+    exit: Exit | None = None
+    output: Mapping[Stream, OutputSize] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetClosed:
+    """The target has its terminal record."""
+
+    at: datetime
+    run: RunId
+    target: int
+    outcome: Outcome
+    reason: Reason | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunClosed:
+    """The run has its one terminal record."""
+
+    at: datetime
+    run: RunId
+    outcome: Outcome
+    reason: Reason | None = None
+    detail: str = ""
+
+
+RunEvent = (
+    Due
+    | Held
+    | RunOpened
+    | AttemptStarted
+    | NodeRefused
+    | TargetMoved
+    | ContactChanged
+    | OutputStored
+    | CancelRequested
+    | AttemptEnded
+    | TargetClosed
+    | RunClosed
+)
+JobEvent = MarkMoved | Gapped
+DaemonEvent = DaemonStarted | DaemonStopped | ClockStepped | JobDefined
+Event = RunEvent | JobEvent | DaemonEvent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputChunk:
+    """Bytes that belong to an `OutputStored` event of the same append."""
+
+    stored: OutputStored
+    data: bytes

@@ -1,0 +1,77 @@
+"""A job as it is after defaults: all the engine ever needs to know of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+
+from distcrond.model.command import Command
+from distcrond.model.ids import JobName
+from distcrond.model.policy import CatchUp, Overlap, PlacementPolicy
+from distcrond.model.spec import ScheduleSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owner:
+    """Somebody who answers for a job."""
+
+    name: str = ""
+    email_address: str = ""
+
+
+class Streams(StrEnum):
+    """Whether stdout and stderr are kept in their true order or apart."""
+
+    MERGED = "merged"
+    SEPARATE = "separate"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputPolicy:
+    """How output is kept: `max_bytes` per attempt and stream, half of it head and half tail."""
+
+    streams: Streams = Streams.MERGED
+    max_bytes: int = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Success:
+    """Which exit codes mean success, and which mean partial success."""
+
+    exit_codes: frozenset[int] = frozenset({0})
+    partial_exit_codes: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One job definition after defaults.
+
+    `definition` is `sha256:` of the sorted-key JSON after defaults (CONTRACT §3); two jobs with the same text have the
+    same one. `timeout` of zero means none. `start_deadline` None means the catch-up window.
+    """
+
+    name: JobName
+    definition: str
+    command: Command
+    schedule: ScheduleSpec | None = None
+    description: str = ""
+    owners: tuple[Owner, ...] = ()
+    placement: PlacementPolicy = PlacementPolicy()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    working_directory: str | None = None
+    umask: int | None = None
+    run_as: str | None = None
+    success: Success = Success()
+    timeout: timedelta = timedelta(0)
+    kill_grace: timedelta = timedelta(seconds=30)
+    connect_timeout: timedelta = timedelta(seconds=10)
+    start_deadline: timedelta | None = None
+    overlap: Overlap = Overlap.QUEUE
+    catch_up: CatchUp = CatchUp()
+    output: OutputPolicy = OutputPolicy()
+    durable: bool = True
+    enabled: bool = True
+    labels: Mapping[str, str] = field(default_factory=dict)
+    runbook_url: str = ""

@@ -1,0 +1,224 @@
+"""What the engine remembers, and the one function that changes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from distcrond.model import event as ev
+from distcrond.model.ids import JobName, NodeName, RunId
+from distcrond.model.job import Job
+from distcrond.model.occurrence import Trigger
+from distcrond.model.reason import Reason
+from distcrond.model.run import Attempt, OutputSize, Run, State, Target
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobState:
+    """What is remembered of a job beyond its files.
+
+    `mark`: occurrences up to here are decided, under the schedule named `schedule`. `last_node` is the node chosen
+    last, from which `round_robin` goes on.
+    """
+
+    mark: datetime | None = None
+    schedule: str = ""
+    last_node: NodeName | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Ledger:
+    """The folded journal: open runs, job states, definitions in use, and how often the daemon was started.
+
+    A finished run stays until the Scribe has written it and calls `forget`.
+    """
+
+    runs: dict[RunId, Run] = field(default_factory=dict)
+    jobs: dict[JobName, JobState] = field(default_factory=dict)
+    definitions: dict[str, Job] = field(default_factory=dict)
+    generation: int = 0
+
+    def job(self, name: JobName) -> JobState:
+        """The job's state; an empty one if nothing was recorded yet."""
+        return self.jobs.get(name, JobState())
+
+    def forget(self, run: RunId) -> None:
+        """Drop a finished run from memory; the journal keeps it."""
+        self.runs.pop(run, None)
+
+
+def fold(ledger: Ledger, event: ev.Event) -> None:
+    """Apply one recorded fact: the only mutation of what the engine remembers.
+
+    Raises:
+        KeyError: the event speaks of a run that is not open, which means the journal is damaged.
+    """
+    match event:
+        case ev.DaemonStarted():
+            ledger.generation = event.generation
+        case ev.JobDefined():
+            ledger.definitions[event.job.definition] = event.job
+        case ev.MarkMoved():
+            state = ledger.job(event.job)
+            ledger.jobs[event.job] = replace(state, mark=event.mark, schedule=event.schedule)
+        case ev.Gapped():
+            _advance_mark(ledger, event.job, event.last)
+        case ev.DaemonStopped() | ev.ClockStepped():
+            pass
+        case ev.Due():
+            _fold_due(ledger, event)
+        case _:
+            _fold_run(ledger, event)
+
+
+def _advance_mark(ledger: Ledger, job: JobName, instant: datetime) -> None:
+    state = ledger.job(job)
+    if state.mark is None or state.mark < instant:
+        ledger.jobs[job] = replace(state, mark=instant)
+
+
+def _fold_due(ledger: Ledger, event: ev.Due) -> None:
+    job = ledger.definitions[event.definition]
+    ledger.runs[event.run] = Run(id=event.run, occurrence=event.occurrence, job=job, revision=1)
+    if event.occurrence.trigger is Trigger.SCHEDULE:
+        _advance_mark(ledger, job.name, event.occurrence.nominal)
+
+
+def _fold_run(ledger: Ledger, event: ev.RunEvent) -> None:
+    run = ledger.runs[event.run]
+    change = _CHANGES[type(event)]
+    ledger.runs[event.run] = replace(change(run, event), revision=run.revision + 1)
+    if isinstance(event, ev.RunOpened) and event.nodes and event.nodes[-1] is not None:
+        state = ledger.job(run.job.name)
+        ledger.jobs[run.job.name] = replace(state, last_node=event.nodes[-1])
+
+
+def _held(run: Run, event: ev.Held) -> Run:
+    if event.target is not None:
+        target = run.targets[event.target]
+        since = _blocked_since(target.blocked_since, event)
+        return _with_target(run, replace(target, reason=event.reason, detail=event.detail, blocked_since=since))
+    return replace(
+        run, reason=event.reason, detail=event.detail, blocked_since=_blocked_since(run.blocked_since, event)
+    )
+
+
+def _blocked_since(before: datetime | None, event: ev.Held) -> datetime | None:
+    """Waiting for one's own predecessor is not bounded by the start deadline (SEMANTICS §3)."""
+    if event.reason is Reason.OVERLAP:
+        return None
+    return before or event.at
+
+
+def _run_opened(run: Run, event: ev.RunOpened) -> Run:
+    targets = tuple(Target(index=index, node=node) for index, node in enumerate(event.nodes))
+    return replace(run, state=State.RUNNING, reason=None, detail="", targets=targets)
+
+
+def _attempt_started(run: Run, event: ev.AttemptStarted) -> Run:
+    target = run.targets[event.target]
+    attempt = Attempt(number=event.number, node=event.node, started_at=event.at, spool=event.spool)
+    attempts = (*target.attempts[: event.number - 1], attempt)
+    target = replace(target, node=event.node, state=State.RUNNING, reason=None, detail="", attempts=attempts)
+    return replace(_with_target(run, target), started_at=run.started_at or event.at)
+
+
+def _node_refused(run: Run, event: ev.NodeRefused) -> Run:
+    target = run.targets[event.target]
+    attempts = tuple(a for a in target.attempts if a.finished_at is not None or a.node != event.node)
+    refused = {**target.refused, event.node: event.reason}
+    target = replace(
+        target,
+        state=State.WAITING,
+        attempts=attempts,
+        refused=refused,
+        reason=event.reason,
+        detail=event.detail,
+        contact_lost=False,
+        blocked_since=target.blocked_since or event.at,
+    )
+    return _with_target(run, target)
+
+
+def _target_moved(run: Run, event: ev.TargetMoved) -> Run:
+    return _with_target(run, replace(run.targets[event.target], node=event.node))
+
+
+def _contact_changed(run: Run, event: ev.ContactChanged) -> Run:
+    return _with_target(run, replace(run.targets[event.target], contact_lost=event.lost))
+
+
+def _output_stored(run: Run, event: ev.OutputStored) -> Run:
+    target = run.targets[event.target]
+    attempt = target.attempts[event.number - 1]
+    before = attempt.output.get(event.stream, OutputSize())
+    end = event.offset + event.length
+    size = OutputSize(printed=max(before.printed, end), kept=before.kept + event.length, next=end)
+    return _with_attempt(run, target, replace(attempt, output={**attempt.output, event.stream: size}))
+
+
+def _cancel_requested(run: Run, event: ev.CancelRequested) -> Run:
+    return replace(run, cancel_requested_by=event.by)
+
+
+def _attempt_ended(run: Run, event: ev.AttemptEnded) -> Run:
+    target = run.targets[event.target]
+    attempt = replace(
+        target.attempts[event.number - 1],
+        finished_at=event.at,
+        exit=event.exit,
+        outcome=event.outcome,
+        reason=event.reason,
+        output={**target.attempts[event.number - 1].output, **event.output},
+    )
+    return _with_attempt(run, replace(target, contact_lost=False), attempt)
+
+
+def _target_closed(run: Run, event: ev.TargetClosed) -> Run:
+    target = replace(
+        run.targets[event.target],
+        state=State.FINISHED,
+        outcome=event.outcome,
+        reason=event.reason,
+        detail=event.detail,
+        finished_at=event.at,
+    )
+    return _with_target(run, target)
+
+
+def _run_closed(run: Run, event: ev.RunClosed) -> Run:
+    return replace(
+        run,
+        state=State.FINISHED,
+        outcome=event.outcome,
+        reason=event.reason,
+        detail=event.detail,
+        finished_at=event.at,
+    )
+
+
+def _with_target(run: Run, target: Target) -> Run:
+    targets = (*run.targets[: target.index], target, *run.targets[target.index + 1 :])
+    return replace(run, targets=targets)
+
+
+def _with_attempt(run: Run, target: Target, attempt: Attempt) -> Run:
+    attempts = (*target.attempts[: attempt.number - 1], attempt, *target.attempts[attempt.number :])
+    return _with_target(run, replace(target, attempts=attempts))
+
+
+_CHANGES: dict[type, Callable[[Run, Any], Run]] = {
+    ev.Held: _held,
+    ev.RunOpened: _run_opened,
+    ev.AttemptStarted: _attempt_started,
+    ev.NodeRefused: _node_refused,
+    ev.TargetMoved: _target_moved,
+    ev.ContactChanged: _contact_changed,
+    ev.OutputStored: _output_stored,
+    ev.CancelRequested: _cancel_requested,
+    ev.AttemptEnded: _attempt_ended,
+    ev.TargetClosed: _target_closed,
+    ev.RunClosed: _run_closed,
+}

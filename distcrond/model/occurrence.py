@@ -1,0 +1,35 @@
+"""One nominal instant of one job: it exists once in history."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from distcrond.model.ids import JobName, RunId, run_id
+
+
+class Trigger(StrEnum):
+    """What made the occurrence exist."""
+
+    SCHEDULE = "schedule"
+    MANUAL = "manual"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Occurrence:
+    """`nominal` comes from the schedule, `due` is nominal plus jitter; both aware UTC.
+
+    `key` is empty for scheduled occurrences; for manual ones it tells two requests of one instant apart.
+    """
+
+    job: JobName
+    nominal: datetime
+    due: datetime
+    trigger: Trigger = Trigger.SCHEDULE
+    key: str = ""
+
+    @property
+    def run(self) -> RunId:
+        """The id of the run this occurrence becomes, computable by any daemon beforehand."""
+        return run_id(self.job, self.nominal, self.trigger, self.key)

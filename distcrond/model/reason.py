@@ -1,0 +1,59 @@
+"""The closed list of words that say why something did not run or did not succeed (SEMANTICS §1, ledger rule)."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """A stable word; scripts, dashboards and alerts compare it, so words are added and never renamed."""
+
+    # decided before anything was started
+    OVERLAP = "overlap"
+    COALESCED = "coalesced"
+    SUPERSEDED = "superseded"
+    WINDOW_PASSED = "window_passed"
+    DEADLINE = "deadline"
+    CAPACITY = "capacity"
+    DISABLED = "disabled"
+    NO_TARGET = "no_target"
+    # why a node was not taken
+    NOT_IN_POLICY = "not_in_policy"
+    EXCLUDED = "excluded"
+    ROLE_MISSING = "role_missing"
+    NODE_DOWN = "node_down"
+    # the way to the node
+    UNREACHABLE = "unreachable"
+    NAME_UNKNOWN = "name_unknown"
+    CONNECTION_REFUSED = "connection_refused"
+    CONNECT_TIMEOUT = "connect_timeout"
+    HOST_KEY_UNKNOWN = "host_key_unknown"
+    HOST_KEY_CHANGED = "host_key_changed"
+    AUTH_REJECTED = "auth_rejected"
+    KEY_UNUSABLE = "key_unusable"
+    PROTOCOL = "protocol"
+    # the node answered "no" before the command began
+    NODE_UNSUPPORTED = "node_unsupported"
+    SPOOL_UNUSABLE = "spool_unusable"
+    SPOOL_FULL = "spool_full"
+    FORK_REFUSED = "fork_refused"
+    RUN_AS_REFUSED = "run_as_refused"
+    WORKING_DIRECTORY = "working_directory"
+    STALE_GENERATION = "stale_generation"
+    NOT_STARTED = "not_started"
+    # how a started command ended
+    EXIT_CODE = "exit_code"
+    SIGNAL = "signal"
+    TIMEOUT = "timeout"
+    CANCELLED = "cancelled"
+    KILLED = "killed"
+    KILL_UNCONFIRMED = "kill_unconfirmed"
+    REBOOTED = "rebooted"
+    SPOOL_GONE = "spool_gone"
+    SUPERVISOR = "supervisor"
+    GONE = "gone"
+    CONNECTION_LOST = "connection_lost"
+    # several targets together
+    SOME_TARGETS = "some_targets"
+    # our own fault
+    INTERNAL = "internal"

@@ -1,0 +1,122 @@
+"""The one shape in which runs are shown: stored by the journal, served by the API, printed by the CLI (CONTRACT §3)."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from distcrond.model.run import Attempt, Run, Target
+from distcrond.model.span import format_duration, format_instant
+
+Document = dict[str, Any]
+
+
+def run_document(run: Run) -> Document:
+    """Show a run as JSON-ready plain data; absent facts are None, never left out."""
+    return {
+        "id": run.id,
+        "job": run.job.name,
+        "trigger": run.occurrence.trigger.value,
+        "scheduled_at": format_instant(run.occurrence.nominal),
+        "due_at": format_instant(run.occurrence.due),
+        "started_at": _instant(run.started_at),
+        "finished_at": _instant(run.finished_at),
+        "duration_ms": _milliseconds(run.started_at, run.finished_at),
+        "state": run.state.value,
+        "outcome": run.outcome and run.outcome.value,
+        "reason": run.reason and run.reason.value,
+        "detail": run.detail,
+        "definition": run.job.definition,
+        "cancel_requested_by": run.cancel_requested_by,
+        "revision": run.revision,
+        "targets": [_target_document(target) for target in run.targets],
+    }
+
+
+def _target_document(target: Target) -> Document:
+    last = target.attempt
+    first = target.attempts[0] if target.attempts else None
+    return {
+        "index": target.index,
+        "node": target.node,
+        "state": target.state.value,
+        "outcome": target.outcome and target.outcome.value,
+        "reason": target.reason and target.reason.value,
+        "detail": target.detail,
+        "contact": "lost" if target.contact_lost else "ok",
+        "exit_code": last.exit.code if last and last.exit else None,
+        "signal": last.exit.signal if last and last.exit else None,
+        "started_at": _instant(first.started_at) if first else None,
+        "finished_at": _instant(target.finished_at),
+        "duration_ms": _milliseconds(first.started_at, target.finished_at) if first else None,
+        "refused": {node: reason.value for node, reason in target.refused.items()},
+        "attempts": [_attempt_document(attempt) for attempt in target.attempts],
+        "output": _output_document(last),
+    }
+
+
+def _attempt_document(attempt: Attempt) -> Document:
+    return {
+        "number": attempt.number,
+        "node": attempt.node,
+        "outcome": attempt.outcome and attempt.outcome.value,
+        "reason": attempt.reason and attempt.reason.value,
+        "exit_code": attempt.exit.code if attempt.exit else None,
+        "signal": attempt.exit.signal if attempt.exit else None,
+        "started_at": format_instant(attempt.started_at),
+        "finished_at": _instant(attempt.finished_at),
+        "output": _output_document(attempt),
+    }
+
+
+def _output_document(attempt: Attempt | None) -> Document:
+    sizes = attempt.output.values() if attempt else ()
+    printed = sum(size.printed for size in sizes)
+    kept = sum(size.kept for size in sizes)
+    streams = sorted(stream.value for stream in attempt.output) if attempt else []
+    return {"bytes": printed, "kept": kept, "truncated": kept < printed, "streams": streams}
+
+
+def original_report(document: Document, output: dict[int, str]) -> Document:
+    """Show a run document in the report shape of the first distcrond (2015): one item per node.
+
+    Args:
+        document: what `run_document` made.
+        output: text of each target, by target index.
+    """
+    return {
+        "job": document["job"],
+        "time": _span(document),
+        "duration": _duration(document),
+        "success": document["outcome"] == "success",
+        "items": [
+            {
+                "node": target["node"],
+                "time": _span(target),
+                "duration": _duration(target),
+                "success": target["outcome"] == "success",
+                "output": output.get(target["index"], ""),
+            }
+            for target in document["targets"]
+        ],
+    }
+
+
+def _span(document: Document) -> Document:
+    return {"start": document["started_at"], "stop": document["finished_at"]}
+
+
+def _duration(document: Document) -> Document:
+    milliseconds = document["duration_ms"]
+    text = None if milliseconds is None else format_duration(timedelta(milliseconds=milliseconds))
+    return {"milliseconds": milliseconds, "string": text}
+
+
+def _instant(moment: datetime | None) -> str | None:
+    return None if moment is None else format_instant(moment)
+
+
+def _milliseconds(start: datetime | None, stop: datetime | None) -> int | None:
+    if start is None or stop is None:
+        return None
+    return max(0, round((stop - start) / timedelta(milliseconds=1)))

@@ -1,0 +1,142 @@
+"""An occurrence on its way from waiting to its one terminal record.
+
+Run → targets (one node slot each) → attempts (one try on one node each). All are values: `ledger.fold` replaces them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from distcrond.model.ids import AttemptId, NodeName, RunId, attempt_id
+from distcrond.model.job import Job
+from distcrond.model.occurrence import Occurrence
+from distcrond.model.reason import Reason
+
+
+class State(StrEnum):
+    """Where a run or target is on its way."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    FINISHED = "finished"
+
+
+class Outcome(StrEnum):
+    """What we make of the exit (SEMANTICS §1)."""
+
+    SUCCESS = "success"
+    FAILURE = "failure"
+    PARTIAL = "partial"
+    TIMEOUT = "timeout"
+    CANCELLED = "cancelled"
+    LOST = "lost"
+    MISSED = "missed"
+    SKIPPED = "skipped"
+
+
+class Stream(StrEnum):
+    """Which output of a command; `merged` is stdout and stderr in their true order."""
+
+    MERGED = "merged"
+    STDOUT = "stdout"
+    STDERR = "stderr"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exit:
+    """What the command said: an exit code, or the number of the signal that ended it. Exactly one is set."""
+
+    code: int | None = None
+    signal: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spool:
+    """Where a record of an attempt would be on its node.
+
+    "No record" means "never started" only while both still match (LAUNCHER rule 9).
+    """
+
+    id: str
+    boot: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputSize:
+    """Bytes of one stream: `printed` by the command, `kept` readable; `next` is the offset after the last kept one."""
+
+    printed: int = 0
+    kept: int = 0
+    next: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One try of a target on one node; `started_at` is when the durable intent to start was recorded."""
+
+    number: int
+    node: NodeName
+    started_at: datetime
+    spool: Spool | None = None
+    finished_at: datetime | None = None
+    exit: Exit | None = None
+    outcome: Outcome | None = None
+    reason: Reason | None = None
+    output: Mapping[Stream, OutputSize] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """One node slot of a run.
+
+    `node` is the present choice, `refused` says for each node tried before why it was not used. `contact_lost` is set
+    while the node of a running attempt is silent. `blocked_since` is when a wait for anything but its own predecessor
+    began: from there the start deadline counts.
+    """
+
+    index: int
+    node: NodeName | None
+    state: State = State.WAITING
+    outcome: Outcome | None = None
+    reason: Reason | None = None
+    detail: str = ""
+    finished_at: datetime | None = None
+    blocked_since: datetime | None = None
+    contact_lost: bool = False
+    refused: Mapping[NodeName, Reason] = field(default_factory=dict)
+    attempts: tuple[Attempt, ...] = ()
+
+    @property
+    def attempt(self) -> Attempt | None:
+        """The latest attempt, or None before the first."""
+        return self.attempts[-1] if self.attempts else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """An admitted occurrence with the definition as it was then.
+
+    While `state` is waiting, `reason` and `detail` say what it waits for; `blocked_since` as in `Target`. `revision`
+    counts the events folded into it.
+    """
+
+    id: RunId
+    occurrence: Occurrence
+    job: Job
+    state: State = State.WAITING
+    outcome: Outcome | None = None
+    reason: Reason | None = None
+    detail: str = ""
+    blocked_since: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    targets: tuple[Target, ...] = ()
+    cancel_requested_by: str | None = None
+    revision: int = 0
+
+    def attempt_id(self, target: Target) -> AttemptId:
+        """The key of the target's latest attempt on its node."""
+        return attempt_id(self.id, target.index, target.attempts[-1].number)

@@ -1,0 +1,65 @@
+"""Durations and instants as people write them, and back."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+from distcrond.errors import InvalidValue
+
+_UNIT_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_PART = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)(ms|s|m|h|d|w)")
+_SHAPE = re.compile(rf"(?:{_PART.pattern})+")
+_HINT = "write 250ms, 10s, 5m, 1h30m, 7d, 2w or a number of seconds"
+_LONGEST = timedelta(days=36_525)
+
+
+def parse_duration(value: str | float) -> timedelta:
+    """Turn `250ms`, `10s`, `1h30m`, `7d`, `2w` or a number of seconds into a timedelta.
+
+    Raises:
+        InvalidValue: not such a text, negative, not finite, or longer than a hundred years.
+    """
+    seconds = _seconds_of_text(value) if isinstance(value, str) else float(value)
+    if not 0 <= seconds <= _LONGEST.total_seconds():
+        raise InvalidValue(f"duration {value!r} is out of range", "from 0 to 100 years")
+    return timedelta(seconds=seconds)
+
+
+def _seconds_of_text(text: str) -> float:
+    if not _SHAPE.fullmatch(text):
+        raise InvalidValue(f"{text!r} is not a duration", _HINT)
+    return sum(float(number) * _UNIT_SECONDS[unit] for number, unit in _PART.findall(text))
+
+
+def format_duration(span: timedelta) -> str:
+    """Print a duration in the largest units that are exact: `1h30m`, `250ms`, `0s`."""
+    rest = round(span / timedelta(milliseconds=1))
+    if rest < 0:
+        return "-" + format_duration(-span)
+    parts = []
+    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)):
+        count, rest = divmod(rest, size)
+        if count:
+            parts.append(f"{count}{unit}")
+    return "".join(parts) or "0s"
+
+
+def parse_instant(text: str) -> datetime:
+    """Turn an RFC 3339 instant into an aware UTC datetime.
+
+    Raises:
+        InvalidValue: not RFC 3339, or without an offset.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise InvalidValue(f"{text!r} is not an instant", "write RFC 3339: 2026-11-21T03:10:00Z") from None
+    if moment.tzinfo is None:
+        raise InvalidValue(f"{text!r} has no offset from UTC", "add Z or +01:00")
+    return moment.astimezone(UTC)
+
+
+def format_instant(moment: datetime) -> str:
+    """Print an aware datetime as RFC 3339 in UTC; a fraction only when it is not zero."""
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
