@@ -1,1 +1,23 @@
-"""The file that reads the real clock."""
+"""The one file that reads the real clock."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import UTC, datetime
+
+
+class SystemClock:
+    """The `Clock` port on the machine's own clocks."""
+
+    def now(self) -> datetime:
+        """The wall clock."""
+        return datetime.now(UTC)  # noqa: TID251  this is the file
+
+    def monotonic(self) -> float:
+        """The monotonic clock; the event loop's timers use the same one."""
+        return time.monotonic()  # noqa: TID251
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep in the running event loop."""
+        await asyncio.sleep(max(0.0, seconds))  # noqa: TID251

@@ -1,5 +1,6 @@
-"""What the engine asks of the world. Each Protocol's docstring is its contract; one test suite per port holds every
-adapter to it (`distcrond.testing`).
+"""What the engine asks of the world.
+
+Each Protocol's docstring is its contract; one test suite per port holds every adapter to it.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class WorkOrder:
     working_directory: str | None = None
     umask: int | None = None
     run_as: str | None = None
-    output: OutputPolicy = OutputPolicy()
+    output: OutputPolicy = field(default_factory=OutputPolicy)
     definition: str = ""
 
 
@@ -261,8 +262,11 @@ class History(Protocol):
         ...
 
     async def summary(self, job: JobName, *, limit: int) -> Mapping[str, Any]:
-        """`{runs, success, failure, last, last_success, last_failure, durations_ms: {p50, p95, max}}` over the last
-        `limit` finished runs of the job; `last…` are run documents or None.
+        """Figures over the last `limit` finished runs of the job.
+
+        Returns:
+            `{runs, success, failure, last, last_success, last_failure, durations_ms: {p50, p95, max}}`; the `last…`
+            are run documents or None.
         """
         ...
 

@@ -61,7 +61,10 @@ class MarkMoved:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gapped:
-    """`count` occurrences from `first` to `last` inclusive did not run, for one reason; `exact` unless there were too many to count."""
+    """`count` occurrences from `first` to `last` inclusive did not run, for one reason.
+
+    `exact` is False when there were too many to count; then `count` is what was counted.
+    """
 
     at: datetime
     job: JobName

@@ -58,19 +58,19 @@ class Job:
     schedule: ScheduleSpec | None = None
     description: str = ""
     owners: tuple[Owner, ...] = ()
-    placement: PlacementPolicy = PlacementPolicy()
+    placement: PlacementPolicy = field(default_factory=PlacementPolicy)
     environment: Mapping[str, str] = field(default_factory=dict)
     working_directory: str | None = None
     umask: int | None = None
     run_as: str | None = None
-    success: Success = Success()
+    success: Success = field(default_factory=Success)
     timeout: timedelta = timedelta(0)
     kill_grace: timedelta = timedelta(seconds=30)
     connect_timeout: timedelta = timedelta(seconds=10)
     start_deadline: timedelta | None = None
     overlap: Overlap = Overlap.QUEUE
-    catch_up: CatchUp = CatchUp()
-    output: OutputPolicy = OutputPolicy()
+    catch_up: CatchUp = field(default_factory=CatchUp)
+    output: OutputPolicy = field(default_factory=OutputPolicy)
     durable: bool = True
     enabled: bool = True
     labels: Mapping[str, str] = field(default_factory=dict)

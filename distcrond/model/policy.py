@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 
@@ -46,7 +46,7 @@ class PlacementPolicy:
     node is. `all_roles` and `exclude` then take candidates away.
     """
 
-    select: Select = Select()
+    select: Select = field(default_factory=Select)
     nodes: tuple[NodeName, ...] = ()
     roles: tuple[str, ...] = ()
     all_roles: tuple[str, ...] = ()
