@@ -21,3 +21,11 @@ class SystemClock:
     async def sleep(self, seconds: float) -> None:
         """Sleep in the running event loop."""
         await asyncio.sleep(max(0.0, seconds))  # noqa: TID251
+
+    async def wait(self, event: asyncio.Event, seconds: float) -> bool:
+        """Wait in the running event loop."""
+        try:
+            async with asyncio.timeout(max(0.0, seconds)):  # noqa: TID251
+                return await event.wait()
+        except TimeoutError:
+            return False

@@ -5,6 +5,7 @@ Each Protocol's docstring is its contract; one test suite per port holds every a
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -35,6 +36,10 @@ class Clock(Protocol):
 
     async def sleep(self, seconds: float) -> None:
         """Return after that many monotonic seconds; at once (but yielding) for zero or less."""
+        ...
+
+    async def wait(self, event: asyncio.Event, seconds: float) -> bool:
+        """Return True once the event is set, False if that many monotonic seconds passed first."""
         ...
 
 
@@ -106,7 +111,14 @@ class Stopped(StrEnum):
 
 
 class Session(Protocol):
-    """One attempt on its node, from start (or adoption) to its end. Used by one task."""
+    """One attempt on its node, from start (or adoption) to its end. `events` is used by one task."""
+
+    def start(self) -> None:
+        """Send the start now: a plain call at the due instant, everything costly was done when the session was made.
+
+        At most once, and never on a session made by `attach`. What becomes of it comes from `events`.
+        """
+        ...
 
     def events(self) -> AsyncIterator[SessionEvent]:
         """Yield output in order per stream, then exactly one of `NotStarted` and `Ended`, then stop.
@@ -140,11 +152,11 @@ class Executor(Protocol):
         """
         ...
 
-    def start(self, node: Node, order: WorkOrder) -> Session:
-        """Start the command now; returns without waiting. What becomes of it comes from `Session.events`.
+    def session(self, node: Node, order: WorkOrder) -> Session:
+        """Make a session that is ready to start the command; nothing is sent before `Session.start`.
 
-        Must follow a successful `prepare`; an intent must be durable. Starting one attempt twice, even from two
-        daemons, runs it once: the second session follows the first.
+        Must follow a successful `prepare`; an intent must be durable before `Session.start`. Starting one attempt
+        twice, even from two daemons, runs it once: the second session follows the first.
         """
         ...
 

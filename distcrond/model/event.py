@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from distcrond.model.ids import JobName, NodeName, RunId
 from distcrond.model.job import Job
-from distcrond.model.occurrence import Occurrence
+from distcrond.model.occurrence import Occurrence, Request
 from distcrond.model.reason import Reason
 from distcrond.model.run import Exit, Outcome, OutputSize, Spool, Stream
 
@@ -83,6 +83,7 @@ class Due:
     run: RunId
     occurrence: Occurrence
     definition: str
+    request: Request | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +99,7 @@ class Held:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOpened:
-    """Nodes are chosen, one per target; None is a slot for which there was no node."""
+    """Overlap allows it: the run has its slots. A node is named where no other will do (`all`), None is a free slot."""
 
     at: datetime
     run: RunId
@@ -127,16 +128,6 @@ class NodeRefused:
     node: NodeName
     reason: Reason
     detail: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TargetMoved:
-    """The target goes to another candidate; `node` None means that none is left for now."""
-
-    at: datetime
-    run: RunId
-    target: int
-    node: NodeName | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,7 +206,6 @@ RunEvent = (
     | RunOpened
     | AttemptStarted
     | NodeRefused
-    | TargetMoved
     | ContactChanged
     | OutputStored
     | CancelRequested

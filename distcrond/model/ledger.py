@@ -37,7 +37,7 @@ class Ledger:
 
     runs: dict[RunId, Run] = field(default_factory=dict)
     jobs: dict[JobName, JobState] = field(default_factory=dict)
-    definitions: dict[str, Job] = field(default_factory=dict)
+    definitions: dict[tuple[JobName, str], Job] = field(default_factory=dict)
     generation: int = 0
 
     def job(self, name: JobName) -> JobState:
@@ -59,7 +59,7 @@ def fold(ledger: Ledger, event: ev.Event) -> None:
         case ev.DaemonStarted():
             ledger.generation = event.generation
         case ev.JobDefined():
-            ledger.definitions[event.job.definition] = event.job
+            ledger.definitions[event.job.name, event.job.definition] = event.job
         case ev.MarkMoved():
             state = ledger.job(event.job)
             ledger.jobs[event.job] = replace(state, mark=event.mark, schedule=event.schedule)
@@ -80,8 +80,8 @@ def _advance_mark(ledger: Ledger, job: JobName, instant: datetime) -> None:
 
 
 def _fold_due(ledger: Ledger, event: ev.Due) -> None:
-    job = ledger.definitions[event.definition]
-    ledger.runs[event.run] = Run(id=event.run, occurrence=event.occurrence, job=job, revision=1)
+    job = ledger.definitions[event.occurrence.job, event.definition]
+    ledger.runs[event.run] = Run(id=event.run, occurrence=event.occurrence, job=job, request=event.request, revision=1)
     if event.occurrence.trigger is Trigger.SCHEDULE:
         _advance_mark(ledger, job.name, event.occurrence.nominal)
 
@@ -90,39 +90,41 @@ def _fold_run(ledger: Ledger, event: ev.RunEvent) -> None:
     run = ledger.runs[event.run]
     change = _CHANGES[type(event)]
     ledger.runs[event.run] = replace(change(run, event), revision=run.revision + 1)
-    if isinstance(event, ev.RunOpened) and event.nodes and event.nodes[-1] is not None:
-        state = ledger.job(run.job.name)
-        ledger.jobs[run.job.name] = replace(state, last_node=event.nodes[-1])
+    if isinstance(event, ev.AttemptStarted):
+        ledger.jobs[run.job.name] = replace(ledger.job(run.job.name), last_node=event.node)
 
 
 def _held(run: Run, event: ev.Held) -> Run:
-    if event.target is not None:
-        target = run.targets[event.target]
-        since = _blocked_since(target.blocked_since, event)
-        return _with_target(run, replace(target, reason=event.reason, detail=event.detail, blocked_since=since))
-    return replace(
-        run, reason=event.reason, detail=event.detail, blocked_since=_blocked_since(run.blocked_since, event)
-    )
-
-
-def _blocked_since(before: datetime | None, event: ev.Held) -> datetime | None:
-    """Waiting for one's own predecessor is not bounded by the start deadline (SEMANTICS §3)."""
-    if event.reason is Reason.OVERLAP:
-        return None
-    return before or event.at
+    if event.target is None:
+        return replace(run, reason=event.reason, detail=event.detail)
+    target = run.targets[event.target]
+    eligible = None if event.reason is Reason.OVERLAP else target.eligible_at or event.at
+    return _with_target(run, replace(target, reason=event.reason, detail=event.detail, eligible_at=eligible))
 
 
 def _run_opened(run: Run, event: ev.RunOpened) -> Run:
-    targets = tuple(Target(index=index, node=node) for index, node in enumerate(event.nodes))
-    return replace(run, state=State.RUNNING, reason=None, detail="", targets=targets)
+    eligible = event.at if run.reason is Reason.OVERLAP else run.occurrence.due
+    targets = tuple(
+        Target(index=index, node=node, fixed=node is not None, eligible_at=eligible)
+        for index, node in enumerate(event.nodes)
+    )
+    return replace(run, reason=None, detail="", targets=targets)
 
 
 def _attempt_started(run: Run, event: ev.AttemptStarted) -> Run:
     target = run.targets[event.target]
     attempt = Attempt(number=event.number, node=event.node, started_at=event.at, spool=event.spool)
     attempts = (*target.attempts[: event.number - 1], attempt)
-    target = replace(target, node=event.node, state=State.RUNNING, reason=None, detail="", attempts=attempts)
-    return replace(_with_target(run, target), started_at=run.started_at or event.at)
+    target = replace(
+        target,
+        node=event.node,
+        state=State.RUNNING,
+        reason=None,
+        detail="",
+        eligible_at=target.eligible_at or event.at,
+        attempts=attempts,
+    )
+    return replace(_with_target(run, target), state=State.RUNNING, started_at=run.started_at or event.at)
 
 
 def _node_refused(run: Run, event: ev.NodeRefused) -> Run:
@@ -137,13 +139,9 @@ def _node_refused(run: Run, event: ev.NodeRefused) -> Run:
         reason=event.reason,
         detail=event.detail,
         contact_lost=False,
-        blocked_since=target.blocked_since or event.at,
+        node=target.node if target.fixed else None,
     )
     return _with_target(run, target)
-
-
-def _target_moved(run: Run, event: ev.TargetMoved) -> Run:
-    return _with_target(run, replace(run.targets[event.target], node=event.node))
 
 
 def _contact_changed(run: Run, event: ev.ContactChanged) -> Run:
@@ -214,7 +212,6 @@ _CHANGES: dict[type, Callable[[Run, Any], Run]] = {
     ev.RunOpened: _run_opened,
     ev.AttemptStarted: _attempt_started,
     ev.NodeRefused: _node_refused,
-    ev.TargetMoved: _target_moved,
     ev.ContactChanged: _contact_changed,
     ev.OutputStored: _output_stored,
     ev.CancelRequested: _cancel_requested,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from distcrond.model.ids import JobName, RunId, run_id
+from distcrond.model.ids import JobName, NodeName, RunId, run_id
 
 
 class Trigger(StrEnum):
@@ -14,6 +15,16 @@ class Trigger(StrEnum):
 
     SCHEDULE = "schedule"
     MANUAL = "manual"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What somebody asked for beyond the definition: extra environment, certain nodes, no regard for overlap."""
+
+    by: str
+    environment: Mapping[str, str] = field(default_factory=dict)
+    nodes: tuple[NodeName, ...] = ()
+    force: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from distcrond.model.ids import AttemptId, NodeName, RunId, attempt_id
 from distcrond.model.job import Job
-from distcrond.model.occurrence import Occurrence
+from distcrond.model.occurrence import Occurrence, Request
 from distcrond.model.reason import Reason
 
 
@@ -92,19 +92,20 @@ class Attempt:
 class Target:
     """One node slot of a run.
 
-    `node` is the present choice, `refused` says for each node tried before why it was not used. `contact_lost` is set
-    while the node of a running attempt is silent. `blocked_since` is when a wait for anything but its own predecessor
-    began: from there the start deadline counts.
+    `node` is the present choice and stays while `fixed`; `refused` says for each node tried why it did not start the
+    command. `eligible_at` is when nothing but a node was missing: from there the start deadline counts; None while it
+    waits for its own predecessor. `contact_lost` is set while the node of a running attempt is silent.
     """
 
     index: int
     node: NodeName | None
+    fixed: bool = False
     state: State = State.WAITING
     outcome: Outcome | None = None
     reason: Reason | None = None
     detail: str = ""
     finished_at: datetime | None = None
-    blocked_since: datetime | None = None
+    eligible_at: datetime | None = None
     contact_lost: bool = False
     refused: Mapping[NodeName, Reason] = field(default_factory=dict)
     attempts: tuple[Attempt, ...] = ()
@@ -119,18 +120,18 @@ class Target:
 class Run:
     """An admitted occurrence with the definition as it was then.
 
-    While `state` is waiting, `reason` and `detail` say what it waits for; `blocked_since` as in `Target`. `revision`
-    counts the events folded into it.
+    It is `waiting` until its first attempt; before it has targets, `reason` and `detail` say what it waits for.
+    `revision` counts the events folded into it.
     """
 
     id: RunId
     occurrence: Occurrence
     job: Job
+    request: Request | None = None
     state: State = State.WAITING
     outcome: Outcome | None = None
     reason: Reason | None = None
     detail: str = ""
-    blocked_since: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
     targets: tuple[Target, ...] = ()
