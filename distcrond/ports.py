@@ -50,7 +50,8 @@ class Clock(Protocol):
 class WorkOrder:
     """All a node needs to know to run one attempt.
 
-    `environment` is complete (run facts, node, job, in that order of precedence); values travel out of sight of `ps`.
+    `environment` is complete and its values travel out of sight of `ps`. Without `durable` the command is a plain
+    remote command that ends with its connection, for nodes that have no place for a spool.
     """
 
     attempt: AttemptId
@@ -60,6 +61,7 @@ class WorkOrder:
     umask: int | None = None
     run_as: str | None = None
     output: OutputPolicy = field(default_factory=OutputPolicy)
+    durable: bool = True
     definition: str = ""
 
 
@@ -259,6 +261,14 @@ class History(Protocol):
 
     async def search(self, query: RunQuery) -> Page:
         """Runs by filter. Raises InvalidValue for a cursor that is not ours."""
+        ...
+
+    async def requested(self, job: JobName, key: str, *, since: datetime) -> RunId | None:
+        """Find the run of a manual occurrence with that key, recorded with a nominal instant not before `since`."""
+        ...
+
+    async def outcomes(self, *, since: datetime) -> Mapping[str, int]:
+        """How many runs finished since then, by outcome."""
         ...
 
     async def gaps(

@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from distcrond.engine.desired import Desired
+from distcrond.engine.dispatcher import Pokes
+from distcrond.engine.health import Health
+from distcrond.engine.placing import Placing
+from distcrond.engine.runner import Runner
+from distcrond.engine.scribe import Scribe
+from distcrond.errors import Conflict, NotFound
+from distcrond.model.event import CancelRequested, Due, JobDefined
 from distcrond.model.ids import JobName, NodeName, RunId
+from distcrond.model.job import Job
+from distcrond.model.occurrence import Occurrence, Request, Trigger
+from distcrond.model.reason import Reason
+from distcrond.model.run import Run, State
+from distcrond.ports import Clock, History
+
+_KEY_LIVES = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +46,27 @@ class Order:
 class Control:
     """Every method answers once the wish is durable; what becomes of it shows in the run."""
 
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        scribe: Scribe,
+        desired: Desired,
+        history: History,
+        health: Health,
+        placing: Placing,
+        runner: Runner,
+        pokes: Pokes,
+    ) -> None:
+        self._clock = clock
+        self._scribe = scribe
+        self._desired = desired
+        self._history = history
+        self._health = health
+        self._placing = placing
+        self._runner = runner
+        self._pokes = pokes
+
     async def trigger(self, order: Order) -> RunId:
         """Run a job now.
 
@@ -37,7 +74,51 @@ class Control:
             NotFound: no such job or node.
             Conflict: a manual run of the job waits already (SEMANTICS §4), or the job is disabled.
         """
-        raise NotImplementedError
+        job = self._job(order)
+        if order.key:
+            known = await self._requested(order)
+            if known is not None:
+                return known
+        self._refuse_second(order)
+        now = self._clock.now()
+        occurrence = Occurrence(
+            job=job.name,
+            nominal=order.scheduled_at or now,
+            due=now,
+            trigger=Trigger.MANUAL,
+            key=order.key or secrets.token_hex(8),
+        )
+        request = Request(by=order.by, environment=order.environment, nodes=order.nodes, force=order.force)
+        due = Due(at=now, run=occurrence.run, occurrence=occurrence, definition=job.definition, request=request)
+        written = self._scribe.record(*self._scribe.definition(job, event=JobDefined(at=now, job=job)), due)
+        self._pokes.job(job.name)
+        await written
+        return occurrence.run
+
+    def _job(self, order: Order) -> Job:
+        job = self._desired.catalog.jobs.get(order.job)
+        if job is None:
+            raise NotFound("job_unknown", f"there is no job {order.job!r}")
+        for name in order.nodes:
+            if self._desired.node(name) is None:
+                raise NotFound("node_unknown", f"there is no node {name!r}")
+        if not job.enabled and not order.force:
+            raise Conflict(Reason.DISABLED, f"job {job.name!r} is disabled; force runs it all the same")
+        return job
+
+    async def _requested(self, order: Order) -> RunId | None:
+        for run in self._scribe.ledger.of_job(order.job):
+            if run.occurrence.key == order.key:
+                return run.id
+        return await self._history.requested(order.job, order.key, since=self._clock.now() - _KEY_LIVES)
+
+    def _refuse_second(self, order: Order) -> None:
+        """A manual run never coalesces: it has its own slot, one per job (SEMANTICS §4)."""
+        if order.force:
+            return
+        for run in self._scribe.ledger.of_job(order.job):
+            if run.occurrence.trigger is Trigger.MANUAL and run.state is State.WAITING and not run.targets:
+                raise Conflict(Reason.OVERLAP, f"run {run.id} was asked for before and still waits")
 
     async def cancel(self, run: RunId, *, by: str) -> None:
         """End an open run: TERM, grace, KILL on its nodes; what waits never starts.
@@ -46,12 +127,31 @@ class Control:
             NotFound: no such run.
             Conflict: it has finished already.
         """
-        raise NotImplementedError
+        present = self._scribe.ledger.runs.get(run)
+        if present is None or present.state is State.FINISHED:
+            if present is None and await self._history.run(run) is None:
+                raise NotFound("run_unknown", f"there is no run {run!r}")
+            raise Conflict("finished", f"run {run} has finished already")
+        written = self._scribe.record(CancelRequested(at=self._clock.now(), run=run, by=by))
+        self._stop_targets(present)
+        await written
+
+    def _stop_targets(self, run: Run) -> None:
+        self._pokes.job(run.job.name)
+        for target in run.targets:
+            slot = (run.id, target.index)
+            if self._placing.is_active(slot):
+                self._runner.stop(slot, Reason.CANCELLED)
+            elif target.state is State.WAITING:
+                self._placing.hurry(slot)
 
     async def probe(self, node: NodeName) -> None:
-        """Look at a node now instead of at the next health check.
+        """Ask a node now instead of at the next health check, and return when it has answered or not.
 
         Raises:
             NotFound: no such node.
         """
-        raise NotImplementedError
+        known = self._desired.node(node)
+        if known is None:
+            raise NotFound("node_unknown", f"there is no node {node!r}")
+        await self._health.probe(known)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Iterable
+from typing import Self
 
 from distcrond.model.ids import RunId
 
@@ -34,7 +35,7 @@ class Follower:
         self._run = run
         self._event = asyncio.Event()
 
-    def __enter__(self) -> Follower:
+    def __enter__(self) -> Self:
         self._followers[self._run].add(self._event)
         return self
 

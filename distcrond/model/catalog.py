@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from distcrond.model.ids import JobName, NodeName
 from distcrond.model.job import Job
@@ -23,11 +24,12 @@ class Place:
 class Catalog:
     """Jobs and nodes by name, where each came from, and what was wrong with the files that gave none.
 
-    `zone` is the IANA name of the time zone for schedules that name none.
+    `documents` are the job definitions as written, after defaults, for people to read. `zone` is the IANA name of the time zone for schedules that name none.
     """
 
     jobs: Mapping[JobName, Job] = field(default_factory=dict)
     nodes: Mapping[NodeName, Node] = field(default_factory=dict)
+    documents: Mapping[JobName, Mapping[str, Any]] = field(default_factory=dict)
     places: Mapping[JobName | NodeName, Place] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
     zone: str = "UTC"

@@ -19,9 +19,13 @@ from distcrond.model.run import Exit, Outcome, OutputSize, Spool, Stream
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DaemonStarted:
-    """The daemon opened its journal; `generation` counts the starts and fences older processes on the nodes."""
+    """The daemon opened its journal.
+
+    `daemon` is its id for life; `generation` counts its starts and fences older processes on the nodes.
+    """
 
     at: datetime
+    daemon: str
     generation: int
     version: str
 

@@ -30,15 +30,27 @@ class JobState:
 
 @dataclass(slots=True, kw_only=True)
 class Ledger:
-    """The folded journal: open runs, job states, definitions in use, and how often the daemon was started.
+    """The folded journal: open runs, job states, definitions in use, and which daemon this is.
 
-    A finished run stays until the Scribe has written it and calls `forget`.
+    A finished run stays until the Scribe has written it and calls `forget`. `daemon` is the daemon's id for life, made
+    at its first start; `generation` counts its starts.
     """
 
     runs: dict[RunId, Run] = field(default_factory=dict)
     jobs: dict[JobName, JobState] = field(default_factory=dict)
     definitions: dict[tuple[JobName, str], Job] = field(default_factory=dict)
+    daemon: str = ""
     generation: int = 0
+    _of_job: dict[JobName, dict[RunId, None]] = field(default_factory=dict)
+
+    def of_job(self, name: JobName) -> list[Run]:
+        """The open runs of a job, in the order in which they were admitted."""
+        return [self.runs[run] for run in self._of_job.get(name, ())]
+
+    def admit(self, run: Run) -> None:
+        """Take in a run that has just become due."""
+        self.runs[run.id] = run
+        self._of_job.setdefault(run.job.name, {})[run.id] = None
 
     def job(self, name: JobName) -> JobState:
         """The job's state; an empty one if nothing was recorded yet."""
@@ -46,7 +58,12 @@ class Ledger:
 
     def forget(self, run: RunId) -> None:
         """Drop a finished run from memory; the journal keeps it."""
-        self.runs.pop(run, None)
+        known = self.runs.pop(run, None)
+        if known is not None:
+            siblings = self._of_job[known.job.name]
+            del siblings[run]
+            if not siblings:
+                del self._of_job[known.job.name]
 
 
 def fold(ledger: Ledger, event: ev.Event) -> None:
@@ -57,7 +74,7 @@ def fold(ledger: Ledger, event: ev.Event) -> None:
     """
     match event:
         case ev.DaemonStarted():
-            ledger.generation = event.generation
+            ledger.daemon, ledger.generation = event.daemon, event.generation
         case ev.JobDefined():
             ledger.definitions[event.job.name, event.job.definition] = event.job
         case ev.MarkMoved():

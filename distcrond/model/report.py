@@ -17,6 +17,8 @@ def run_document(run: Run) -> Document:
         "id": run.id,
         "job": run.job.name,
         "trigger": run.occurrence.trigger.value,
+        "key": run.occurrence.key,
+        "requested_by": run.request.by if run.request else None,
         "scheduled_at": format_instant(run.occurrence.nominal),
         "due_at": format_instant(run.occurrence.due),
         "started_at": _instant(run.started_at),

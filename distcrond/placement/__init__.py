@@ -1,1 +1,10 @@
-"""."""
+"""WHERE, pure: which nodes may take a run (with a reason for every "no"), and in which order they are preferred."""
+
+from __future__ import annotations
+
+from distcrond.placement.choose import Blocked, NodeView, choose
+from distcrond.placement.eligible import Candidates, candidates
+from distcrond.placement.rank import rank
+from distcrond.placement.slots import slots
+
+__all__ = ["Blocked", "Candidates", "NodeView", "candidates", "choose", "rank", "slots"]

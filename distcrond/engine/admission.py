@@ -1,0 +1,109 @@
+"""First stage of dispatch: which waiting runs get their slots, by the overlap rule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from distcrond.engine.agenda import Agenda, Alarm
+from distcrond.engine.closing import Closing
+from distcrond.engine.desired import Desired
+from distcrond.engine.scribe import Scribe
+from distcrond.model.event import Held, RunOpened
+from distcrond.model.ids import JobName, NodeName, RunId
+from distcrond.model.occurrence import Trigger
+from distcrond.model.policy import SelectKind
+from distcrond.model.reason import Reason
+from distcrond.model.run import Outcome, Run, State
+from distcrond.placement import candidates, slots
+from distcrond.rules.deadline import admission_deadline
+from distcrond.rules.overlap import Key, Resolution, Waiting, resolve
+
+
+class Admission:
+    """Looks at one job at a time; `opened` takes over the slots of a run that was let through."""
+
+    def __init__(
+        self,
+        *,
+        scribe: Scribe,
+        agenda: Agenda,
+        desired: Desired,
+        closing: Closing,
+        opened: Callable[[Run], None],
+        poke: Callable[[JobName], None],
+    ) -> None:
+        self._scribe = scribe
+        self._agenda = agenda
+        self._desired = desired
+        self._closing = closing
+        self._opened = opened
+        self._poke = poke
+        self._alarms: dict[JobName, Alarm] = {}
+
+    def consider(self, name: JobName, now: datetime) -> None:
+        """Let runs of the job through, hold or skip them."""
+        open_runs = sorted(self._scribe.ledger.of_job(name), key=lambda run: (run.occurrence.due, run.id))
+        unfinished = [run for run in open_runs if run.state is not State.FINISHED]
+        waiting = [run for run in unfinished if not run.targets and not self._ended_early(run, now)]
+        if not waiting:
+            return
+        decision = self._decide(waiting, busy=sum(1 for run in unfinished if run.targets))
+        by_id = {run.id: run for run in waiting}
+        for run_id in decision.start:
+            self._open(by_id[run_id], now)
+        due = {run.id for run in waiting if run.occurrence.due <= now}
+        for run_id in decision.hold:
+            if run_id in due and by_id[run_id].reason is not Reason.OVERLAP:
+                self._scribe.record(Held(at=now, run=run_id, target=None, reason=Reason.OVERLAP))
+        for run_id, reason in decision.skip:
+            if run_id in due:
+                self._closing.run_as(run_id, Outcome.SKIPPED, reason)
+        self._look_again([run for run in waiting if run.id not in due and run.id not in decision.start])
+
+    def _decide(self, waiting: Sequence[Run], *, busy: int) -> Resolution[RunId]:
+        """Rules are resolved as they are now, also for runs admitted under an older definition."""
+        job = self._desired.catalog.jobs.get(waiting[0].job.name, waiting[0].job)
+        entries = [waiting_entry(run, run.id) for run in waiting]
+        if job.placement.select.kind is SelectKind.ALL:
+            # Each node decides for itself when its target is placed, so that one hung host never blocks the others.
+            return Resolution(start=tuple(entry.key for entry in entries), hold=(), skip=())
+        return resolve(job.overlap, entries, running=busy)
+
+    def _ended_early(self, run: Run, now: datetime) -> bool:
+        if run.cancel_requested_by is not None:
+            self._closing.run_as(run.id, Outcome.CANCELLED, Reason.CANCELLED)
+            return True
+        deadline = admission_deadline(run)
+        if deadline is not None and now > deadline:
+            self._closing.run_as(run.id, Outcome.MISSED, Reason.DEADLINE)
+            return True
+        return False
+
+    def _open(self, run: Run, now: datetime) -> None:
+        asked = run.request.nodes if run.request else ()
+        found = candidates(run.job.placement, self._desired.catalog.nodes.values(), asked=asked)
+        nodes: tuple[NodeName | None, ...] = tuple(node.name for node in found.nodes)
+        if not asked:
+            nodes = slots(run.job.placement.select, found.nodes)
+        self._scribe.record(RunOpened(at=now, run=run.id, nodes=nodes))
+        if nodes:
+            self._opened(self._scribe.ledger.runs[run.id])
+            return
+        detail = ", ".join(f"{name}: {reason}" for name, reason in found.rejected.items())
+        self._closing.run_as(run.id, Outcome.MISSED, Reason.NO_TARGET, detail or "there are no nodes")
+
+    def _look_again(self, early: Sequence[Run]) -> None:
+        """Nothing is decided against a run before it is due: until then its predecessor may end."""
+        if not early:
+            return
+        name = early[0].job.name
+        if name in self._alarms:
+            self._alarms[name].cancel()
+        self._alarms[name] = self._agenda.at(early[0].occurrence.due, lambda: self._poke(name))
+
+
+def waiting_entry(run: Run, key: Key) -> Waiting[Key]:
+    """A run, or a target of it, as the overlap rule sees it."""
+    manual = run.occurrence.trigger is Trigger.MANUAL
+    return Waiting(key=key, manual=manual, force=run.request is not None and run.request.force)

@@ -1,0 +1,94 @@
+"""Wakes others at an instant or after a span: the only timer of the engine."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from distcrond.ports import Clock
+
+_LONGEST_NAP = 1.0
+"""Seconds. The wall clock is read at least this often, so that a step is noticed (SEMANTICS §3)."""
+_STEP = timedelta(seconds=2)
+"""A smaller difference between the clocks is drift or load, not a step."""
+
+
+class Alarm:
+    """A call to come; `cancel` makes it never happen."""
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self._call: Callable[[], None] | None = call
+
+    def cancel(self) -> None:
+        """Never call; harmless after the call."""
+        self._call = None
+
+    def ring(self) -> None:
+        """Make the call, once."""
+        call, self._call = self._call, None
+        if call is not None:
+            call()
+
+
+class Agenda:
+    """Alarms by wall clock (`at`) and by elapsed time (`after`); a step of the wall clock moves only the former.
+
+    All alarms of one instant ring in one turn of the event loop, in the order in which they were set. What they call
+    must not raise: an error ends the engine, on purpose.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._order = itertools.count()
+        self._by_instant: list[tuple[datetime, int, Alarm]] = []
+        self._by_span: list[tuple[float, int, Alarm]] = []
+        self._earlier = asyncio.Event()
+
+    def at(self, instant: datetime, call: Callable[[], None]) -> Alarm:
+        """Call at the first look at the wall clock that shows `instant` or later; never earlier."""
+        alarm = Alarm(call)
+        heapq.heappush(self._by_instant, (instant, next(self._order), alarm))
+        if self._by_instant[0][2] is alarm:
+            self._earlier.set()
+        return alarm
+
+    def after(self, span: timedelta, call: Callable[[], None]) -> Alarm:
+        """Call once `span` has elapsed, whatever the wall clock does."""
+        alarm = Alarm(call)
+        ring_at = self._clock.monotonic() + span.total_seconds()
+        heapq.heappush(self._by_span, (ring_at, next(self._order), alarm))
+        if self._by_span[0][2] is alarm:
+            self._earlier.set()
+        return alarm
+
+    async def run(self, *, stepped: Callable[[timedelta], None]) -> None:
+        """Ring alarms until cancelled; `stepped` is told of each step of the wall clock, before alarms ring."""
+        wall, elapsed = self._clock.now(), self._clock.monotonic()
+        while True:
+            now, monotonic = self._clock.now(), self._clock.monotonic()
+            step = (now - wall) - timedelta(seconds=monotonic - elapsed)
+            wall, elapsed = now, monotonic
+            if abs(step) > _STEP:
+                stepped(step)
+            self._ring(now, monotonic)
+            if await self._clock.wait(self._earlier, self._nap()):
+                self._earlier.clear()
+
+    def _ring(self, now: datetime, monotonic: float) -> None:
+        while self._by_instant and self._by_instant[0][0] <= now:
+            heapq.heappop(self._by_instant)[2].ring()
+        while self._by_span and self._by_span[0][0] <= monotonic:
+            heapq.heappop(self._by_span)[2].ring()
+
+    def _nap(self) -> float:
+        nap = _LONGEST_NAP
+        if self._by_instant:
+            nap = min(nap, (self._by_instant[0][0] - self._clock.now()).total_seconds())
+        if self._by_span:
+            nap = min(nap, self._by_span[0][0] - self._clock.monotonic())
+        return nap

@@ -1,0 +1,175 @@
+"""Turns schedules into due occurrences: each becomes a waiting run, or is counted in a gap with its reason."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import heapq
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from distcrond.engine.agenda import Agenda, Alarm
+from distcrond.engine.desired import Desired
+from distcrond.engine.scribe import Scribe
+from distcrond.model.event import Due, Event, Gapped, JobDefined, MarkMoved
+from distcrond.model.ids import JobName, RunId
+from distcrond.model.job import Job
+from distcrond.model.occurrence import Occurrence
+from distcrond.ports import Clock, History, RunQuery
+from distcrond.schedule import Schedule, compile_schedule, due_between
+
+LEAD = timedelta(milliseconds=500)
+"""Occurrences are admitted this much ahead, so that connecting and writing the intent are done when they are due."""
+
+FARTHEST_MARK = timedelta(hours=3)
+"""A watermark further ahead than this was set by a wrong clock and is pulled back to now (SEMANTICS §3)."""
+
+
+class Generator:
+    """Keeps the next wake of every scheduled job in one heap, behind one alarm."""
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        scribe: Scribe,
+        agenda: Agenda,
+        desired: Desired,
+        history: History,
+        admitted: Callable[[JobName], None],
+    ) -> None:
+        self._clock = clock
+        self._scribe = scribe
+        self._agenda = agenda
+        self._desired = desired
+        self._history = history
+        self._admitted = admitted
+        self._jobs: dict[JobName, Job] = {}
+        self._schedules: dict[JobName, Schedule] = {}
+        self._decided: dict[JobName, frozenset[RunId]] = {}
+        self._heap: list[tuple[datetime, JobName]] = []
+        self._alarm: Alarm | None = None
+        self._stale = asyncio.Event()
+        self._stale.set()
+
+    def reschedule(self) -> None:
+        """Ask for a fresh look at the catalog, or at the time after a step of the clock."""
+        self._stale.set()
+
+    async def run(self) -> None:
+        """Reschedule whenever asked, the first time at once; runs until cancelled."""
+        while True:
+            await self._stale.wait()
+            self._stale.clear()
+            await self._take_over()
+
+    async def _take_over(self) -> None:
+        """A new job, and one whose schedule was edited, starts from now: loading never creates past runs."""
+        jobs = [job for job in self._desired.catalog.jobs.values() if job.enabled and job.schedule is not None]
+        for job in jobs:
+            await self._remember_decided(job)
+        now = self._clock.now()
+        self._jobs = {job.name: job for job in jobs}
+        self._schedules = {job.name: self._compile(job) for job in jobs}
+        marks = [moved for job in jobs for moved in self._mark(job, now)]
+        if marks:
+            self._scribe.record(*marks)
+        self._heap = [entry for job in jobs for entry in self._next_wake(job.name)]
+        heapq.heapify(self._heap)
+        self._set_alarm()
+
+    async def _remember_decided(self, job: Job) -> None:
+        """Find the runs that a clock far in the future has left ahead of us: they never run again (SEMANTICS §3)."""
+        now = self._clock.now()
+        mark = self._scribe.ledger.job(job.name).mark
+        if mark is None or mark <= now + FARTHEST_MARK:
+            return
+        found: set[RunId] = set()
+        query = RunQuery(job=job.name, since=now, limit=1000)
+        while True:
+            page = await self._history.search(query)
+            found.update(RunId(item["id"]) for item in page.items)
+            if page.next is None:
+                break
+            query = replace(query, cursor=page.next)
+        self._decided[job.name] = frozenset(found)
+
+    def _compile(self, job: Job) -> Schedule:
+        assert job.schedule is not None  # noqa: S101  chosen so by the caller
+        return compile_schedule(job.schedule, job=job.name, zone=self._desired.catalog.zone)
+
+    def _mark(self, job: Job, now: datetime) -> Iterator[MarkMoved]:
+        identity = _schedule_identity(job, self._desired.catalog.zone)
+        state = self._scribe.ledger.job(job.name)
+        if state.mark is None or state.schedule != identity or state.mark > now + FARTHEST_MARK:
+            yield MarkMoved(at=now, job=job.name, mark=now, schedule=identity)
+
+    def _next_wake(self, name: JobName) -> Iterator[tuple[datetime, JobName]]:
+        mark = self._scribe.ledger.job(name).mark
+        coming = None if mark is None else self._schedules[name].next_after(mark)
+        if coming is not None:
+            yield coming - LEAD, name
+
+    def _set_alarm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = self._agenda.at(self._heap[0][0], self._tick) if self._heap else None
+
+    def _tick(self) -> None:
+        now = self._clock.now()
+        events: list[Event] = []
+        ticked: list[JobName] = []
+        while self._heap and self._heap[0][0] <= now:
+            name = heapq.heappop(self._heap)[1]
+            events.extend(self._harvest(self._jobs[name], now))
+            ticked.append(name)
+        self._scribe.record(*events)
+        for name in ticked:
+            for entry in self._next_wake(name):
+                heapq.heappush(self._heap, entry)
+            self._admitted(name)
+        self._set_alarm()
+
+    def _harvest(self, job: Job, now: datetime) -> Iterator[Event]:
+        state = self._scribe.ledger.job(job.name)
+        assert state.mark is not None  # noqa: S101  set when the job was taken over
+        harvest = due_between(
+            self._schedules[job.name],
+            mark=state.mark,
+            now=now,
+            horizon=now + LEAD,
+            catch_up=job.catch_up,
+        )
+        for gap in harvest.gaps:
+            yield Gapped(
+                at=now,
+                job=job.name,
+                first=gap.first,
+                last=gap.last,
+                count=gap.count,
+                exact=gap.exact,
+                reason=gap.reason,
+            )
+        due = [occurrence for occurrence in _occurrences(job, harvest.due) if not self._is_decided(occurrence)]
+        if due:
+            yield from self._scribe.definition(job, event=JobDefined(at=now, job=job))
+        for occurrence in due:
+            yield Due(at=now, run=occurrence.run, occurrence=occurrence, definition=job.definition)
+        if len(due) < len(harvest.due):
+            # No event speaks of the occurrences that were decided before, so the mark must pass them by itself.
+            yield MarkMoved(at=now, job=job.name, mark=harvest.due[-1], schedule=state.schedule)
+
+    def _is_decided(self, occurrence: Occurrence) -> bool:
+        run = occurrence.run
+        return run in self._scribe.ledger.runs or run in self._decided.get(occurrence.job, ())
+
+
+def _occurrences(job: Job, instants: Sequence[datetime]) -> Iterator[Occurrence]:
+    for nominal in instants:
+        yield Occurrence(job=job.name, nominal=nominal, due=nominal)
+
+
+def _schedule_identity(job: Job, zone: str) -> str:
+    """Tell one schedule from another: equal texts in equal zones are equal."""
+    return hashlib.sha256(f"{job.schedule!r} {zone}".encode()).hexdigest()[:16]

@@ -1,0 +1,51 @@
+"""What a node is told of an attempt."""
+
+from __future__ import annotations
+
+import hashlib
+
+from distcrond.model.ids import AttemptId, RunId, attempt_id
+from distcrond.model.node import Node
+from distcrond.model.run import Run, Target
+from distcrond.model.span import format_instant
+from distcrond.ports import WorkOrder
+
+
+def work_order(run: Run, target: Target, node: Node, *, number: int) -> WorkOrder:
+    """Put together the order for attempt `number` of a target on a node.
+
+    Environment: facts of the run first (CONTRACT §2), then the node's, the job's and the request's variables, later
+    ones winning over earlier ones; the facts cannot be overridden.
+    """
+    job = run.job
+    attempt = attempt_id(run.id, target.index, number)
+    environment = {
+        **node.environment,
+        **job.environment,
+        **(run.request.environment if run.request else {}),
+        "DISTCRON_RUN_ID": run.id,
+        "DISTCRON_JOB": job.name,
+        "DISTCRON_NODE": node.name,
+        "DISTCRON_ATTEMPT": str(number),
+        "DISTCRON_SCHEDULED_AT": format_instant(run.occurrence.nominal),
+        "DISTCRON_TRIGGER": run.occurrence.trigger.value,
+        "TRACEPARENT": _traceparent(run.id, attempt),
+    }
+    return WorkOrder(
+        attempt=attempt,
+        command=job.command,
+        environment=environment,
+        working_directory=job.working_directory,
+        umask=job.umask,
+        run_as=job.run_as or node.run_as,
+        output=job.output,
+        durable=job.durable,
+        definition=job.definition,
+    )
+
+
+def _traceparent(run: RunId, attempt: AttemptId) -> str:
+    """W3C Trace Context: one trace per run, one span per attempt, both derived so that any daemon names them alike."""
+    trace = hashlib.sha256(run.encode()).hexdigest()[:32]
+    span = hashlib.sha256(attempt.encode()).hexdigest()[:16]
+    return f"00-{trace}-{span}-01"

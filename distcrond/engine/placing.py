@@ -1,0 +1,252 @@
+"""Second stage of dispatch: which waiting targets get a node, and why the others do not."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from datetime import datetime
+
+from distcrond.engine.admission import waiting_entry
+from distcrond.engine.agenda import Agenda, Alarm
+from distcrond.engine.closing import Closing
+from distcrond.engine.desired import Desired
+from distcrond.engine.health import Health
+from distcrond.engine.scribe import Scribe
+from distcrond.model.event import Held
+from distcrond.model.ids import JobName, NodeName, RunId
+from distcrond.model.node import Node
+from distcrond.model.occurrence import Trigger
+from distcrond.model.policy import PlacementPolicy, SelectKind
+from distcrond.model.reason import Reason
+from distcrond.model.run import Outcome, Run, State, Target
+from distcrond.placement import Blocked, NodeView, candidates, choose, rank
+from distcrond.rules.deadline import target_deadline
+from distcrond.rules.overlap import resolve
+from distcrond.rules.verdict import Verdict
+
+Slot = tuple[RunId, int]
+"""A target of an open run."""
+Launch = Callable[[Slot, Node], None]
+"""Begin an attempt of the slot on the node; `Placing.released` must follow."""
+_Group = tuple[PlacementPolicy, tuple[NodeName, ...]]
+
+
+class Placing:
+    """Knows which slots wait and which use a node. Every decision is one pass: `consider`."""
+
+    def __init__(
+        self,
+        *,
+        scribe: Scribe,
+        agenda: Agenda,
+        desired: Desired,
+        health: Health,
+        closing: Closing,
+        launch: Launch,
+        poke: Callable[[], None],
+    ) -> None:
+        self._scribe = scribe
+        self._agenda = agenda
+        self._desired = desired
+        self._health = health
+        self._closing = closing
+        self._launch = launch
+        self._poke = poke
+        self._waiting: dict[Slot, None] = {}
+        self._urgent: set[Slot] = set()
+        self._active: dict[Slot, NodeName] = {}
+        self._load: Counter[NodeName] = Counter()
+        self._alarms: dict[Slot, Alarm] = {}
+
+    # ------------------------------------------------------------ who waits and who runs
+
+    def open(self, run: Run) -> None:
+        """Take in all slots of a run."""
+        for target in run.targets:
+            self.add((run.id, target.index))
+
+    def add(self, slot: Slot) -> None:
+        """Take in a slot that needs a node."""
+        self._waiting[slot] = None
+        self.hurry(slot)
+
+    def hurry(self, slot: Slot) -> None:
+        """Look at this slot in the next pass, even if the nodes are known to be full."""
+        self._urgent.add(slot)
+        self._poke()
+
+    def occupy(self, slot: Slot, node: NodeName) -> None:
+        """Count a slot against a node."""
+        self._active[slot] = node
+        self._load[node] += 1
+
+    def released(self, slot: Slot) -> None:
+        """The slot's attempt is over or never came to be; a target that still waits looks for a node again."""
+        self._load[self._active.pop(slot)] -= 1
+        run = self._scribe.ledger.runs.get(slot[0])
+        if run is not None and run.targets[slot[1]].state is State.WAITING:
+            self.add(slot)
+        elif self._waiting:
+            self._poke()
+
+    def running_on(self, node: NodeName) -> int:
+        """How many targets use the node now."""
+        return self._load[node]
+
+    def is_active(self, slot: Slot) -> bool:
+        """Whether an attempt of the slot is under way."""
+        return slot in self._active
+
+    # ------------------------------------------------------------ one pass
+
+    def consider(self, now: datetime) -> None:
+        """Start, hold or close every waiting target.
+
+        Many targets that wait for the same full nodes cost one look together: a pass stays cheap while they queue.
+        """
+        urgent, self._urgent = self._urgent, set()
+        full: set[_Group] = set()
+        for slot in list(self._waiting):
+            run = self._scribe.ledger.runs.get(slot[0])
+            if run is None or run.targets[slot[1]].state is not State.WAITING:
+                del self._waiting[slot]
+                continue
+            group = (run.job.placement, run.request.nodes if run.request else ())
+            if group in full and slot not in urgent:
+                continue
+            target = run.targets[slot[1]]
+            obstacle = self._place(run, target, now)
+            if obstacle is Reason.CAPACITY and len(run.targets) == 1 and not target.refused:
+                full.add(group)
+
+    def _place(self, run: Run, target: Target, now: datetime) -> Reason | None:
+        """Start the target, close it or leave it waiting; returns the obstacle, if there is one."""
+        if run.cancel_requested_by is not None:
+            self._close(run, target, Outcome.CANCELLED, Reason.CANCELLED)
+            return Reason.CANCELLED
+        if target.fixed and self._is_for_all(run) and not self._is_next_on_node(run, target, now):
+            return Reason.OVERLAP
+        chosen = self._choose(run, target)
+        if isinstance(chosen, Blocked):
+            return self._blocked(run, target, chosen, now)
+        slot = (run.id, target.index)
+        del self._waiting[slot]
+        self._forget_alarm(slot)
+        self.occupy(slot, chosen)
+        self._launch(slot, self._desired.catalog.nodes[chosen])
+        return None
+
+    # ------------------------------------------------------------ overlap, per node
+
+    def _is_for_all(self, run: Run) -> bool:
+        job = self._desired.catalog.jobs.get(run.job.name, run.job)
+        return job.placement.select.kind is SelectKind.ALL
+
+    def _is_next_on_node(self, run: Run, target: Target, now: datetime) -> bool:
+        """Apply the overlap rule to the targets of one job on one node (`hosts: all`)."""
+        slot = (run.id, target.index)
+        waiting, running = self._rivals(run.job.name, target.node)
+        overlap = self._desired.catalog.jobs.get(run.job.name, run.job).overlap
+        decision = resolve(overlap, [waiting_entry(self._run(key), key) for key in waiting], running=running)
+        if slot in decision.start:
+            return True
+        if self._is_early(run, target, now):
+            return False
+        skipped = dict(decision.skip).get(slot)
+        if skipped is not None:
+            self._close(run, target, Outcome.SKIPPED, skipped)
+        else:
+            self._hold(run, target, Reason.OVERLAP, "", now)
+        return False
+
+    def _rivals(self, job: JobName, node: NodeName | None) -> tuple[list[Slot], int]:
+        """The job's waiting slots on the node, oldest first, and how many of its targets run there."""
+        runs = sorted(self._scribe.ledger.of_job(job), key=lambda run: (run.occurrence.due, run.id))
+        slots = [
+            (run.id, target.index)
+            for run in runs
+            for target in run.targets
+            if target.node == node and target.state is not State.FINISHED
+        ]
+        waiting = [slot for slot in slots if slot in self._waiting]
+        return waiting, len(slots) - len(waiting)
+
+    def _run(self, slot: Slot) -> Run:
+        return self._scribe.ledger.runs[slot[0]]
+
+    # ------------------------------------------------------------ nodes
+
+    def _choose(self, run: Run, target: Target) -> NodeName | Blocked:
+        asked = run.request.nodes if run.request else ()
+        found = candidates(run.job.placement, self._desired.catalog.nodes.values(), asked=asked).nodes
+        if target.fixed:
+            found = tuple(node for node in found if node.name == target.node)
+        return choose(
+            [self._view(node) for node in found],
+            taken=self._taken(run, target),
+            refused=target.refused,
+            order=lambda free: rank(
+                run.job.placement.strategy,
+                free,
+                run=run.id,
+                running=self._load,
+                last=self._scribe.ledger.job(run.job.name).last_node,
+            ),
+        )
+
+    def _taken(self, run: Run, target: Target) -> frozenset[NodeName]:
+        """Nodes of the run's other targets: those on record, and those on their way to a node."""
+        others = [other for other in run.targets if other.index != target.index]
+        nodes = {other.node or self._active.get((run.id, other.index)) for other in others}
+        return frozenset(node for node in nodes if node is not None)
+
+    def _view(self, node: Node) -> NodeView:
+        status = self._health.status(node.name)
+        return NodeView(node=node, state=status.state, reason=status.reason, running=self._load[node.name])
+
+    def _blocked(self, run: Run, target: Target, blocked: Blocked, now: datetime) -> Reason:
+        if not self._is_early(run, target, now):
+            self._wait_or_miss(run, target, blocked, now)
+        return blocked.reason
+
+    def _wait_or_miss(self, run: Run, target: Target, blocked: Blocked, now: datetime) -> None:
+        by_hand = run.occurrence.trigger is Trigger.MANUAL
+        if blocked.hopeless or (by_hand and blocked.reason is not Reason.CAPACITY):
+            self._close(run, target, Outcome.MISSED, blocked.reason, blocked.detail)
+            return
+        deadline = target_deadline(run, target)
+        if deadline is not None and now >= deadline:
+            reason = Reason.DEADLINE if blocked.reason is Reason.CAPACITY else blocked.reason
+            self._close(run, target, Outcome.MISSED, reason, blocked.detail)
+            return
+        if deadline is not None:
+            self._wake((run.id, target.index), deadline)
+        self._hold(run, target, blocked.reason, blocked.detail, now)
+
+    # ------------------------------------------------------------ what becomes of a target
+
+    def _is_early(self, run: Run, target: Target, now: datetime) -> bool:
+        """Nothing is decided against a target before it is due; look again then."""
+        if now >= run.occurrence.due:
+            return False
+        self._wake((run.id, target.index), run.occurrence.due)
+        return True
+
+    def _hold(self, run: Run, target: Target, reason: Reason, detail: str, now: datetime) -> None:
+        if target.reason is not reason:
+            self._scribe.record(Held(at=now, run=run.id, target=target.index, reason=reason, detail=detail))
+
+    def _close(self, run: Run, target: Target, outcome: Outcome, reason: Reason, detail: str = "") -> None:
+        slot = (run.id, target.index)
+        self._waiting.pop(slot, None)
+        self._forget_alarm(slot)
+        self._closing.target(*slot, Verdict(outcome=outcome, reason=reason, detail=detail))
+
+    def _wake(self, slot: Slot, instant: datetime) -> None:
+        self._forget_alarm(slot)
+        self._alarms[slot] = self._agenda.at(instant, lambda: self.hurry(slot))
+
+    def _forget_alarm(self, slot: Slot) -> None:
+        alarm = self._alarms.pop(slot, None)
+        if alarm is not None:
+            alarm.cancel()

@@ -1,0 +1,141 @@
+"""The engine as one thing that runs: its parts, put together in the order in which they depend on one another."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from datetime import timedelta
+
+from distcrond.engine.admission import Admission
+from distcrond.engine.agenda import Agenda
+from distcrond.engine.closing import Closing
+from distcrond.engine.control import Control
+from distcrond.engine.desired import Desired
+from distcrond.engine.dispatcher import Dispatcher, Pokes
+from distcrond.engine.feed import Feed
+from distcrond.engine.generator import Generator
+from distcrond.engine.health import Health
+from distcrond.engine.placing import Placing
+from distcrond.engine.punctuality import Punctuality
+from distcrond.engine.queries import Queries
+from distcrond.engine.recovery import Recovery
+from distcrond.engine.runner import Runner
+from distcrond.engine.scribe import Scribe
+from distcrond.model.event import ClockStepped, DaemonStopped
+from distcrond.model.ledger import Ledger
+from distcrond.ports import Clock, Executor, History, Journal
+
+_log = logging.getLogger(__name__)
+
+
+class Engine:
+    """Runs jobs until cancelled. `control` and `queries` are for API and CLI."""
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        journal: Journal,
+        history: History,
+        ledger: Ledger,
+        executors: Mapping[str, Executor],
+        desired: Desired,
+        health_check_interval: timedelta = timedelta(seconds=10),
+    ) -> None:
+        self._clock = clock
+        self._desired = desired
+        feed = Feed()
+        pokes = Pokes()
+        punctuality = Punctuality()
+        self._scribe = scribe = Scribe(journal=journal, ledger=ledger, feed=feed)
+        self._agenda = agenda = Agenda(clock)
+        self._health = health = Health(
+            clock=clock,
+            desired=desired,
+            executors=executors,
+            interval=health_check_interval,
+            changed=pokes.any,
+        )
+        closing = Closing(clock=clock, scribe=scribe, ended=pokes.job)
+        self._runner = runner = Runner(
+            clock=clock,
+            scribe=scribe,
+            agenda=agenda,
+            health=health,
+            closing=closing,
+            executors=executors,
+            punctuality=punctuality,
+        )
+        placing = Placing(
+            scribe=scribe,
+            agenda=agenda,
+            desired=desired,
+            health=health,
+            closing=closing,
+            launch=runner.launch,
+            poke=pokes.any,
+        )
+        runner.on_release(placing.released)
+        admission = Admission(
+            scribe=scribe, agenda=agenda, desired=desired, closing=closing, opened=placing.open, poke=pokes.job
+        )
+        self._dispatcher = Dispatcher(clock=clock, pokes=pokes, admission=admission, placing=placing)
+        self._generator = Generator(
+            clock=clock, scribe=scribe, agenda=agenda, desired=desired, history=history, admitted=pokes.job
+        )
+        self._recovery = Recovery(
+            clock=clock,
+            scribe=scribe,
+            desired=desired,
+            placing=placing,
+            runner=runner,
+            closing=closing,
+            pokes=pokes,
+        )
+        desired.observe(self._generator.reschedule)
+        desired.observe(self._recovery.adopt_orphans)
+        desired.observe(pokes.any)
+        self.control = Control(
+            clock=clock,
+            scribe=scribe,
+            desired=desired,
+            history=history,
+            health=health,
+            placing=placing,
+            runner=runner,
+            pokes=pokes,
+        )
+        self.queries = Queries(
+            clock=clock,
+            ledger=ledger,
+            history=history,
+            desired=desired,
+            health=health,
+            placing=placing,
+            feed=feed,
+            punctuality=punctuality,
+        )
+
+    async def run(self) -> None:
+        """Take up open work, then run every loop; the first one that fails ends all of them.
+
+        Raises:
+            ExceptionGroup: with the error of the loop that failed.
+        """
+        try:
+            async with asyncio.TaskGroup() as loops:
+                loops.create_task(self._scribe.watch())
+                self._runner.begin(loops)
+                self._recovery.resume()
+                loops.create_task(self._agenda.run(stepped=self._clock_stepped))
+                loops.create_task(self._health.run())
+                loops.create_task(self._generator.run())
+                loops.create_task(self._dispatcher.run())
+        finally:
+            self._scribe.record(DaemonStopped(at=self._clock.now()))
+
+    def _clock_stepped(self, delta: timedelta) -> None:
+        _log.warning("the wall clock stepped by %.1f s", delta.total_seconds())
+        self._scribe.record(ClockStepped(at=self._clock.now(), delta=delta))
+        self._generator.reschedule()

@@ -1,0 +1,101 @@
+"""Which node takes a target now, or why none does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from distcrond.model.ids import NodeName
+from distcrond.model.node import Node, NodeState
+from distcrond.model.reason import Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeView:
+    """A candidate as it is at this moment; `reason` says why it is down, `running` counts its targets."""
+
+    node: Node
+    state: NodeState
+    reason: Reason | None = None
+    running: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blocked:
+    """No candidate can take the target now: a reason for each. `hopeless` means that waiting will not change it."""
+
+    reasons: Mapping[NodeName, Reason]
+    hopeless: bool
+
+    @property
+    def reason(self) -> Reason:
+        """The one word to show: full nodes before silent ones, else what the nodes agree on."""
+        words = set(self.reasons.values())
+        if not words:
+            return Reason.NO_TARGET
+        if Reason.CAPACITY in words:
+            return Reason.CAPACITY
+        return words.pop() if len(words) == 1 else Reason.UNREACHABLE
+
+    @property
+    def detail(self) -> str:
+        """All nodes with their reasons, for people."""
+        return ", ".join(f"{name}: {reason}" for name, reason in self.reasons.items())
+
+
+def choose(
+    views: Iterable[NodeView],
+    *,
+    taken: frozenset[NodeName],
+    refused: Mapping[NodeName, Reason],
+    order: Callable[[list[Node]], list[Node]],
+) -> NodeName | Blocked:
+    """Pick the best candidate that can start the target now.
+
+    Args:
+        views: the candidates of the run.
+        taken: nodes that other targets of the run use.
+        refused: nodes that said no to this target, with the reason; a node that was silent may be asked again once
+            it is not down any more.
+        order: ranks the free candidates, best first; called only when there is a choice.
+    """
+    free: list[Node] = []
+    reasons: dict[NodeName, Reason] = {}
+    hopeless = True
+    for view in views:
+        name = view.node.name
+        if name in taken:
+            continue
+        reason = _obstacle(view, refused.get(name))
+        if reason is None:
+            free.append(view.node)
+            continue
+        reasons[name] = reason
+        hopeless = hopeless and refused.get(name) in _FINAL
+    if free:
+        return (free if len(free) == 1 else order(free))[0].name
+    return Blocked(reasons=reasons, hopeless=hopeless)
+
+
+def _obstacle(view: NodeView, refused: Reason | None) -> Reason | None:
+    if refused in _FINAL:
+        return refused
+    if view.state is NodeState.DOWN:
+        return view.reason or Reason.NODE_DOWN
+    if view.running >= view.node.capacity:
+        return Reason.CAPACITY
+    return None
+
+
+_FINAL = frozenset(
+    {
+        Reason.NODE_UNSUPPORTED,
+        Reason.SPOOL_UNUSABLE,
+        Reason.SPOOL_FULL,
+        Reason.FORK_REFUSED,
+        Reason.RUN_AS_REFUSED,
+        Reason.WORKING_DIRECTORY,
+        Reason.STALE_GENERATION,
+    }
+)
+"""What a node that answered will say again."""
