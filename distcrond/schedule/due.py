@@ -1,0 +1,131 @@
+"""Which occurrences are to be admitted now, and which are given up, with the reason (SEMANTICS §3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import islice
+
+from distcrond.model.policy import CatchUp, CatchUpPolicy
+from distcrond.model.reason import Reason
+from distcrond.schedule.base import Countable, Schedule
+from distcrond.schedule.instants import MICROSECOND
+
+_ON_TIME = timedelta(seconds=1)
+_AHEAD = timedelta(hours=3)
+# beyond this many, a gap of a schedule that cannot count by arithmetic is reported as "at least"
+_COUNTED = 1000
+_VISITED = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gap:
+    """`count` occurrences from `first` to `last` inclusive that will not run; a lower bound unless `exact`.
+
+    `superseded`: late, but the policy takes newer ones or none. `window_passed`: older than the catch-up window.
+    """
+
+    first: datetime
+    last: datetime
+    count: int
+    exact: bool
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Harvest:
+    """`due` are the occurrences to admit, oldest first; with this harvest everything up to `mark` is decided."""
+
+    due: tuple[datetime, ...]
+    gaps: tuple[Gap, ...]
+    mark: datetime
+
+
+def due_between(schedule: Schedule, *, mark: datetime, now: datetime, horizon: datetime, catch_up: CatchUp) -> Harvest:
+    """Decide every occurrence after `mark` and up to `horizon`, each exactly once.
+
+    Up to one second late is on time and always admitted; what is later is subject to the policy. The work is bounded,
+    whatever the schedule and the length of the downtime, apart from the occurrences that are admitted.
+
+    Args:
+        schedule: the job's schedule.
+        mark: everything up to and including this instant was decided before. More than three hours after `now` it is
+            the work of a wrong clock and taken for `now`.
+        now: the wall clock.
+        horizon: how far ahead occurrences are announced; not before `now` and at most seconds after it.
+        catch_up: the job's policy; an occurrence exactly as old as the window is inside it.
+    """
+    if mark - now > _AHEAD:
+        mark = now
+    on_time = now - _ON_TIME
+    made_up, gaps = _late(schedule, mark, on_time, min(now - catch_up.window, on_time), catch_up)
+    punctual = _walk(schedule, max(mark, on_time - MICROSECOND), horizon)
+    return Harvest(due=(*made_up, *punctual), gaps=gaps, mark=max(mark, horizon))
+
+
+def _late(
+    schedule: Schedule, mark: datetime, on_time: datetime, opening: datetime, catch_up: CatchUp
+) -> tuple[list[datetime], tuple[Gap, ...]]:
+    """Decide what lies after `mark` and before `on_time`; the window opens at `opening`."""
+    first = schedule.next_after(mark)
+    if first is None or first >= on_time:
+        return [], ()
+    before_window = opening - MICROSECOND
+    made_up = _newest(schedule, max(mark, before_window), on_time - MICROSECOND, _taken(catch_up))
+    given_up = (made_up[0] if made_up else on_time) - MICROSECOND
+    gaps = (
+        _gap(schedule, mark, before_window, Reason.WINDOW_PASSED),
+        _gap(schedule, max(mark, before_window), given_up, Reason.SUPERSEDED),
+    )
+    return made_up, tuple(gap for gap in gaps if gap is not None)
+
+
+def _taken(catch_up: CatchUp) -> int:
+    match catch_up.policy:
+        case CatchUpPolicy.LATEST:
+            return 1
+        case CatchUpPolicy.ALL:
+            return catch_up.limit
+        case CatchUpPolicy.NONE:
+            return 0
+
+
+def _walk(schedule: Schedule, after: datetime, until: datetime) -> Iterator[datetime]:
+    """Visit the occurrences later than `after` and not later than `until`."""
+    found = schedule.next_after(after)
+    while found is not None and found <= until:
+        yield found
+        found = schedule.next_after(found)
+
+
+def _newest(schedule: Schedule, after: datetime, until: datetime, number: int) -> list[datetime]:
+    """Find the `number` newest occurrences of a span, oldest first.
+
+    Schedules look forward only. A span with too many to visit is halved and its newer half asked first, so the cost
+    grows with the logarithm of the span.
+    """
+    if number <= 0:
+        return []
+    found = list(islice(_walk(schedule, after, until), _VISITED + 1))
+    if len(found) <= _VISITED:
+        return found[-number:]
+    middle = after + (until - after) / 2
+    newer = _newest(schedule, middle, until, number)
+    return _newest(schedule, after, middle, number - len(newer)) + newer
+
+
+def _gap(schedule: Schedule, after: datetime, until: datetime, reason: Reason) -> Gap | None:
+    newest = _newest(schedule, after, until, 1)
+    first = schedule.next_after(after)
+    if not newest or first is None:
+        return None
+    count, exact = _count(schedule, after, until)
+    return Gap(first=first, last=newest[0], count=count, exact=exact, reason=reason)
+
+
+def _count(schedule: Schedule, after: datetime, until: datetime) -> tuple[int, bool]:
+    if isinstance(schedule, Countable):
+        return schedule.count_between(after, until), True
+    count = sum(1 for _ in islice(_walk(schedule, after, until), _COUNTED + 1))
+    return min(count, _COUNTED), count <= _COUNTED
