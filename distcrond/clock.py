@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from datetime import UTC, datetime
 
@@ -25,7 +26,7 @@ class SystemClock:
     async def wait(self, event: asyncio.Event, seconds: float) -> bool:
         """Wait in the running event loop."""
         try:
-            async with asyncio.timeout(max(0.0, seconds)):  # noqa: TID251
+            async with asyncio.timeout(None if seconds == math.inf else max(0.0, seconds)):  # noqa: TID251
                 return await event.wait()
         except TimeoutError:
             return False

@@ -39,7 +39,7 @@ class Clock(Protocol):
         ...
 
     async def wait(self, event: asyncio.Event, seconds: float) -> bool:
-        """Return True once the event is set, False if that many monotonic seconds passed first."""
+        """Return True once the event is set, False if that many monotonic seconds (or `math.inf`) passed first."""
         ...
 
 

@@ -1,0 +1,196 @@
+"""The composition root: the only file that knows every room. Built in a straight line, torn down in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import signal
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import datetime
+from pathlib import Path
+
+from distcrond import __version__
+from distcrond.api import Api, TcpAddress, UnixAddress
+from distcrond.clock import SystemClock
+from distcrond.config.load import Loaded, load
+from distcrond.config.settings import Settings
+from distcrond.engine.desired import Desired
+from distcrond.engine.service import Engine
+from distcrond.executors.local import LocalExecutor
+from distcrond.executors.ssh import SshExecutor
+from distcrond.journals.database import Database
+from distcrond.journals.history import SqliteHistory
+from distcrond.journals.sqlite import SqliteJournal
+from distcrond.model.event import DaemonStarted
+from distcrond.model.ledger import Ledger, fold
+from distcrond.ports import Batch, Executor, Journal
+from distcrond.systemd import notify
+from distcrond.web import pages
+
+_log = logging.getLogger(__name__)
+
+
+class Daemon:
+    """A built daemon: `run` it; `api` and `engine` are for those who show it (the demo)."""
+
+    def __init__(self, *, settings: Settings, loaded: Loaded, desired: Desired, engine: Engine, api: Api) -> None:
+        self.engine = engine
+        self.api = api
+        self._settings = settings
+        self._loaded = loaded
+        self._desired = desired
+        self._stop = asyncio.Event()
+        self._reload = asyncio.Event()
+
+    async def run(self) -> None:
+        """Run until `stop`, or until a loop of the engine fails.
+
+        Raises:
+            ExceptionGroup: with what failed.
+        """
+        async with asyncio.TaskGroup() as tasks:
+            engine = tasks.create_task(self.engine.run())
+            reloading = tasks.create_task(self._reload_when_asked())
+            notify("READY=1", f"STATUS={self._status()}")
+            await self._stop.wait()
+            notify("STOPPING=1")
+            reloading.cancel()
+            engine.cancel()
+
+    def stop(self) -> None:
+        """End `run` in good order: nothing new is started, what runs goes on without us."""
+        self._stop.set()
+
+    def reload(self) -> None:
+        """Read the files again and put them in force."""
+        self._reload.set()
+
+    def obey_signals(self) -> None:
+        """SIGTERM and SIGINT stop, SIGHUP reloads."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self.stop)
+        loop.add_signal_handler(signal.SIGINT, self.stop)
+        loop.add_signal_handler(signal.SIGHUP, self.reload)
+
+    async def _reload_when_asked(self) -> None:
+        while True:
+            await self._reload.wait()
+            self._reload.clear()
+            self._loaded = await asyncio.to_thread(_load, self._settings, self._loaded)
+            _report_problems(self._loaded)
+            self._desired.swap(self._loaded.catalog)
+            _log.info("reloaded: %s", self._status())
+            notify(f"STATUS={self._status()}")
+
+    def _status(self) -> str:
+        catalog = self._desired.catalog
+        return f"{len(catalog.jobs)} jobs, {len(catalog.nodes)} nodes, {len(catalog.problems)} problems in files"
+
+
+@asynccontextmanager
+async def build(settings: Settings) -> AsyncIterator[Daemon]:
+    """Open what the daemon needs, in the order of dependence, and close it in reverse.
+
+    Raises:
+        JournalError: the journal cannot be opened.
+        InvalidValue: the API cannot listen where it should.
+        OSError: the state directory cannot be made.
+    """
+    async with AsyncExitStack() as stack:
+        clock = SystemClock()
+        state = _own_directory(settings.state_directory)
+        loaded = _load(settings, None)
+        _report_problems(loaded)
+        desired = Desired(loaded.catalog)
+
+        database = Database.open(state / "journal.db")
+        stack.callback(database.close)
+        history = SqliteHistory(database)
+        stack.push_async_callback(history.close)
+        journal = SqliteJournal(database)
+        stack.push_async_callback(journal.close)
+        ledger = await journal.load()
+        await _begin_life(journal, ledger, clock.now())
+        _log.info("reports are kept in the journal %s; no Elasticsearch is configured", state / "journal.db")
+
+        executors: dict[str, Executor] = {
+            "ssh": SshExecutor(
+                clock=clock,
+                nodes=desired,
+                state_directory=state,
+                daemon_id=ledger.daemon,
+                generation=ledger.generation,
+            ),
+            "local": LocalExecutor(
+                clock=clock,
+                spool_directory=state / "spool",
+                daemon_id=ledger.daemon,
+                generation=ledger.generation,
+            ),
+        }
+        for executor in executors.values():
+            stack.push_async_callback(executor.close)
+        engine = Engine(
+            clock=clock,
+            journal=journal,
+            history=history,
+            ledger=ledger,
+            executors=executors,
+            desired=desired,
+            health_check_interval=settings.health_check_interval,
+        )
+        api = Api(
+            control=engine.control,
+            queries=engine.queries,
+            clock=clock,
+            unix=UnixAddress(settings.socket),
+            tcp=TcpAddress(*settings.listen) if settings.listen else None,
+            pages=pages(),
+        )
+        await stack.enter_async_context(api)
+        yield Daemon(settings=settings, loaded=loaded, desired=desired, engine=engine, api=api)
+
+
+async def serve(settings: Settings) -> None:
+    """Run the daemon in the foreground until a signal ends it."""
+    async with build(settings) as daemon:
+        daemon.obey_signals()
+        _log.info("distcrond %s listens on %s and %s", __version__, settings.socket, daemon.api.url)
+        await daemon.run()
+
+
+async def _begin_life(journal: Journal, ledger: Ledger, now: datetime) -> None:
+    """Record this start before any node hears of its generation, so that a generation is never used twice."""
+    started = DaemonStarted(
+        at=now,
+        daemon=ledger.daemon or secrets.token_hex(8),
+        generation=ledger.generation + 1,
+        version=__version__,
+    )
+    fold(ledger, started)
+    await journal.append(Batch(events=(started,)))
+
+
+def _own_directory(path: Path) -> Path:
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if path.stat().st_uid != os.getuid():
+        raise PermissionError(f"{path} belongs to another user")
+    return path
+
+
+def _load(settings: Settings, previous: Loaded | None) -> Loaded:
+    return load(
+        settings.jobs_directory,
+        settings.nodes_directory,
+        previous=previous,
+        allow_no_owner=settings.allow_no_owner,
+        zone=settings.timezone,
+    )
+
+
+def _report_problems(loaded: Loaded) -> None:
+    for problem in loaded.catalog.problems:
+        _log.error("%s", problem)

@@ -1,0 +1,90 @@
+"""The command line of `distcrond` itself: settings, offline answers, or the daemon in the foreground."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+from distcrond import logs
+from distcrond.app import serve
+from distcrond.config.check import check
+from distcrond.config.flags import build_parser
+from distcrond.config.settings import Settings, read_settings
+from distcrond.errors import ConfigurationRejected, DistcrondError
+
+OK, FAILED, USAGE, NOTHING_USABLE = 0, 1, 2, 78
+"""Exit codes (CONTRACT §1)."""
+
+_log = logging.getLogger(__name__)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Obey the command line; returns the exit code."""
+    flags = build_parser().parse_args(arguments)
+    try:
+        settings = read_settings(vars(flags), os.environ)
+    except ConfigurationRejected as error:
+        print(error, file=sys.stderr)
+        return USAGE
+    return _offline(flags, settings) if _is_offline(flags) else _serve(settings)
+
+
+def _is_offline(flags: Namespace) -> bool:
+    return any(getattr(flags, name, False) for name in ("check", "show_config", "list_failpoints"))
+
+
+def _offline(flags: Namespace, settings: Settings) -> int:
+    if getattr(flags, "list_failpoints", False):
+        print("distcrond: --list-failpoints is not yet supported", file=sys.stderr)
+        return USAGE
+    if getattr(flags, "show_config", False):
+        print("\n".join(settings.described()))
+        return OK
+    return check(
+        settings.jobs_directory,
+        settings.nodes_directory,
+        out=sys.stdout,
+        allow_no_owner=settings.allow_no_owner,
+        zone=settings.timezone,
+    )
+
+
+def _serve(settings: Settings) -> int:
+    logs.configure(form=settings.log_format, level=settings.log_level)
+    missing = [path for path in (settings.jobs_directory, settings.nodes_directory) if not path.is_dir()]
+    if missing:
+        print(_advice(missing), file=sys.stderr)
+        return NOTHING_USABLE
+    try:
+        asyncio.run(serve(settings))
+    except (DistcrondError, OSError) as error:
+        _log.critical("%s", error)
+        return FAILED
+    except BaseExceptionGroup as group:
+        expected, unforeseen = group.split((DistcrondError, OSError))
+        if unforeseen is not None:
+            raise
+        for error in _leaves(expected):
+            _log.critical("%s", error)
+        return FAILED
+    return OK
+
+
+def _advice(missing: Sequence[Path]) -> str:
+    places = " and ".join(str(path) for path in missing)
+    return (
+        f"distcrond: {places} missing: make it with `mkdir -p {' '.join(map(str, missing))}`, name another place with "
+        "--jobs-directory and --nodes-directory, or try `distcrond demo`"
+    )
+
+
+def _leaves(group: BaseExceptionGroup[BaseException] | None) -> list[BaseException]:
+    leaves: list[BaseException] = []
+    for error in group.exceptions if group is not None else ():
+        leaves.extend(_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
+    return leaves
