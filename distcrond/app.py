@@ -147,7 +147,7 @@ async def build(settings: Settings) -> AsyncIterator[Daemon]:
             queries=engine.queries,
             clock=clock,
             unix=UnixAddress(settings.socket),
-            tcp=TcpAddress(*settings.listen) if settings.listen else None,
+            tcp=TcpAddress(host=settings.listen[0], port=settings.listen[1]) if settings.listen else None,
             pages=pages(),
         )
         await stack.enter_async_context(api)

@@ -69,8 +69,8 @@ def _serve(settings: Settings) -> int:
         expected, unforeseen = group.split((DistcrondError, OSError))
         if unforeseen is not None:
             raise
-        for error in _leaves(expected):
-            _log.critical("%s", error)
+        for leaf in _leaves(expected):
+            _log.critical("%s", leaf)
         return FAILED
     return OK
 

@@ -30,6 +30,7 @@ class Catalog:
     jobs: Mapping[JobName, Job] = field(default_factory=dict)
     nodes: Mapping[NodeName, Node] = field(default_factory=dict)
     documents: Mapping[JobName, Mapping[str, Any]] = field(default_factory=dict)
-    places: Mapping[JobName | NodeName, Place] = field(default_factory=dict)
+    places: Mapping[JobName, Place] = field(default_factory=dict)
+    node_places: Mapping[NodeName, Place] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
     zone: str = "UTC"

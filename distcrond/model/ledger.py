@@ -98,7 +98,7 @@ def _advance_mark(ledger: Ledger, job: JobName, instant: datetime) -> None:
 
 def _fold_due(ledger: Ledger, event: ev.Due) -> None:
     job = ledger.definitions[event.occurrence.job, event.definition]
-    ledger.runs[event.run] = Run(id=event.run, occurrence=event.occurrence, job=job, request=event.request, revision=1)
+    ledger.admit(Run(id=event.run, occurrence=event.occurrence, job=job, request=event.request, revision=1))
     if event.occurrence.trigger is Trigger.SCHEDULE:
         _advance_mark(ledger, job.name, event.occurrence.nominal)
 
@@ -130,18 +130,20 @@ def _run_opened(run: Run, event: ev.RunOpened) -> Run:
 
 def _attempt_started(run: Run, event: ev.AttemptStarted) -> Run:
     target = run.targets[event.target]
-    attempt = Attempt(number=event.number, node=event.node, started_at=event.at, spool=event.spool)
-    attempts = (*target.attempts[: event.number - 1], attempt)
+    started_at = max(event.at, run.occurrence.due)
+    attempt = Attempt(number=event.number, node=event.node, started_at=started_at, spool=event.spool)
+    attempts = (*target.attempts, attempt)
     target = replace(
         target,
         node=event.node,
+        intents=event.number,
         state=State.RUNNING,
         reason=None,
         detail="",
         eligible_at=target.eligible_at or event.at,
         attempts=attempts,
     )
-    return replace(_with_target(run, target), state=State.RUNNING, started_at=run.started_at or event.at)
+    return replace(_with_target(run, target), state=State.RUNNING, started_at=run.started_at or started_at)
 
 
 def _node_refused(run: Run, event: ev.NodeRefused) -> Run:
@@ -158,7 +160,10 @@ def _node_refused(run: Run, event: ev.NodeRefused) -> Run:
         contact_lost=False,
         node=target.node if target.fixed else None,
     )
-    return _with_target(run, target)
+    run = _with_target(run, target)
+    if any(other.attempts for other in run.targets):
+        return run
+    return replace(run, state=State.WAITING, started_at=None)
 
 
 def _contact_changed(run: Run, event: ev.ContactChanged) -> Run:
@@ -167,7 +172,7 @@ def _contact_changed(run: Run, event: ev.ContactChanged) -> Run:
 
 def _output_stored(run: Run, event: ev.OutputStored) -> Run:
     target = run.targets[event.target]
-    attempt = target.attempts[event.number - 1]
+    attempt = target.attempts[-1]
     before = attempt.output.get(event.stream, OutputSize())
     end = event.offset + event.length
     size = OutputSize(printed=max(before.printed, end), kept=before.kept + event.length, next=end)
@@ -181,12 +186,12 @@ def _cancel_requested(run: Run, event: ev.CancelRequested) -> Run:
 def _attempt_ended(run: Run, event: ev.AttemptEnded) -> Run:
     target = run.targets[event.target]
     attempt = replace(
-        target.attempts[event.number - 1],
+        target.attempts[-1],
         finished_at=event.at,
         exit=event.exit,
         outcome=event.outcome,
         reason=event.reason,
-        output={**target.attempts[event.number - 1].output, **event.output},
+        output={**target.attempts[-1].output, **event.output},
     )
     return _with_attempt(run, replace(target, contact_lost=False), attempt)
 
@@ -220,7 +225,7 @@ def _with_target(run: Run, target: Target) -> Run:
 
 
 def _with_attempt(run: Run, target: Target, attempt: Attempt) -> Run:
-    attempts = (*target.attempts[: attempt.number - 1], attempt, *target.attempts[attempt.number :])
+    attempts = (*target.attempts[:-1], attempt)
     return _with_target(run, replace(target, attempts=attempts))
 
 

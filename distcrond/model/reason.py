@@ -57,3 +57,19 @@ class Reason(StrEnum):
     SOME_TARGETS = "some_targets"
     # our own fault
     INTERNAL = "internal"
+
+
+SILENCE = frozenset(
+    {
+        Reason.UNREACHABLE,
+        Reason.NAME_UNKNOWN,
+        Reason.CONNECTION_REFUSED,
+        Reason.CONNECT_TIMEOUT,
+        Reason.HOST_KEY_UNKNOWN,
+        Reason.HOST_KEY_CHANGED,
+        Reason.AUTH_REJECTED,
+        Reason.KEY_UNUSABLE,
+        Reason.PROTOCOL,
+    }
+)
+"""What stands between us and a node, as opposed to what a node says of one run."""

@@ -10,6 +10,8 @@ from distcrond.model.span import format_duration, format_instant
 
 Document = dict[str, Any]
 
+_MILLISECOND = timedelta(milliseconds=1)
+
 
 def run_document(run: Run) -> Document:
     """Show a run as JSON-ready plain data; absent facts are None, never left out."""
@@ -121,4 +123,4 @@ def _instant(moment: datetime | None) -> str | None:
 def _milliseconds(start: datetime | None, stop: datetime | None) -> int | None:
     if start is None or stop is None:
         return None
-    return max(0, round((stop - start) / timedelta(milliseconds=1)))
+    return max(0, round((stop - start) / _MILLISECOND))

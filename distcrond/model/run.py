@@ -75,7 +75,10 @@ class OutputSize:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One try of a target on one node; `started_at` is when the durable intent to start was recorded."""
+    """One try of a target on one node.
+
+    `started_at` is when the durable intent to start was recorded, or the due instant if the start then waited for it.
+    """
 
     number: int
     node: NodeName
@@ -94,7 +97,8 @@ class Target:
 
     `node` is the present choice and stays while `fixed`; `refused` says for each node tried why it did not start the
     command. `eligible_at` is when nothing but a node was missing: from there the start deadline counts; None while it
-    waits for its own predecessor. `contact_lost` is set while the node of a running attempt is silent.
+    waits for its own predecessor. `intents` numbers the attempts: one that was withdrawn before it began leaves no
+    attempt, but its number is never used again, since the node may keep a fence under it. `contact_lost` is set while the node of a running attempt is silent.
     """
 
     index: int
@@ -107,6 +111,7 @@ class Target:
     finished_at: datetime | None = None
     eligible_at: datetime | None = None
     contact_lost: bool = False
+    intents: int = 0
     refused: Mapping[NodeName, Reason] = field(default_factory=dict)
     attempts: tuple[Attempt, ...] = ()
 

@@ -21,7 +21,7 @@ def parse_duration(value: str | float) -> timedelta:
     Raises:
         InvalidValue: not such a text, negative, not finite, or longer than a hundred years.
     """
-    seconds = _seconds_of_text(value) if isinstance(value, str) else float(value)
+    seconds = _seconds_of_text(value) if isinstance(value, str) else value
     if not 0 <= seconds <= _LONGEST.total_seconds():
         raise InvalidValue(f"duration {value!r} is out of range", "from 0 to 100 years")
     return timedelta(seconds=seconds)
@@ -58,7 +58,10 @@ def parse_instant(text: str) -> datetime:
         raise InvalidValue(f"{text!r} is not an instant", "write RFC 3339: 2026-11-21T03:10:00Z") from None
     if moment.tzinfo is None:
         raise InvalidValue(f"{text!r} has no offset from UTC", "add Z or +01:00")
-    return moment.astimezone(UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise InvalidValue(f"{text!r} is out of range", "years 1 to 9999 in UTC") from None
 
 
 @lru_cache(maxsize=4096)  # every snapshot of a run prints the same instants again: 0.06 instead of 1 µs each

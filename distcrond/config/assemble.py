@@ -1,0 +1,147 @@
+"""All files together → the catalog.
+
+What no file can know alone is judged here: names that two files claim, nodes that do not exist. And here the rule is
+kept that a file which has become wrong leaves in force, whole, what it said when it was right.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from distcrond.config.compile import Compiled, Definition
+from distcrond.config.discover import Kind, Listing
+from distcrond.config.faults import FileFault, Finding, Pointer, did_you_mean, in_order, printable, problem_of, show
+from distcrond.model.catalog import Catalog, Place
+from distcrond.model.ids import JobName, NodeName
+from distcrond.model.job import Job
+from distcrond.model.node import Node
+from distcrond.model.problem import Problem
+
+Active = Mapping[str, tuple[Definition, ...]]
+"""What is in force, by the file that says it or has last said it well."""
+
+
+class Assembly:
+    """Collects verdicts on files; the steps are called in the order in which they stand here."""
+
+    def __init__(self, listing: Listing, compiled: Mapping[str, Compiled], previous: Active) -> None:
+        self._listing = listing
+        self._compiled = compiled
+        self._previous = previous
+        self._problems = {path: list(file.problems) for path, file in compiled.items() if file.problems}
+        self._good: dict[str, tuple[Definition, ...]] = {path: file.definitions for path, file in compiled.items()}
+
+    def forbid_duplicates(self) -> None:
+        """A name that two files of a kind claim belongs to neither."""
+        for (_, name), claims in self._claims().items():
+            for path, line in claims if len(claims) > 1 else ():
+                other = next(rival for rival, _ in claims if rival != path)
+                message = f"the name {show(name)} is also claimed by {printable(other)}"
+                fault = FileFault("duplicate_name", message, "rename or remove one of them", line=line)
+                self._reject(path, name, problem_of(fault, path))
+
+    def forbid_unknown_nodes(self) -> None:
+        """A job may name only nodes that have a file, be that file right or wrong."""
+        # A node whose file is wrong is known: one bad file must not stop the jobs that name it among others.
+        known = {file.found.name for file in self._compiled.values() if file.found.kind is Kind.NODE}
+        known |= {Path(path).stem for path in self._listing.refused}
+        known |= {definition.value.name for definition in self._kept() if isinstance(definition.value, Node)}
+        for path, definitions in list(self._good.items()):
+            for definition in definitions:
+                if isinstance(definition.value, Job):
+                    self._check_policy(path, definition, definition.value, known)
+
+    def keep_last_good(self) -> None:
+        """Where a file has problems and said something before, that stays, and the problems say so."""
+        for path, definitions in self._previous.items():
+            if path in self._problems:
+                self._good[path] = definitions
+                self._problems[path] = [replace(problem, active=True) for problem in self._problems[path]]
+            elif path not in self._compiled and self._is_refused(path):
+                self._good[path] = definitions
+
+    def catalog(self, zone: str, further: Iterable[Problem]) -> Catalog:
+        """Return what is in force now, with our problems and `further` ones."""
+        jobs: dict[JobName, Job] = {}
+        nodes: dict[NodeName, Node] = {}
+        job_places: dict[JobName, Place] = {}
+        node_places: dict[NodeName, Place] = {}
+        for path, definition in self._by_seniority():
+            value = definition.value
+            if value.name in (jobs if isinstance(value, Job) else nodes):
+                message = f"the name {show(value.name)} is still in force from another file"
+                fault = FileFault("duplicate_name", message, line=definition.line)
+                self._reject(path, value.name, problem_of(fault, path))
+                continue
+            place = Place(file=path, line=definition.line)
+            if isinstance(value, Job):
+                jobs[value.name], job_places[value.name] = value, place
+            else:
+                nodes[value.name], node_places[value.name] = value, place
+        problems = in_order((*self._all_problems(), *further))
+        return Catalog(jobs=jobs, nodes=nodes, places=job_places, node_places=node_places, problems=problems, zone=zone)
+
+    def active(self) -> Active:
+        """Return what is in force now, by file."""
+        return {path: definitions for path, definitions in self._good.items() if definitions}
+
+    def _claims(self) -> dict[tuple[bool, str], list[tuple[str, int]]]:
+        claims: dict[tuple[bool, str], list[tuple[str, int]]] = {}
+        for path, file in self._compiled.items():
+            is_node = file.found.kind is Kind.NODE
+            if self._is_single(path):
+                # A file claims its name even while it is wrong: else a broken neighbour would change who is meant.
+                claims.setdefault((is_node, file.found.name), []).append((path, 1))
+            else:
+                for definition in file.definitions:
+                    claims.setdefault((is_node, definition.value.name), []).append((path, definition.line))
+        return claims
+
+    def _is_single(self, path: str) -> bool:
+        return self._compiled[path].found.kind is not Kind.BOARD
+
+    def _check_policy(self, path: str, definition: Definition, job: Job, known: set[str]) -> None:
+        for key, names in (("hosts", job.placement.nodes), ("exclude", job.placement.exclude)):
+            for name in names:
+                if name in known:
+                    continue
+                pointer = _pointer_to(definition, key, name)
+                hint = did_you_mean(name, sorted(known)) or "add its file to the nodes directory, or correct the name"
+                finding = Finding(pointer, "unknown_node", f"there is no node {show(name)}", hint)
+                self._reject(path, job.name, definition.layers.problem(finding))
+
+    def _kept(self) -> Iterable[Definition]:
+        for path, definitions in self._previous.items():
+            if path in self._problems or (path not in self._compiled and self._is_refused(path)):
+                yield from definitions
+
+    def _is_refused(self, path: str) -> bool:
+        """Whether a file, its namespace or its whole directory was not looked into; what is gone was not refused."""
+        namespace = Path(path).parent
+        return not self._listing.refused.isdisjoint((path, str(namespace), str(namespace.parent)))
+
+    def _reject(self, path: str, name: str, problem: Problem) -> None:
+        self._good[path] = tuple(item for item in self._good.get(path, ()) if item.value.name != name)
+        self._problems.setdefault(path, []).append(problem)
+
+    def _by_seniority(self) -> list[tuple[str, Definition]]:
+        """Whoever holds a name keeps it."""
+        pairs = [(path, definition) for path, definitions in self._good.items() for definition in definitions]
+        return sorted(pairs, key=lambda pair: pair[1] not in self._previous.get(pair[0], ()))
+
+    def _all_problems(self) -> tuple[Problem, ...]:
+        listed = [self._with_activity(problem) for problem in self._listing.problems]
+        own = [problem for problems in self._problems.values() for problem in problems]
+        return (*listed, *own)
+
+    def _with_activity(self, problem: Problem) -> Problem:
+        inside = problem.file + os.sep
+        return replace(problem, active=any(path == problem.file or path.startswith(inside) for path in self._previous))
+
+
+def _pointer_to(definition: Definition, key: str, name: str) -> Pointer:
+    names: list[str] = definition.layers.merged()["policy"][key]
+    return ("policy", key, names.index(name))

@@ -1,0 +1,153 @@
+"""One file → its definitions and problems. A pure function of the file's bytes, its defaults and the settings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from distcrond.config.boards import read_board
+from distcrond.config.defaults import Layers
+from distcrond.config.discover import Found, Kind
+from distcrond.config.document import Source, read_document
+from distcrond.config.faults import FileFault, Finding, problem_of
+from distcrond.config.files import Signature, read_bytes, signature
+from distcrond.config.parse_command import ReadScript, script_reader
+from distcrond.config.parse_job import Options, parse_job
+from distcrond.config.parse_node import parse_node
+from distcrond.config.validate import validate
+from distcrond.errors import InvalidValue
+from distcrond.model.ids import JobName, NodeName, job_name
+from distcrond.model.job import Job
+from distcrond.model.node import Node
+from distcrond.model.problem import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """A job or node, the line it begins on, and the texts it was made of."""
+
+    value: Job | Node
+    line: int
+    layers: Layers
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """What one file says, and all that decides whether it still says so.
+
+    `dependencies` are the further files that went into it, with their signatures (None for one that is not there).
+    """
+
+    found: Found
+    defaults: tuple[Source, ...]
+    definitions: tuple[Definition, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    dependencies: tuple[tuple[str, Signature | None], ...] = ()
+
+    def is_current(self, found: Found, defaults: tuple[Source, ...]) -> bool:
+        """Whether compiling the file again would give the same."""
+        return (
+            self.found is found
+            and self.defaults == defaults
+            and all(look(path) == stamp for path, stamp in self.dependencies)
+        )
+
+
+def look(path: str) -> Signature | None:
+    """Return the signature of a file, following links; None if it is not there."""
+    try:
+        return signature(Path(path).stat())
+    except OSError:
+        return None
+
+
+def read_defaults(found: Found) -> tuple[Source | None, tuple[Problem, ...]]:
+    """Read a `_defaults` file; no source if there are problems."""
+    try:
+        source = read_document(found.path, read_bytes(found.target))
+    except FileFault as fault:
+        return None, (problem_of(fault, found.path),)
+    problems = Layers((source,)).problems(validate("defaults", source.data))
+    return (None if problems else source), problems
+
+
+def compile_file(found: Found, defaults: tuple[Source, ...], options: Options) -> Compiled:
+    """Read a node, job or board file.
+
+    Args:
+        found: the file.
+        defaults: the defaults that hold for it, the nearest first.
+        options: what the settings say about reading jobs.
+    """
+    try:
+        raw = read_bytes(found.target)
+        if found.kind is Kind.BOARD:
+            return _board(found, raw, defaults, options)
+        source = read_document(found.path, raw)
+    except FileFault as fault:
+        return Compiled(found, defaults, problems=(problem_of(fault, found.path),))
+    return _node(found, source) if found.kind is Kind.NODE else _job_file(found, source, defaults, options)
+
+
+def _node(found: Found, source: Source) -> Compiled:
+    findings = validate("node", source.data)
+    layers = Layers((source,))
+    name = NodeName(found.name)
+    node = _if_map(source.data, lambda: parse_node(name, source.data, findings, directory=found.directory))
+    definitions = (Definition(node, 1, layers),) if node else ()
+    return Compiled(found, (), definitions, layers.problems(findings))
+
+
+def _job_file(found: Found, source: Source, defaults: tuple[Source, ...], options: Options) -> Compiled:
+    used: list[str] = []
+    layers = Layers((source, *defaults))
+    job, findings = _job(JobName(found.name), layers, options, _recording(found, used))
+    definitions = (Definition(job, 1, layers),) if job else ()
+    dependencies = tuple((path, look(path)) for path in used)
+    return Compiled(found, defaults, definitions, layers.problems(findings), dependencies)
+
+
+def _board(found: Found, raw: bytes, defaults: tuple[Source, ...], options: Options) -> Compiled:
+    board = read_board(found.path, raw)
+    problems = [problem_of(fault, found.path) for fault in board.faults]
+    definitions: list[Definition] = []
+    for line in board.lines:
+        layers = Layers((line.source, *defaults))
+        try:
+            name = job_name(f"{found.name}{'-' if '.' in found.name else '.'}{line.label}")
+        except InvalidValue as error:
+            fault = FileFault("bad_name", error.text, error.hint, line=line.line)
+            problems.append(problem_of(fault, found.path))
+            continue
+        job, findings = _job(name, layers, options, script_reader(found.directory, found.root))
+        problems += layers.problems(findings)
+        if job is not None:
+            definitions.append(Definition(job, line.line, layers))
+    return Compiled(found, defaults, tuple(definitions), tuple(problems))
+
+
+def _job(
+    name: JobName, layers: Layers, options: Options, read_script: ReadScript
+) -> tuple[Job | None, Sequence[Finding]]:
+    data = layers.merged()
+    findings = validate("job", data)
+    job = _if_map(data, lambda: parse_job(name, data, findings, options=options, read_script=read_script))
+    return job, findings
+
+
+def _if_map(data: Any, parse: Any) -> Any:
+    """A definition that is not even a map has its one finding already."""
+    return parse() if isinstance(data, dict) else None
+
+
+def _recording(found: Found, used: list[str]) -> ReadScript:
+    """Read scripts relative to the job's file and note which, since a change of theirs is a change of the job."""
+    read = script_reader(found.directory, found.root)
+
+    def recording(file: str) -> str:
+        used.append(str(Path(found.directory, file)))
+        return read(file)
+
+    return recording

@@ -1,0 +1,189 @@
+"""Both directories → Loaded: the catalog and what the next load needs to be cheap.
+
+A second load is given the first: it reads only what has changed since, and if nothing has, it returns the first itself.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from distcrond.config.assemble import Active, Assembly
+from distcrond.config.compile import Compiled, compile_file, look, read_defaults
+from distcrond.config.discover import DEFAULTS_STEM, Found, Kind, Listing, discover
+from distcrond.config.document import Source
+from distcrond.config.faults import FileFault, printable, problem_of
+from distcrond.config.files import Signature
+from distcrond.config.parse_job import Options
+from distcrond.model.catalog import Catalog
+from distcrond.model.problem import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """The `_defaults` of one directory.
+
+    `source` is its last good version; where there is none, `blocker` is the path of the file that is wrong, and nobody
+    knows what the jobs below would be.
+    """
+
+    found: tuple[Found, ...]
+    source: Source | None
+    problems: tuple[Problem, ...] = ()
+    blocker: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The result of one load. Only `catalog` is for others; the rest makes the next load cheap."""
+
+    catalog: Catalog
+    listing: Listing = field(default_factory=Listing)
+    options: Options = field(default_factory=Options)
+    defaults: Mapping[str, Defaults] = field(default_factory=dict)
+    compiled: Mapping[str, Compiled] = field(default_factory=dict)
+    active: Active = field(default_factory=dict)
+    watched: Mapping[str, Signature | None] = field(default_factory=dict)
+
+
+_NOTHING = Loaded(Catalog())
+
+
+def load(
+    jobs_directory: str | os.PathLike[str],
+    nodes_directory: str | os.PathLike[str],
+    *,
+    previous: Loaded | None = None,
+    allow_no_owner: bool = False,
+    zone: str = "UTC",
+) -> Loaded:
+    """Read both directories; whatever is wrong becomes a Problem of the catalog and stops nothing else.
+
+    Args:
+        jobs_directory: where job files are.
+        nodes_directory: where node files are.
+        previous: the last result. What it knows is not read again, and what it holds stays in force where a file has
+            become wrong; the problem then says `active`.
+        allow_no_owner: whether a job may have no owner.
+        zone: the IANA name of the time zone of schedules that name none.
+    """
+    before = previous or _NOTHING
+    options = Options(allow_no_owner=allow_no_owner, zone=zone)
+    listing = discover(os.fspath(jobs_directory), os.fspath(nodes_directory), before.listing)
+    if previous is not None and listing is previous.listing and _is_current(previous, options):
+        return previous
+    defaults = _all_defaults(listing, before)
+    compiled = _all_compiled(listing, defaults, options, before)
+    return _assembled(listing, options, defaults, compiled, before)
+
+
+def _is_current(loaded: Loaded, options: Options) -> bool:
+    return loaded.options == options and all(look(path) == stamp for path, stamp in loaded.watched.items())
+
+
+def _assembled(
+    listing: Listing,
+    options: Options,
+    defaults: Mapping[str, Defaults],
+    compiled: Mapping[str, Compiled],
+    before: Loaded,
+) -> Loaded:
+    assembly = Assembly(listing, compiled, before.active)
+    assembly.forbid_duplicates()
+    assembly.forbid_unknown_nodes()
+    assembly.keep_last_good()
+    of_defaults = [problem for item in defaults.values() for problem in item.problems]
+    return Loaded(
+        catalog=assembly.catalog(options.zone, of_defaults),
+        listing=listing,
+        options=options,
+        defaults=defaults,
+        compiled=compiled,
+        active=assembly.active(),
+        watched={path: stamp for file in compiled.values() for path, stamp in file.dependencies},
+    )
+
+
+def _all_defaults(listing: Listing, before: Loaded) -> dict[str, Defaults]:
+    """Read the `_defaults` of each namespace; the root's has the empty name."""
+    found: dict[str, list[Found]] = {}
+    for _, file in sorted(listing.files.items()):
+        if file.kind is Kind.DEFAULTS:
+            found.setdefault(file.name, []).append(file)
+    fresh = {name: _defaults(tuple(files), before.defaults.get(name)) for name, files in found.items()}
+    lost = {name: _lost(path, before.defaults.get(name)) for name, path in listing.lost_defaults.items()}
+    return {**fresh, **lost}
+
+
+def _defaults(found: tuple[Found, ...], last: Defaults | None) -> Defaults:
+    if last is not None and last.found == found:
+        return last
+    source, problems = read_defaults(found[0]) if len(found) == 1 else (None, _rivals(found))
+    if source is not None:
+        return Defaults(found, source)
+    if last is not None and last.source is not None:
+        return Defaults(found, last.source, tuple(replace(problem, active=True) for problem in problems))
+    return Defaults(found, None, problems, blocker=found[0].path)
+
+
+def _lost(path: str, last: Defaults | None) -> Defaults:
+    """A file that was refused unread; `found` stays empty, so that it is read as soon as it may be."""
+    source = last.source if last is not None else None
+    return Defaults((), source, blocker="" if source else path)
+
+
+def _rivals(found: tuple[Found, ...]) -> tuple[Problem, ...]:
+    message = f"there is more than one {DEFAULTS_STEM} file in this directory"
+    return tuple(problem_of(FileFault("duplicate_name", message, "keep one"), file.path) for file in found)
+
+
+def _all_compiled(
+    listing: Listing, defaults: Mapping[str, Defaults], options: Options, before: Loaded
+) -> dict[str, Compiled]:
+    known = before.compiled if before.options == options else {}
+    chains = _Chains(defaults)
+    compiled = {}
+    for path, found in sorted(listing.files.items()):
+        if found.kind is not Kind.DEFAULTS:
+            compiled[path] = _one(found, chains, options, known.get(path))
+    return compiled
+
+
+def _one(found: Found, chains: _Chains, options: Options, known: Compiled | None) -> Compiled:
+    if found.kind is Kind.NODE:
+        return known if known is not None and known.is_current(found, ()) else compile_file(found, (), options)
+    namespace = found.name.rpartition(".")[0]
+    if blocker := chains.blocker(namespace):
+        return _blocked(found, blocker)
+    chain = chains.of(namespace)
+    return known if known is not None and known.is_current(found, chain) else compile_file(found, chain, options)
+
+
+def _blocked(found: Found, blocker: str) -> Compiled:
+    """A job without its defaults could run as another user or elsewhere; better not at all."""
+    message = f"not loaded, because its defaults are wrong: {printable(blocker)}"
+    fault = FileFault("defaults_rejected", message, "correct that file")
+    return Compiled(found, (), problems=(problem_of(fault, found.path),))
+
+
+class _Chains:
+    """Which defaults hold in a namespace, the nearest first, and which file keeps them from being known."""
+
+    def __init__(self, defaults: Mapping[str, Defaults]) -> None:
+        self._defaults = defaults
+        self._known: dict[str, tuple[Source, ...]] = {}
+
+    def of(self, namespace: str) -> tuple[Source, ...]:
+        """Return one and the same tuple for all files of a namespace, so that comparing two chains is cheap."""
+        if namespace not in self._known:
+            self._known[namespace] = tuple(item.source for item in self._items(namespace) if item.source is not None)
+        return self._known[namespace]
+
+    def blocker(self, namespace: str) -> str:
+        """Return the path of a `_defaults` file that is wrong and has no last good version, or an empty string."""
+        return next((item.blocker for item in self._items(namespace) if item.blocker), "")
+
+    def _items(self, namespace: str) -> list[Defaults]:
+        names = (namespace, "") if namespace else ("",)
+        return [self._defaults[name] for name in names if name in self._defaults]

@@ -1,0 +1,243 @@
+"""Flags, environment and `distcrond.yaml` → Settings.
+
+Flag > environment > file > default. Each value keeps its origin, and all that is wrong is told at once, by the same
+schema wherever it was written.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from distcrond.config.defaults import Layers
+from distcrond.config.document import Source, read_document
+from distcrond.config.faults import FileFault, Finding, Pointer, in_order, problem_of
+from distcrond.config.files import read_bytes
+from distcrond.config.flags import flag_of
+from distcrond.config.marks import Marks
+from distcrond.config.parse_schedule import check_zone
+from distcrond.config.validate import validate
+from distcrond.errors import ConfigurationRejected, InvalidValue
+from distcrond.model.problem import Problem
+from distcrond.model.span import format_duration, parse_duration
+
+DEFAULT_CONFIG = Path("/etc/distcron/distcrond.yaml")
+_PREFIX = "DISTCRON_"
+_GROUPED: Mapping[str, Pointer] = {"listen": ("api", "listen"), "socket": ("api", "socket")}
+"""Settings that stand in a group of the file; flags and environment may call them by their last name."""
+_NO_SETTING = frozenset({"config", "check", "show_config", "list_failpoints"})
+# What runs and clients see in their environment; a daemon started from there must not stumble over it.
+_NOT_OURS = re.compile("run_id|job|node|attempt(_id)?|scheduled_at|trigger|server|token(_file)?|failpoint.*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the daemon is told about itself; paths are absolute.
+
+    `listen` is host and port (0 = any free one), None for the socket alone. `origins` tells where each value comes
+    from; a setting without an origin is a default.
+    """
+
+    state_directory: Path
+    socket: Path
+    jobs_directory: Path = Path("/etc/distcron/jobs.d")
+    nodes_directory: Path = Path("/etc/distcron/nodes.d")
+    listen: tuple[str, int] | None = ("127.0.0.1", 8080)
+    allow_no_owner: bool = False
+    health_check_interval: timedelta = timedelta(seconds=10)
+    log_format: str = "text"
+    log_level: str = "info"
+    timezone: str = "UTC"
+    storage: str = "sqlite"
+    origins: Mapping[str, str] = field(default_factory=dict)
+
+    def described(self) -> list[str]:
+        """Return a line `name: value  # origin` for each setting, as `--show-config` prints it."""
+        names = [item.name for item in fields(self) if item.name != "origins"]
+        return [f"{name}: {_shown(getattr(self, name))}  # {self.origins.get(name, 'default')}" for name in names]
+
+
+def read_settings(flags: Mapping[str, Any], environment: Mapping[str, str]) -> Settings:
+    """Read all settings.
+
+    Args:
+        flags: what `build_parser()` made of the command line, as a map (`vars(namespace)`).
+        environment: the environment of the process.
+
+    Raises:
+        ConfigurationRejected: with everything that is wrong.
+    """
+    collected = _Collected()
+    config = flags.get("config") or environment.get(f"{_PREFIX}CONFIG")
+    for path in _files(Path(config) if config else DEFAULT_CONFIG, is_required=bool(config)):
+        collected.add_file(path)
+    for name, text in environment.items():
+        collected.add_variable(name, text)
+    for name, value in flags.items():
+        collected.add_flag(name, value)
+    values = collected.values()
+    if collected.problems:
+        raise ConfigurationRejected(in_order(collected.problems))
+    origins = {name: given.origin for name, given in collected.given.items()}
+    places = {"state_directory": default_state_directory(environment), "socket": default_socket(environment)}
+    return Settings(**{**places, **values}, origins=origins)
+
+
+def default_state_directory(environment: Mapping[str, str]) -> Path:
+    """Return where the daemon remembers: /var/lib/distcrond for whoever may write there, else the user's own place."""
+    system = Path("/var/lib/distcrond")
+    if os.geteuid() == 0 or os.access(system, os.W_OK):
+        return system
+    return Path(environment.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "distcrond"
+
+
+def default_socket(environment: Mapping[str, str]) -> Path:
+    """Return where the API's socket is; without a runtime directory of the user it lies beside the state."""
+    system = Path("/run/distcrond")
+    if os.geteuid() == 0 or os.access(system, os.W_OK):
+        return system / "api.sock"
+    runtime = environment.get("XDG_RUNTIME_DIR")
+    return (Path(runtime) / "distcrond" if runtime else default_state_directory(environment)) / "api.sock"
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """One value with its origin; `source` shows where it is wrong, relative paths begin at `base`."""
+
+    value: Any
+    pointer: Pointer
+    origin: str
+    source: Source
+    base: Path
+
+
+class _Collected:
+    """Values as they come in; the later wins."""
+
+    def __init__(self) -> None:
+        self.given: dict[str, _Given] = {}
+        self.problems: list[Problem] = []
+
+    def add_file(self, path: Path) -> None:
+        try:
+            source = read_document(str(path), read_bytes(os.path.realpath(path)))
+        except FileFault as fault:
+            self.problems.append(problem_of(fault, str(path)))
+            return
+        self._add(source, lambda pointer: f"{path}:{source.find(pointer).line}", path.parent)
+
+    def add_variable(self, name: str, text: str) -> None:
+        setting = name.removeprefix(_PREFIX).lower()
+        if not name.startswith(_PREFIX) or setting in _NO_SETTING or _NOT_OURS.fullmatch(setting):
+            return
+        pointer = _GROUPED.get(setting) or tuple(setting.split("__"))
+        source = Source(name, _nest(pointer, _from_text(pointer, text)), Marks)
+        self._add(source, lambda _: f"environment {name}", Path.cwd())
+
+    def add_flag(self, setting: str, value: Any) -> None:
+        if setting in _NO_SETTING:
+            return
+        pointer = _GROUPED.get(setting, (setting,))
+        value = _from_text(pointer, value) if isinstance(value, str) else value
+        self._add(
+            Source(flag_of(setting), _nest(pointer, value), Marks), lambda _: f"flag {flag_of(setting)}", Path.cwd()
+        )
+
+    def values(self) -> dict[str, Any]:
+        """Turn the winners into what Settings holds; what is wrong with them becomes a problem."""
+        values = {}
+        for name, given in self.given.items():
+            try:
+                values[name] = _parse(name, given.value, given.base)
+            except InvalidValue as error:
+                finding = Finding(given.pointer, "bad_value", error.text, error.hint)
+                self.problems.append(Layers((given.source,)).problem(finding))
+        return values
+
+    def _add(self, source: Source, origin: Any, base: Path) -> None:
+        findings = validate("settings", source.data)
+        self.problems += Layers((source,)).problems(findings)
+        if findings or not isinstance(source.data, dict):
+            return
+        for pointer, value in _flat(source.data):
+            self.given[str(pointer[-1])] = _Given(value, pointer, origin(pointer), source, base)
+
+
+def _files(config: Path, *, is_required: bool) -> Iterator[Path]:
+    """The settings file, then `conf.d/*.yaml` beside it in the order of names."""
+    if is_required or config.exists():
+        yield config.absolute()
+    yield from sorted(config.absolute().parent.glob("conf.d/*.yaml"))
+
+
+def _flat(data: Mapping[str, Any], pointer: Pointer = ()) -> Iterator[tuple[Pointer, Any]]:
+    for key, value in data.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, (*pointer, key))
+        else:
+            yield (*pointer, key), value
+
+
+def _nest(pointer: Pointer, value: Any) -> Any:
+    for step in reversed(pointer):
+        value = {step: value}
+    return value
+
+
+def _from_text(pointer: Pointer, text: str) -> Any:
+    """Read text of the environment or command line as the file would have been read."""
+    if pointer == ("allow_no_owner",):
+        return {"true": True, "false": False}.get(text.lower(), text)
+    if pointer == ("health_check_interval",) and text.isascii() and text.isdigit():
+        return int(text)
+    return text.lower() if pointer == ("log_level",) else text
+
+
+def _parse(name: str, value: Any, base: Path) -> Any:
+    match name:
+        case "jobs_directory" | "nodes_directory" | "state_directory" | "socket":
+            return Path(os.path.normpath(base / Path(value).expanduser()))
+        case "listen":
+            return _listen(value)
+        case "health_check_interval":
+            return _interval(value)
+        case "timezone":
+            return check_zone(value)
+        case _:
+            return value
+
+
+def _listen(text: str) -> tuple[str, int] | None:
+    if text == "none":
+        return None
+    host, _, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
+        raise InvalidValue(f"{text!r} is no address to listen on", "write HOST:PORT, [v6]:PORT or none")
+    return host, int(port)
+
+
+def _interval(value: str | float) -> timedelta:
+    span = parse_duration(value)
+    if span < timedelta(milliseconds=100):
+        raise InvalidValue(f"{value!r} is too short", "100ms or more")
+    return span
+
+
+def _shown(value: Any) -> str:
+    match value:
+        case bool():
+            return str(value).lower()
+        case timedelta():
+            return format_duration(value)
+        case (host, port):
+            return f"{host}:{port}"
+        case None:
+            return "none"
+        case _:
+            return str(value)

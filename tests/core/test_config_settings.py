@@ -1,0 +1,211 @@
+"""Flags, environment, file, default: which wins, and what is refused."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from distcrond.config import settings as module
+from distcrond.config.flags import build_parser
+from distcrond.config.settings import Settings, read_settings
+from distcrond.errors import ConfigurationRejected
+from distcrond.model.problem import Problem
+
+
+@pytest.fixture(autouse=True)
+def no_system_file(monkeypatch, tmp_path):
+    monkeypatch.setattr(module, "DEFAULT_CONFIG", tmp_path / "system" / "distcrond.yaml")
+
+
+def read(*words: str, **environment: str) -> Settings:
+    return read_settings(vars(build_parser().parse_args(words)), environment)
+
+
+def refused(*words: str, **environment: str) -> list[Problem]:
+    with pytest.raises(ConfigurationRejected) as rejected:
+        read(*words, **environment)
+    return list(rejected.value.problems)
+
+
+def test_the_defaults():
+    settings = read()
+    assert settings.jobs_directory == Path("/etc/distcron/jobs.d")
+    assert settings.nodes_directory == Path("/etc/distcron/nodes.d")
+    assert settings.listen == ("127.0.0.1", 8080)
+    assert settings.health_check_interval == timedelta(seconds=10)
+    assert (settings.timezone, settings.storage, settings.allow_no_owner) == ("UTC", "sqlite", False)
+    assert settings.origins == {}
+
+
+def test_flag_over_environment_over_file_over_default(tmp_path):
+    file = tmp_path / "x.yaml"
+    file.write_text("timezone: Asia/Tokyo\nlog_level: error\nlog_format: json\n")
+    settings = read(
+        "--config", str(file), "--timezone", "Europe/Berlin", DISTCRON_TIMEZONE="UTC", DISTCRON_LOG_LEVEL="DEBUG"
+    )
+    assert (settings.timezone, settings.log_level, settings.log_format) == ("Europe/Berlin", "debug", "json")
+    assert settings.origins == {
+        "timezone": "flag --timezone",
+        "log_level": "environment DISTCRON_LOG_LEVEL",
+        "log_format": f"{file}:3",
+    }
+    assert f"log_format: json  # {file}:3" in settings.described()
+    assert "storage: sqlite  # default" in settings.described()
+
+
+@pytest.mark.parametrize(
+    ("kebab", "camel", "value", "attribute", "expected"),
+    [
+        ("--jobs-directory", "--jobsDirectory", "/x", "jobs_directory", Path("/x")),
+        ("--nodes-directory", "--nodesDirectory", "/x/../y", "nodes_directory", Path("/y")),
+        ("--state-directory", "--stateDirectory", "/x", "state_directory", Path("/x")),
+        ("--health-check-interval", "--healthCheckInterval", "5", "health_check_interval", timedelta(seconds=5)),
+        ("--health-check-interval", "--healthCheckInterval", "1m", "health_check_interval", timedelta(minutes=1)),
+        ("--log-format", "--logFormat", "json", "log_format", "json"),
+        ("--log-level", "--logLevel", "WARNING", "log_level", "warning"),
+        ("--listen", "--listen", "[::1]:0", "listen", ("::1", 0)),
+        ("--listen", "--listen", "none", "listen", None),
+        ("--socket", "--socket", "/x/y.sock", "socket", Path("/x/y.sock")),
+    ],
+)
+def test_flags_and_their_older_spelling(kebab, camel, value, attribute, expected):
+    assert getattr(read(kebab, value), attribute) == expected
+    assert getattr(read(camel, value), attribute) == expected
+
+
+def test_switches():
+    assert read("--allow-no-owner").allow_no_owner
+    assert read("--allowNoOwner").allow_no_owner
+    assert read(DISTCRON_ALLOW_NO_OWNER="true").allow_no_owner
+    assert not read(DISTCRON_ALLOW_NO_OWNER="false").allow_no_owner
+    given = vars(build_parser().parse_args(["--check", "--show-config", "--list-failpoints"]))
+    assert given == {"check": True, "show_config": True, "list_failpoints": True}
+    assert read_settings(given, {}).origins == {}
+
+
+def test_the_environment_is_nested_by_double_underscores():
+    assert read(DISTCRON_API__LISTEN="localhost:1").listen == ("localhost", 1)
+    assert read(DISTCRON_LISTEN="localhost:2").listen == ("localhost", 2)
+    assert read(DISTCRON_SOCKET="/x").socket == Path("/x")
+
+
+def test_what_jobs_and_clients_see_is_no_setting():
+    names = ("RUN_ID", "JOB", "NODE", "ATTEMPT", "ATTEMPT_ID", "SERVER", "TOKEN", "TOKEN_FILE", "FAILPOINTS")
+    assert read(**{f"DISTCRON_{name}": "x" for name in names}, PATH="x").origins == {}
+
+
+def test_relative_paths_begin_where_they_are_written(tmp_path, monkeypatch):
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/x.yaml").write_text("jobs_directory: jobs.d\n")
+    monkeypatch.chdir(tmp_path)
+    settings = read("--config", "etc/x.yaml", "--nodes-directory", "nodes.d")
+    assert settings.jobs_directory == tmp_path / "etc/jobs.d"
+    assert settings.nodes_directory == tmp_path / "nodes.d"
+
+
+def test_conf_d_is_merged_in_the_order_of_names(tmp_path):
+    (tmp_path / "conf.d").mkdir()
+    (tmp_path / "x.yaml").write_text("log_level: error\napi: {listen: 'a:1', socket: /s}\n")
+    (tmp_path / "conf.d/20.yaml").write_text("log_level: debug\n")
+    (tmp_path / "conf.d/10.yaml").write_text("log_level: info\napi: {listen: 'b:2'}\n")
+    settings = read(DISTCRON_CONFIG=str(tmp_path / "x.yaml"))
+    assert (settings.log_level, settings.listen, settings.socket) == ("debug", ("b", 2), Path("/s"))
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--es-host", "x"], "--es-host:1:1: error: `es_host` is not yet supported (remove it)"),
+        (["--esPort", "9200"], "--es-port:1:1: error: `es_port` is not yet supported (remove it)"),
+        (["--es-url", "a", "--es-url", "b"], "--es-url:1:1: error: `es_url` is not yet supported (remove it)"),
+        (["--logDirectory", "/x"], "--log-directory:1:1: error: `log_directory` is not yet supported (remove it)"),
+        (["--storage", "es"], "--storage:1:1: error: `es` is not yet supported (remove it)"),
+        (["--storage", "oracle"], '--storage:1:1: error: `storage` cannot be "oracle" (one of sqlite)'),
+        (
+            ["--log-level", "loud"],
+            '--log-level:1:1: error: `log_level` cannot be "loud" (one of debug, info, warning, error)',
+        ),
+        (
+            ["--listen", "8080"],
+            "--listen:1:1: error: '8080' is no address to listen on (write HOST:PORT, [v6]:PORT or none)",
+        ),
+        (
+            ["--listen", "x:70000"],
+            "--listen:1:1: error: 'x:70000' is no address to listen on (write HOST:PORT, [v6]:PORT or none)",
+        ),
+        (
+            ["--timezone", "Mars"],
+            '--timezone:1:1: error: "Mars" is not a time zone (write an IANA name such as Europe/Berlin)',
+        ),
+        (["--health-check-interval", "0"], "--health-check-interval:1:1: error: 0 is too short (100ms or more)"),
+    ],
+)
+def test_refused_flags(words, line):
+    assert [str(problem) for problem in refused(*words)] == [line]
+
+
+def test_refused_variables():
+    problems = refused(
+        DISTCRON_ES__URL="x", DISTCRON_ALLOW_NO_OWNER="maybe", DISTCRON_JOBS_DIRECTROY="/x", DISTCRON_API__TLS="x"
+    )
+    assert [(problem.file, problem.code) for problem in problems] == [
+        ("DISTCRON_ALLOW_NO_OWNER", "wrong_type"),
+        ("DISTCRON_API__TLS", "not_yet_supported"),
+        ("DISTCRON_ES__URL", "not_yet_supported"),
+        ("DISTCRON_JOBS_DIRECTROY", "unknown_key"),
+    ]
+    assert problems[-1].hint == "did you mean `jobs_directory`?"
+
+
+def test_all_faults_of_all_files_come_at_once(tmp_path):
+    (tmp_path / "x.yaml").write_text("time_zone: UTC\ncluster: {}\nlog_level: loud\napi:\n  listen: 8080\n")
+    problems = refused("--config", str(tmp_path / "x.yaml"), "--storage", "plain")
+    assert [(problem.line, problem.column, problem.code) for problem in problems] == [
+        (1, 1, "not_yet_supported"),
+        (1, 1, "unknown_key"),
+        (2, 1, "not_yet_supported"),
+        (3, 12, "bad_value"),
+        (5, 11, "wrong_type"),
+    ]
+
+
+def test_a_named_file_must_be_there(tmp_path):
+    assert [problem.code for problem in refused("--config", str(tmp_path / "none.yaml"))] == ["unreadable"]
+
+
+def test_a_settings_file_that_others_may_write_is_refused(tmp_path):
+    (tmp_path / "x.yaml").write_text("{}")
+    (tmp_path / "x.yaml").chmod(0o666)
+    assert [problem.code for problem in refused("--config", str(tmp_path / "x.yaml"))] == ["writable_by_others"]
+
+
+@pytest.mark.parametrize("text", ["[]", "a\n", "null\n"])
+def test_a_settings_file_is_a_map(tmp_path, text):
+    (tmp_path / "x.yaml").write_text(text)
+    assert [problem.code for problem in refused("--config", str(tmp_path / "x.yaml"))] == ["wrong_type"]
+
+
+def test_where_users_other_than_root_keep_things(monkeypatch):
+    monkeypatch.setattr(module.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(module.os, "access", lambda *_: False)
+    environment = {"XDG_STATE_HOME": "/home/x/state", "XDG_RUNTIME_DIR": "/run/user/1000"}
+    settings = read_settings({}, environment)
+    assert settings.state_directory == Path("/home/x/state/distcrond")
+    assert settings.socket == Path("/run/user/1000/distcrond/api.sock")
+    assert read_settings({}, {"XDG_STATE_HOME": "/s"}).socket == Path("/s/distcrond/api.sock")
+
+
+def test_where_root_keeps_things(monkeypatch):
+    monkeypatch.setattr(module.os, "geteuid", lambda: 0)
+    assert read().state_directory == Path("/var/lib/distcrond")
+    assert read().socket == Path("/run/distcrond/api.sock")
+
+
+def test_unknown_flags_and_abbreviations_are_usage_errors(capsys):
+    for word in ("--jobs-dir", "--unknown"):
+        with pytest.raises(SystemExit) as stopped:
+            build_parser().parse_args([word, "x"])
+        assert stopped.value.code == 2
+    assert "usage: distcrond" in capsys.readouterr().err
