@@ -268,7 +268,7 @@ class History(Protocol):
         ...
 
     async def outcomes(self, *, since: datetime) -> Mapping[str, int]:
-        """How many runs finished since then, by outcome."""
+        """How many of the runs scheduled since then have finished, by outcome."""
         ...
 
     async def gaps(

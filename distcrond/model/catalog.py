@@ -24,7 +24,8 @@ class Place:
 class Catalog:
     """Jobs and nodes by name, where each came from, and what was wrong with the files that gave none.
 
-    `documents` are the job definitions as written, after defaults, for people to read. `zone` is the IANA name of the time zone for schedules that name none.
+    `documents` are the job definitions as written, after defaults, for people to read. `zone` is the IANA name of the
+    time zone for schedules that name none.
     """
 
     jobs: Mapping[JobName, Job] = field(default_factory=dict)

@@ -98,7 +98,8 @@ class Target:
     `node` is the present choice and stays while `fixed`; `refused` says for each node tried why it did not start the
     command. `eligible_at` is when nothing but a node was missing: from there the start deadline counts; None while it
     waits for its own predecessor. `intents` numbers the attempts: one that was withdrawn before it began leaves no
-    attempt, but its number is never used again, since the node may keep a fence under it. `contact_lost` is set while the node of a running attempt is silent.
+    attempt, but its number is never used again, since the node may keep a fence under it. `contact_lost` is set
+    while the node of a running attempt is silent.
     """
 
     index: int

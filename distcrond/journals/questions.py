@@ -1,0 +1,196 @@
+"""What can be asked of a journal, each question a plain function over a connection."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from distcrond.journals import codec
+from distcrond.journals.query import make_cursor, phrases, runs_statement
+from distcrond.journals.text import unpack
+from distcrond.model.event import Event
+from distcrond.model.ids import JobName, RunId
+from distcrond.model.report import Document
+from distcrond.model.run import Outcome, Stream
+from distcrond.model.span import format_instant
+from distcrond.ports import OutputSlice, Page, RunQuery
+
+_RARE: Final = 1000  # pieces of text with a word
+_FAILURES: Final = frozenset({Outcome.FAILURE, Outcome.PARTIAL, Outcome.TIMEOUT, Outcome.LOST, Outcome.MISSED})
+"""What a summary counts as failure: not what was skipped by rule or cancelled by hand."""
+
+_COUNT: Final = "SELECT count(*) FROM (SELECT 1 FROM output_text WHERE output_text MATCH ? LIMIT ?)"
+_GAPS: Final = (
+    "SELECT name, first, last, count, exact, reason FROM gaps JOIN names ON names.id = gaps.job"
+    " WHERE {conditions} ORDER BY first DESC, gaps.ref DESC LIMIT ?"
+)
+_OUTPUT: Final = (
+    "SELECT start, packed, data FROM output"
+    " WHERE run = :run AND target = :target AND attempt = :attempt AND stream = :stream AND start >="
+    " coalesce((SELECT max(start) FROM output WHERE run = :run AND target = :target AND attempt = :attempt"
+    " AND stream = :stream AND start <= :offset), 0) ORDER BY start"
+)
+_REQUESTED: Final = (
+    "SELECT id FROM runs WHERE job = (SELECT id FROM names WHERE name = ?) AND requested = ? AND scheduled >= ?"
+    " ORDER BY scheduled DESC LIMIT 1"
+)
+_OUTCOMES: Final = "SELECT trouble, count(*) FROM runs WHERE scheduled >= ? AND open IS NULL GROUP BY trouble"
+_SUMMARY: Final = (
+    "SELECT ref, trouble, duration FROM runs WHERE job = (SELECT id FROM names WHERE name = ?) AND open IS NULL"
+    " ORDER BY scheduled DESC, ref DESC LIMIT ?"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """An event and its number in the journal."""
+
+    seq: int
+    event: Event
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """One stream of one attempt."""
+
+    run: RunId
+    target: int
+    attempt: int
+    stream: Stream
+
+
+def run(connection: sqlite3.Connection, name: RunId) -> Document | None:
+    """One run, or None."""
+    row = connection.execute("SELECT document FROM runs WHERE id = ?", (name,)).fetchone()
+    return codec.decode_document(row[0]) if row else None
+
+
+def search(connection: sqlite3.Connection, query: RunQuery) -> Page:
+    """One page of a run list.
+
+    Raises:
+        InvalidValue: the cursor is not ours, or `search` has neither letter nor digit.
+    """
+    statement = runs_statement(query, rare=_rare(connection, query))
+    rows = connection.execute(statement.sql(), (*statement.parameters, query.limit + 1)).fetchall()
+    page = rows[: query.limit]
+    following = make_cursor(page[-1][:2]) if page and len(rows) > len(page) else None
+    return Page(items=[codec.decode_document(document) for _, _, document in page], next=following)
+
+
+def _rare(connection: sqlite3.Connection, query: RunQuery) -> bool:
+    return any(connection.execute(_COUNT, (phrase, _RARE)).fetchone()[0] < _RARE for phrase in phrases(query))
+
+
+def requested(connection: sqlite3.Connection, job: JobName, key: str, since: datetime) -> RunId | None:
+    """The run of a manual occurrence with that key, scheduled not before `since`."""
+    row = connection.execute(_REQUESTED, (job, key, codec.to_micros(since))).fetchone()
+    return RunId(row[0]) if row else None
+
+
+def outcomes(connection: sqlite3.Connection, since: datetime) -> dict[str, int]:
+    """How many runs scheduled since then have finished, by outcome."""
+    rows = connection.execute(_OUTCOMES, (codec.to_micros(since),))
+    return {trouble or Outcome.SUCCESS.value: count for trouble, count in rows}
+
+
+def gaps(
+    connection: sqlite3.Connection, job: str | None, since: datetime | None, until: datetime | None, limit: int
+) -> list[Document]:
+    """Gaps that reach into [since, until), newest first."""
+    filters = {
+        "gaps.job = (SELECT id FROM names WHERE name = ?)": job,
+        "last >= ?": since and codec.to_micros(since),
+        "first < ?": until and codec.to_micros(until),
+    }
+    asked = {condition: value for condition, value in filters.items() if value is not None}
+    sql = _GAPS.format(conditions=" AND ".join(asked) or "1")
+    return [_gap_document(row) for row in connection.execute(sql, (*asked.values(), limit))]
+
+
+def _gap_document(row: tuple[str, int, int, int, int, str]) -> Document:
+    job, first, last, count, exact, reason = row
+    return {
+        "job": job,
+        "from": format_instant(codec.from_micros(first)),
+        "to": format_instant(codec.from_micros(last)),
+        "count": count,
+        "exact": bool(exact),
+        "reason": reason,
+    }
+
+
+def output(connection: sqlite3.Connection, place: Place, offset: int, limit: int) -> OutputSlice:
+    """One contiguous piece of at most `limit` bytes, at or after `offset`."""
+    parts = bytearray()
+    position = offset
+    for start, content in _stored(connection, place, offset):
+        end = start + len(content)
+        if end <= position:
+            continue
+        if start > position and parts:  # a hole ends the piece
+            break
+        position = max(position, start)
+        parts += content[position - start :]
+        position = end
+        if len(parts) >= limit:
+            break
+    begin = position - len(parts)
+    data = bytes(parts[:limit])
+    return OutputSlice(offset=begin, data=data, next=begin + len(data))
+
+
+def _stored(connection: sqlite3.Connection, place: Place, offset: int) -> Iterator[tuple[int, bytes]]:
+    where = {"target": place.target, "attempt": place.attempt, "stream": place.stream.value, "offset": offset}
+    ref = connection.execute("SELECT ref FROM runs WHERE id = ?", (place.run,)).fetchone()
+    if ref is not None:
+        for start, packed, data in connection.execute(_OUTPUT, where | {"run": ref[0]}):
+            yield start, unpack(packed, data)
+
+
+def summary(connection: sqlite3.Connection, job: JobName, limit: int) -> Document:
+    """The last `limit` finished runs of a job in numbers, and the last of each kind."""
+    rows: list[tuple[int, str | None, int | None]] = connection.execute(_SUMMARY, (job, limit)).fetchall()
+    successes = [ref for ref, trouble, _ in rows if trouble is None]
+    failures = [ref for ref, trouble, _ in rows if trouble in _FAILURES]
+    return {
+        "runs": len(rows),
+        "success": len(successes),
+        "failure": len(failures),
+        "last": _first_document(connection, [ref for ref, _, _ in rows]),
+        "last_success": _first_document(connection, successes),
+        "last_failure": _first_document(connection, failures),
+        "durations_ms": _durations([duration for _, _, duration in rows if duration is not None]),
+    }
+
+
+def _first_document(connection: sqlite3.Connection, refs: Sequence[int]) -> Document | None:
+    if not refs:
+        return None
+    row = connection.execute("SELECT document FROM runs WHERE ref = ?", (refs[0],)).fetchone()
+    return codec.decode_document(row[0])
+
+
+def _durations(milliseconds: list[int]) -> dict[str, int | None]:
+    ranked = sorted(milliseconds)
+    return {"p50": _percentile(ranked, 50), "p95": _percentile(ranked, 95), "max": _percentile(ranked, 100)}
+
+
+def _percentile(ranked: Sequence[int], percent: int) -> int | None:
+    """Nearest rank: always a duration that occurred."""
+    return ranked[-(-len(ranked) * percent // 100) - 1] if ranked else None
+
+
+def events(connection: sqlite3.Connection, after: int, limit: int) -> list[Recorded]:
+    """Events numbered above `after`, in order.
+
+    Raises:
+        JournalTooNew, JournalError: an event of a newer release, or a damaged one.
+    """
+    rows = connection.execute(
+        "SELECT seq, type, v, body FROM events WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit)
+    )
+    return [Recorded(seq=seq, event=codec.decode_event(name, v, body)) for seq, name, v, body in rows]

@@ -1,0 +1,217 @@
+"""What every Journal must keep, on a file and in memory."""
+
+import asyncio
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from support.journal_shelves import OPENERS, opened
+from support.journaling import Story, make_job
+
+from distcrond.errors import JournalError
+from distcrond.journals.prepare import prepare
+from distcrond.model import event as ev
+from distcrond.model.ledger import Ledger, fold
+from distcrond.model.report import run_document
+from distcrond.model.run import Outcome, Stream
+from distcrond.ports import Batch, RunQuery
+
+
+@pytest.fixture(params=OPENERS)
+async def shelf(request):
+    async with opened(request.param) as shelf:
+        yield shelf
+
+
+async def test_a_new_journal_remembers_nothing(shelf):
+    assert await shelf.journal.load() == Ledger()
+
+
+async def test_appends_keep_their_order(shelf):
+    story = Story()
+    batches = [story.batch(ev.ClockStepped(at=story.at(), delta=story.at() - story.at())) for _ in range(300)]
+    await asyncio.gather(*[shelf.journal.append(batch) for batch in batches])
+    recorded = await shelf.history.events(0, limit=1000)
+    assert [each.event for each in recorded] == [event for batch in batches for event in batch.events]
+    assert [each.seq for each in recorded] == sorted({each.seq for each in recorded})
+
+
+async def test_acknowledgements_come_in_order(shelf):
+    story, order = Story(), []
+    appends = [asyncio.ensure_future(shelf.journal.append(story.whole(make_job()))) for _ in range(50)]
+    for number, append in enumerate(appends):
+        append.add_done_callback(lambda _, number=number: order.append(number))
+    await asyncio.gather(*appends)
+    await asyncio.gather(shelf.journal.load())
+    assert order == list(range(50))
+
+
+async def test_an_acknowledged_append_is_seen_at_once_by_readers(shelf):
+    story = Story()
+    for _ in range(20):
+        batch = story.whole(make_job())
+        await shelf.journal.append(batch)
+        (run,) = batch.runs
+        assert (await shelf.history.run(run))["state"] == "finished"
+
+
+async def test_a_cancelled_wait_does_not_undo_the_append(shelf):
+    story = Story()
+    waiting = asyncio.ensure_future(shelf.journal.append(story.whole(make_job())))
+    waiting.cancel()
+    await shelf.journal.append(story.whole(make_job()))
+    assert len((await shelf.history.search(RunQuery())).items) == 2
+
+
+async def test_generation_and_daemon_survive(shelf):
+    story = Story()
+    for generation in (1, 2):
+        await shelf.journal.append(
+            story.batch(ev.DaemonStarted(at=story.at(), daemon="d7", generation=generation, version="0.1.0"))
+        )
+    await shelf.reopen()
+    ledger = await shelf.journal.load()
+    assert (ledger.daemon, ledger.generation) == ("d7", 2)
+
+
+async def test_only_open_runs_and_their_definitions_are_loaded(shelf):
+    story = Story()
+    finished, still_open = make_job("a", 1), make_job("b", 2)
+    await shelf.journal.append(story.whole(finished))
+    due = story.due(still_open)
+    await shelf.journal.append(story.batch(*story.defined(still_open), due))
+    await shelf.reopen()
+    ledger = await shelf.journal.load()
+    assert list(ledger.runs) == [due.run]
+    assert ledger.runs[due.run].job == still_open
+    assert list(ledger.definitions) == [(still_open.name, still_open.definition)]
+    assert ledger.jobs == story.ledger.jobs
+    assert [run.id for run in ledger.of_job(still_open.name)] == [due.run]
+
+
+async def test_a_finished_run_is_never_downgraded(shelf):
+    """GUARANTEES I4."""
+    story, job = Story(), make_job()
+    batch = story.whole(job)
+    await shelf.journal.append(batch)
+    (run,) = batch.runs
+    late = Story()
+    await shelf.journal.append(late.batch(*late.defined(job), late.due(job)))
+    assert (await shelf.history.run(run))["state"] == "finished"
+    await shelf.reopen()
+    assert (await shelf.journal.load()).runs == {}
+
+
+async def test_nor_inside_one_transaction(shelf):
+    story, late, job = Story(), Story(), make_job()
+    whole, again = story.whole(job), late.batch(*late.defined(job), late.due(job))
+    shelf.journal._writer.commit([prepare(whole), prepare(again)])
+    (run,) = whole.runs
+    assert [*again.runs] == [run]
+    assert (await shelf.history.run(run))["state"] == "finished"
+
+
+async def test_a_run_in_several_batches_of_one_group_ends_as_the_last_says(shelf):
+    story, job = Story(), make_job()
+    due = story.due(job)
+    steps = [
+        story.batch(*story.defined(job), due),
+        story.batch(story.opened(due.run, "web1")),
+        story.batch(story.started(due.run)),
+        story.batch(*story.ended(due.run), story.closed(due.run)),
+    ]
+    await asyncio.gather(*[shelf.journal.append(step) for step in steps])
+    assert await shelf.history.run(due.run) == run_document(story.rows[due.run])
+
+
+async def test_an_event_without_its_run_fails_closed(shelf):
+    story, job = Story(), make_job()
+    due = story.due(job)
+    whole = story.batch(*story.defined(job), due)
+    with pytest.raises(JournalError, match="without the run"):
+        await shelf.journal.append(Batch(events=whole.events))
+    with pytest.raises(JournalError):
+        await shelf.journal.append(whole)
+    await shelf.reopen()
+    assert await shelf.history.events(0, limit=10) == []
+
+
+async def test_a_closed_journal_refuses(shelf):
+    story = Story()
+    await shelf.journal.close()
+    with pytest.raises(JournalError):
+        await shelf.journal.append(story.whole(make_job()))
+    await shelf.journal.close()
+
+
+async def test_closing_writes_what_is_queued(shelf):
+    story = Story()
+    appends = [shelf.journal.append(story.whole(make_job())) for _ in range(200)]
+    await shelf.journal.close()
+    await asyncio.gather(*appends)
+    await shelf.reopen()
+    assert len((await shelf.history.search(RunQuery(limit=1000))).items) == 200
+
+
+@pytest.mark.parametrize("kind", OPENERS)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+@given(choices=st.lists(st.integers(0, 2**20), min_size=5, max_size=80), grouped=st.booleans())
+def test_replay_equals_rows(kind, choices, grouped):
+    """What `load` returns, what the rows say and what the events say are the same, whatever happened."""
+    asyncio.run(_replay(kind, choices, grouped))
+
+
+async def _replay(kind, choices, grouped):
+    story = Story()
+    async with opened(kind) as shelf:
+        appends = []
+        for choice in choices:
+            appends.append(shelf.journal.append(story.anything(choice)))
+            if not grouped:
+                await appends[-1]
+        await asyncio.gather(*appends)
+        await shelf.reopen()
+
+        ledger = await shelf.journal.load()
+        assert ledger.runs == story.ledger.runs
+        for job in ledger.jobs.keys() | story.ledger.jobs.keys():
+            assert ledger.job(job) == story.ledger.job(job)
+        assert (ledger.daemon, ledger.generation) == (story.ledger.daemon, story.ledger.generation)
+        for job in story.ledger.jobs:
+            assert ledger.of_job(job) == story.ledger.of_job(job)
+        for run in story.ledger.runs.values():
+            assert ledger.definitions[run.job.name, run.job.definition] == run.job
+
+        for run in story.rows.values():
+            assert await shelf.history.run(run.id) == run_document(run)
+        replayed = Ledger()
+        for recorded in await shelf.history.events(0, limit=10_000):
+            fold(replayed, recorded.event)
+        assert {run: replayed.runs[run] for run in story.rows} == story.rows
+
+
+async def test_chunks_are_durable_with_their_event(shelf):
+    story, job = Story(), make_job()
+    due = story.due(job)
+    chunk = story.said(due.run, b"hello\n")
+    await shelf.journal.append(
+        story.batch(
+            *story.defined(job),
+            due,
+            story.opened(due.run, None),
+            story.started(due.run),
+            chunk.stored,
+            chunks=[chunk],
+        )
+    )
+    await shelf.reopen()
+    piece = await shelf.history.output(due.run, target=0, attempt=1, stream=Stream.MERGED, offset=0, limit=100)
+    assert piece.data == b"hello\n"
+
+
+async def test_many_appends_share_transactions_and_all_arrive(shelf):
+    story, job = Story(), make_job()
+    batches = [story.whole(job, b"x" * 300, outcome=[*Outcome][number % 6]) for number in range(1500)]
+    await asyncio.gather(*[shelf.journal.append(batch) for batch in batches])
+    page = await shelf.history.search(RunQuery(limit=2000))
+    assert {item["id"] for item in page.items} == set(story.rows)
