@@ -14,7 +14,8 @@ from datetime import datetime
 from pathlib import Path
 
 from distcrond import __version__
-from distcrond.api import Api, TcpAddress, UnixAddress
+from distcrond.api.listeners import TcpAddress, UnixAddress
+from distcrond.api.server import Api
 from distcrond.clock import SystemClock
 from distcrond.config.load import Loaded, load
 from distcrond.config.settings import Settings

@@ -7,11 +7,13 @@ kept that a file which has become wrong leaves in force, whole, what it said whe
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from distcrond.config.compile import Compiled, Definition
+from distcrond.config.defaults import Layers
 from distcrond.config.discover import Kind, Listing
 from distcrond.config.faults import FileFault, Finding, Pointer, did_you_mean, in_order, printable, problem_of, show
 from distcrond.model.catalog import Catalog, Place
@@ -67,6 +69,7 @@ class Assembly:
         """Return what is in force now, with our problems and `further` ones."""
         jobs: dict[JobName, Job] = {}
         nodes: dict[NodeName, Node] = {}
+        layers: dict[JobName, Layers] = {}
         job_places: dict[JobName, Place] = {}
         node_places: dict[NodeName, Place] = {}
         for path, definition in self._by_seniority():
@@ -78,11 +81,19 @@ class Assembly:
                 continue
             place = Place(file=path, line=definition.line)
             if isinstance(value, Job):
-                jobs[value.name], job_places[value.name] = value, place
+                jobs[value.name], layers[value.name], job_places[value.name] = value, definition.layers, place
             else:
                 nodes[value.name], node_places[value.name] = value, place
         problems = in_order((*self._all_problems(), *further))
-        return Catalog(jobs=jobs, nodes=nodes, places=job_places, node_places=node_places, problems=problems, zone=zone)
+        return Catalog(
+            jobs=jobs,
+            nodes=nodes,
+            documents=_Documents(layers),
+            places=job_places,
+            node_places=node_places,
+            problems=problems,
+            zone=zone,
+        )
 
     def active(self) -> Active:
         """Return what is in force now, by file."""
@@ -140,6 +151,23 @@ class Assembly:
     def _with_activity(self, problem: Problem) -> Problem:
         inside = problem.file + os.sep
         return replace(problem, active=any(path == problem.file or path.startswith(inside) for path in self._previous))
+
+
+class _Documents(Mapping[JobName, Mapping[str, Any]]):
+    """What the files say of each job, after defaults; put together when somebody asks."""
+
+    def __init__(self, layers: Mapping[JobName, Layers]) -> None:
+        self._layers = layers
+
+    def __getitem__(self, name: JobName) -> Mapping[str, Any]:
+        merged: Mapping[str, Any] = self._layers[name].merged()
+        return merged
+
+    def __iter__(self) -> Iterator[JobName]:
+        return iter(self._layers)
+
+    def __len__(self) -> int:
+        return len(self._layers)
 
 
 def _pointer_to(definition: Definition, key: str, name: str) -> Pointer:
