@@ -1,0 +1,28 @@
+"""JSON answers in the house's shapes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+from aiohttp import web
+
+from distcrond.model.report import Document
+
+
+def answer(document: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
+    """Answer plain data as JSON; instants and enums were made text by those who know them."""
+    body = json.dumps(document, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return web.Response(status=status, text=body, content_type="application/json", headers=headers)
+
+
+def page(items: Sequence[Document], following: str | None = None) -> web.Response:
+    """Answer one page of a list."""
+    return answer({"items": items, "next": following})
+
+
+def page_by_name(items: Sequence[Document], *, after: str | None, limit: int) -> web.Response:
+    """Page through a list that memory has in full; the cursor is the last name, so that it survives a reload."""
+    rest = sorted((item for item in items if after is None or item["name"] > after), key=lambda item: str(item["name"]))
+    following = rest[limit - 1]["name"] if len(rest) > limit else None
+    return page(rest[:limit], following)

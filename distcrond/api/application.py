@@ -1,0 +1,123 @@
+"""Puts the route table behind a door: an application in which every path is checked and every no has a shape."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+
+from aiohttp import web
+from aiohttp.typedefs import Handler as AiohttpHandler
+from aiohttp.typedefs import Middleware
+
+from distcrond.api.auth import Door, Principal, Scope
+from distcrond.api.bodies import MAX_BODY, read_body
+from distcrond.api.call import Call, Parts
+from distcrond.api.parameters import read_query
+from distcrond.api.problems import PROBLEM_JSON, Problem, problem_of, problem_response
+from distcrond.api.route import Route
+
+_log = logging.getLogger(__name__)
+_HEADERS = {
+    "Server": "distcrond",
+    "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
+    "object-src 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+
+
+def build_application(
+    routes: Iterable[Route], pages: Sequence[web.RouteDef], parts: Parts, door: Door
+) -> web.Application:
+    """Build the application behind one door.
+
+    Pages are plain aiohttp routes of the web UI: reading only, without data of their own.
+    """
+    application = web.Application(middlewares=[_as_problems, _admitting(door)], client_max_size=MAX_BODY)
+    for route in routes:
+        for method in route.methods:
+            application.router.add_route(method, route.path, _endpoint(route, parts, door))
+    for each in pages:
+        if each.method != "GET":
+            raise TypeError(f"a page must not take {each.method}")
+        for method in ("GET", "HEAD"):
+            application.router.add_route(method, each.path, _page(each, door))
+    application.on_response_prepare.append(_add_headers)
+    return application
+
+
+def _endpoint(route: Route, parts: Parts, door: Door) -> AiohttpHandler:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        principal = door.identify(request)
+        _permit(door, request, principal, route.scope)
+        now = parts.clock.now()
+        query = read_query(request.query, route.parameters, now)
+        body = await read_body(request, route.body, parts.clock)
+        call = Call(request=request, parts=parts, by=principal.by, now=now, query=query, body=body)
+        response = await route.handler(call)
+        if route.scope is Scope.OPERATE:
+            _audit(principal, request, response.status)
+        return response
+
+    return handle
+
+
+def _page(each: web.RouteDef, door: Door) -> AiohttpHandler:
+    handler = each.handler
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        door.permit(request, door.identify(request), Scope.READ)
+        if isinstance(handler, type):
+            raise TypeError("a page is a function")
+        return await handler(request)
+
+    return handle
+
+
+def _permit(door: Door, request: web.Request, principal: Principal, scope: Scope) -> None:
+    try:
+        door.permit(request, principal, scope)
+    except Problem as refused:
+        _audit(principal, request, refused.status)
+        raise
+
+
+def _audit(principal: Principal, request: web.Request, status: int) -> None:
+    """Say who changed, or tried to change, what (GUARANTEES 28)."""
+    _log.info("%s: %s %r: %d", principal.by, request.method, request.path, status)
+
+
+def _admitting(door: Door) -> Middleware:
+    @web.middleware
+    async def admitting(request: web.Request, handler: AiohttpHandler) -> web.StreamResponse:
+        door.admit(request)
+        return await handler(request)
+
+    return admitting
+
+
+@web.middleware
+async def _as_problems(request: web.Request, handler: AiohttpHandler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except ConnectionError:
+        if request.transport is not None:
+            raise
+        return web.Response()  # to nobody: the client left before the head was sent
+    except Exception as error:
+        problem = problem_of(error)
+        if problem is None and isinstance(error, web.HTTPException):
+            raise
+        if problem is None:
+            _log.exception("%s %r failed", request.method, request.path)
+            problem = Problem(500, "internal", "distcrond failed; its log says why")
+        return problem_response(problem)
+
+
+async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    response.headers.update(_HEADERS)
+    if request.path.startswith(("/api/", "/-/")) or response.content_type == PROBLEM_JSON:
+        response.headers["Cache-Control"] = "no-store"

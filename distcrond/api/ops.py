@@ -1,0 +1,53 @@
+"""The daemon itself: what is ahead, figures, problems of the files, health, and the way in for browsers."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from distcrond.api.answers import answer, page
+from distcrond.api.auth import COOKIE, SESSION_SECONDS
+from distcrond.api.call import Call
+from distcrond.api.problems import Problem
+
+
+async def list_upcoming(call: Call) -> web.Response:
+    """The coming occurrences of all jobs, in order of time."""
+    limit, until = call.query.number("limit"), call.query.instant("until")
+    return page(call.queries.next(None, count=limit, until=until))
+
+
+async def show_stats(call: Call) -> web.Response:
+    """Counters for a glance."""
+    return answer(await call.queries.stats())
+
+
+async def list_problems(call: Call) -> web.Response:
+    """What is wrong with the files now."""
+    return page(call.queries.problems())
+
+
+async def show_health(call: Call) -> web.Response:
+    """200 while the daemon does its work, 503 with the reasons otherwise."""
+    health = call.queries.health()
+    return answer(health, status=200 if health["healthy"] else 503)
+
+
+async def show_readiness(call: Call) -> web.Response:
+    """200 once the first load and recovery are done."""
+    health = call.queries.health()
+    return answer(health, status=200 if health["ready"] else 503)
+
+
+async def enter(call: Call) -> web.Response:
+    """Begin a browser session with a one-time link.
+
+    The one GET that uses something up: a link can be clicked and a button can not. HEAD is refused, so that no preview
+    spends it.
+    """
+    cookie = call.parts.sessions.enter(call.path("token"))
+    if cookie is None:
+        hint = "a link works once and for ten minutes; restart `distcrond demo` or ask for a new one"
+        raise Problem(403, "link_spent", "this link is not valid any more", hint=hint)
+    response = web.Response(status=303, headers={"Location": "/"})
+    response.set_cookie(COOKIE, cookie, httponly=True, samesite="Strict", path="/", max_age=int(SESSION_SECONDS))
+    return response

@@ -1,0 +1,211 @@
+"""JSON Schemas of what the API says and takes, for the OpenAPI; bodies are checked against these very values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from distcrond.model.ids import NAME_PATTERN
+from distcrond.model.reason import Reason
+from distcrond.model.run import Outcome, State, Stream
+
+Schema = dict[str, Any]
+
+_TEXT: Schema = {"type": "string"}
+_WHOLE: Schema = {"type": "integer"}
+_FLAG: Schema = {"type": "boolean"}
+_INSTANT: Schema = {"type": "string", "format": "date-time"}
+
+
+def _or_null(schema: Schema) -> Schema:
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+def _words(*enums: type[Outcome | State | Stream | Reason]) -> Schema:
+    return {"type": "string", "enum": [str(word) for enum in enums for word in enum]}
+
+
+def _shape(properties: Schema, *required: str) -> Schema:
+    return {"type": "object", "properties": properties, "required": list(required or properties)}
+
+
+def _ref(name: str) -> Schema:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _list_of(item: Schema) -> Schema:
+    return _shape({"items": {"type": "array", "items": item}, "next": _or_null(_TEXT)})
+
+
+_OUTPUT = _shape({"bytes": _WHOLE, "kept": _WHOLE, "truncated": _FLAG})
+_ATTEMPT = _shape(
+    {
+        "number": _WHOLE,
+        "node": _TEXT,
+        "outcome": _or_null(_words(Outcome)),
+        "reason": _or_null(_words(Reason)),
+        "exit_code": _or_null(_WHOLE),
+        "signal": _or_null(_WHOLE),
+        "started_at": _INSTANT,
+        "finished_at": _or_null(_INSTANT),
+        "output": _OUTPUT,
+    }
+)
+_TARGET = _shape(
+    {
+        "index": _WHOLE,
+        "node": _or_null(_TEXT),
+        "state": _words(State),
+        "outcome": _or_null(_words(Outcome)),
+        "reason": _or_null(_words(Reason)),
+        "detail": _TEXT,
+        "contact": {"type": "string", "enum": ["ok", "lost"]},
+        "exit_code": _or_null(_WHOLE),
+        "signal": _or_null(_WHOLE),
+        "started_at": _or_null(_INSTANT),
+        "finished_at": _or_null(_INSTANT),
+        "duration_ms": _or_null(_WHOLE),
+        "attempts": {"type": "array", "items": _ref("Attempt")},
+        "output": _OUTPUT,
+    }
+)
+_RUN = _shape(
+    {
+        "id": _TEXT,
+        "job": _TEXT,
+        "trigger": _TEXT,
+        "scheduled_at": _INSTANT,
+        "due_at": _INSTANT,
+        "started_at": _or_null(_INSTANT),
+        "finished_at": _or_null(_INSTANT),
+        "duration_ms": _or_null(_WHOLE),
+        "state": _words(State),
+        "outcome": _or_null(_words(Outcome)),
+        "reason": _or_null(_words(Reason)),
+        "detail": _TEXT,
+        "definition": _TEXT,
+        "revision": _WHOLE,
+        "targets": {"type": "array", "items": _ref("Target")},
+    }
+)
+_SPAN = _shape({"start": _or_null(_INSTANT), "stop": _or_null(_INSTANT)})
+_DURATION = _shape({"milliseconds": _or_null(_WHOLE), "string": _or_null(_TEXT)})
+_REPORT = _shape(
+    {
+        "job": _TEXT,
+        "time": _SPAN,
+        "duration": _DURATION,
+        "success": _FLAG,
+        "items": {
+            "type": "array",
+            "items": _shape(
+                {"node": _or_null(_TEXT), "time": _SPAN, "duration": _DURATION, "success": _FLAG, "output": _TEXT}
+            ),
+        },
+    }
+)
+_JOB = _shape(
+    {
+        "name": _TEXT,
+        "description": _TEXT,
+        "owners": {"type": "array"},
+        "enabled": _FLAG,
+        "schedule": {},
+        "policy": {},
+        "command": {},
+        "definition": _TEXT,
+        "file": _or_null(_TEXT),
+        "next": _or_null(_INSTANT),
+        "running": {},
+        "last": _or_null(_ref("Run")),
+    },
+    "name",
+    "enabled",
+    "next",
+    "last",
+)
+_NODE = _shape(
+    {
+        "name": _TEXT,
+        "roles": {"type": "array", "items": _TEXT},
+        "labels": {"type": "object"},
+        "connection_type": _TEXT,
+        "state": _TEXT,
+        "reason": _or_null(_TEXT),
+        "running": _WHOLE,
+        "capacity": _WHOLE,
+        "since": _or_null(_INSTANT),
+        "last_seen": _or_null(_INSTANT),
+    }
+)
+_PROBLEM = _shape(
+    {
+        "type": _TEXT,
+        "title": _TEXT,
+        "status": _WHOLE,
+        "reason": _TEXT,
+        "detail": _TEXT,
+        "hint": _TEXT,
+        "errors": {"type": "array", "items": _shape({"pointer": _TEXT, "message": _TEXT})},
+    },
+    "type",
+    "title",
+    "status",
+    "detail",
+    "errors",
+)
+
+COMPONENTS: dict[str, Schema] = {
+    "Attempt": _ATTEMPT,
+    "Target": _TARGET,
+    "Run": _RUN,
+    "Runs": _list_of(_ref("Run")),
+    "Reports": {"type": "array", "items": _REPORT},
+    "Job": _JOB,
+    "Jobs": _list_of(_ref("Job")),
+    "Node": _NODE,
+    "Nodes": _list_of(_ref("Node")),
+    "Coming": _list_of(_shape({"job": _TEXT, "scheduled_at": _INSTANT, "due_at": _INSTANT, "note": _or_null(_TEXT)})),
+    "FileProblems": _list_of(
+        _shape(
+            {
+                "file": _TEXT,
+                "line": _WHOLE,
+                "column": _WHOLE,
+                "code": _TEXT,
+                "message": _TEXT,
+                "hint": _TEXT,
+                "active": {"type": "string", "enum": ["last_good", "none"]},
+            }
+        )
+    ),
+    "Stats": _shape({"jobs": _WHOLE, "nodes": _WHOLE, "running": _WHOLE, "failing": _WHOLE, "late": _WHOLE}),
+    "Health": _shape({"healthy": _FLAG, "ready": _FLAG, "reasons": {"type": "array", "items": _TEXT}}),
+    "RunStarted": _shape({"id": _TEXT}),
+    "NodeNamed": _shape({"name": _TEXT}),
+    "Any": {"type": "object"},
+    "Problem": _PROBLEM,
+}
+
+RUN_REQUEST: Schema = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        "environment": {
+            "type": "object",
+            "maxProperties": 200,
+            "propertyNames": {"pattern": "^[A-Za-z_][A-Za-z0-9_]{0,127}$"},
+            "additionalProperties": {"type": "string", "maxLength": 32768},
+        },
+        "nodes": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": 10000,
+            "items": {"type": "string", "pattern": NAME_PATTERN},
+        },
+        "force": _FLAG,
+        "scheduled_at": _INSTANT,
+    },
+}
+"""Order of a run. In Python `$` lets a final newline pass: names are matched once more where they are used."""
+
+NOTHING: Schema = {"type": "object", "additionalProperties": False, "properties": {}}

@@ -1,0 +1,100 @@
+"""The global options, as one value that every command gets."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import click
+
+FORMATS = ("table", "wide", "json", "jsonl", "yaml", "name")
+_SYSTEM_SOCKET = "/run/distcrond/api.sock"
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(slots=True)
+class Settings:
+    """What the global options say; options may stand before and after the command, the later one counts."""
+
+    socket: str | None = None
+    server: str | None = None
+    token_file: str | None = None
+    output: str = "table"
+    headers: bool = True
+    color: str = "auto"
+    utc: bool = False
+
+    @property
+    def colored(self) -> bool:
+        """Whether stdout takes colours: asked for, or a terminal and nobody objects."""
+        if self.color != "auto":
+            return self.color == "always"
+        return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+    @property
+    def for_people(self) -> bool:
+        """Whether a table is wanted rather than data for a program."""
+        return self.output in ("table", "wide")
+
+
+def default_socket() -> str:
+    """The system's socket for root; for others their own daemon's, or the system's if only that is there."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    if os.geteuid() == 0 or not runtime:
+        return _SYSTEM_SOCKET
+    own = os.path.join(runtime, "distcrond", "api.sock")  # noqa: PTH118  pathlib would cost a third of the help's time
+    return _SYSTEM_SOCKET if not os.path.exists(own) and os.path.exists(_SYSTEM_SOCKET) else own  # noqa: PTH110
+
+
+def settings() -> Settings:
+    """The settings of the running command."""
+    return click.get_current_context().find_root().ensure_object(Settings)
+
+
+def _remember(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+    given = context.get_parameter_source(parameter.name or "")
+    if value is not None and given is not click.core.ParameterSource.DEFAULT and not context.resilient_parsing:
+        setattr(context.find_root().ensure_object(Settings), parameter.name or "", value)
+
+
+def _options(*, hidden: bool) -> list[click.Option]:
+    shared: dict[str, Any] = {"expose_value": False, "callback": _remember, "hidden": hidden, "default": None}
+    return [
+        click.Option(
+            ["--socket"],
+            metavar="PATH",
+            envvar=None if hidden else "DISTCRON_SOCKET",
+            help=f"The daemon's socket, or DISTCRON_SOCKET.  [{_SYSTEM_SOCKET}; "
+            "for others than root $XDG_RUNTIME_DIR/distcrond/api.sock]",
+            **shared,
+        ),
+        click.Option(["--server"], metavar="URL", help="Talk HTTP to this address instead of the socket.", **shared),
+        click.Option(["--token-file"], metavar="FILE", help="Where the token for --server is.", **shared),
+        click.Option(["-o", "--output"], type=click.Choice(FORMATS), help="How to show the answer.  [table]", **shared),
+        click.Option(
+            ["headers", "--no-headers"], is_flag=True, flag_value=False, help="Tables without a head.", **shared
+        ),
+        click.Option(
+            ["--color"],
+            type=click.Choice(["auto", "always", "never"]),
+            help="Colours; NO_COLOR is respected.  [auto]",
+            **shared,
+        ),
+        click.Option(["--utc"], is_flag=True, flag_value=True, help="Times in UTC instead of local.", **shared),
+    ]
+
+
+def global_options(command: F) -> F:
+    """Take the global options after the command's name too, without repeating them in every help."""
+    for option in reversed(_options(hidden=True)):
+        command.__dict__.setdefault("__click_params__", []).append(option)
+    return command
+
+
+def root_options() -> list[click.Option]:
+    """The global options as `distcronctl --help` shows them."""
+    return list(_options(hidden=False))

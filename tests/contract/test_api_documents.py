@@ -1,0 +1,314 @@
+"""What the routes say: shapes, filters, pages, hints and faults."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import aiohttp
+import pytest
+
+from distcrond.model.span import format_instant, parse_instant
+from tests.support.fake_engine import ENDINGS, OPEN_JOB, Served, serve
+
+
+@pytest.fixture
+async def served(tmp_path) -> AsyncIterator[Served]:
+    async with serve(tmp_path) as served:
+        yield served
+
+
+@pytest.fixture
+async def client(served) -> AsyncIterator[aiohttp.ClientSession]:
+    connector = aiohttp.UnixConnector(str(served.socket))
+    async with aiohttp.ClientSession("http://local", connector=connector) as client:
+        yield client
+
+
+async def get(client: aiohttp.ClientSession, path: str):
+    async with client.get(path) as answer:
+        assert answer.status == 200, await answer.text()
+        return await answer.json()
+
+
+async def refused(client: aiohttp.ClientSession, method: str, path: str, status: int, **options):
+    async with client.request(method, path, **options) as answer:
+        problem = await answer.json()
+        assert (answer.status, answer.content_type) == (status, "application/problem+json"), problem
+        assert problem["status"] == status
+        return problem
+
+
+async def test_jobs_are_paged_by_name(client, served) -> None:
+    names: list[str] = []
+    path = "/api/v1/jobs?limit=4"
+    while True:
+        found = await get(client, path)
+        names += [job["name"] for job in found["items"]]
+        if found["next"] is None:
+            break
+        path = f"/api/v1/jobs?limit=4&cursor={found['next']}"
+    assert names == sorted(served.world.jobs)
+
+
+async def test_job_shows_failures_and_figures(client) -> None:
+    job = await get(client, "/api/v1/jobs/exit7")
+    assert job["errors"][0]["reason"] == "exit_code"
+    assert job["stats"]["durations_ms"]["p50"] == 72_000
+
+
+async def test_runs_by_filter(client, served) -> None:
+    since = format_instant(served.world.now - timedelta(minutes=15))
+    assert [run["job"] for run in (await get(client, f"/api/v1/runs?since={since}"))["items"]] == ["exit7"]
+    assert [run["job"] for run in (await get(client, "/api/v1/runs?since=15m"))["items"]] == ["exit7"]
+    assert [run["job"] for run in (await get(client, "/api/v1/runs?until=15m"))["items"]] == ["invoices"]
+    assert [run["job"] for run in (await get(client, "/api/v1/runs?outcome=failure&node=web1"))["items"]] == ["exit7"]
+    assert (await get(client, "/api/v1/runs?state=waiting"))["items"] == []
+    assert [run["job"] for run in (await get(client, "/api/v1/jobs/invoices/runs"))["items"]] == ["invoices"]
+    first = await get(client, "/api/v1/runs?limit=1")
+    second = await get(client, f"/api/v1/runs?limit=1&cursor={first['next']}")
+    assert [first["items"][0]["job"], second["items"][0]["job"], second["next"]] == ["exit7", "invoices", None]
+
+
+async def test_plus_in_an_offset_may_be_unescaped(client, served) -> None:
+    moment = parse_instant(format_instant(served.world.now)).isoformat()
+    assert moment.endswith("+00:00")
+    async with client.get(f"http://local/api/v1/runs?since={moment}") as answer:
+        assert answer.status == 200, await answer.text()
+
+
+@pytest.mark.parametrize(
+    ("query", "pointer", "words"),
+    [
+        ("limit=1001", "?limit", "above 1000"),
+        ("limit=0", "?limit", "below 1"),
+        ("limit=ten", "?limit", "not a whole number"),
+        ("limit=1&limit=2", "?limit", "more than once"),
+        ("limit=99999999999999999999", "?limit", "not a whole number"),
+        ("limit=²", "?limit", "not a whole number"),
+        ("outcom=failure", "?outcom", "did you mean `outcome`?"),
+        ("state=done", "?state", "waiting, running, finished"),
+        ("outcome=", "?outcome", "not one of"),
+        ("since=yesterday", "?since", "not an instant"),
+        ("since=2026-11-21T03:10:00", "?since", "no offset"),
+        ("since=0001-01-01T00:00:00%2B23:59", "?since", ""),
+        ("since=999999999999w", "?since", ""),
+        ("q=" + "a" * 401, "?q", "401 characters"),
+        ("x=1", "?x", "unknown parameter"),
+    ],
+)
+async def test_meaningless_parameters(client, query, pointer, words) -> None:
+    problem = await refused(client, "GET", f"/api/v1/runs?{query}", 400)
+    assert [fault["pointer"] for fault in problem["errors"]] == [pointer]
+    assert words in problem["errors"][0]["message"]
+
+
+async def test_all_faults_come_at_once(client) -> None:
+    problem = await refused(client, "GET", "/api/v1/runs?limit=0&outcom=x&state=y", 400)
+    assert len(problem["errors"]) == 3
+
+
+async def test_foreign_cursor_is_refused(client) -> None:
+    await refused(client, "GET", "/api/v1/runs?cursor=abc", 400)
+
+
+async def test_parameters_are_unknown_where_there_are_none(client) -> None:
+    for path in ("/api/v1/stats", "/-/healthy", "/api/v1/openapi.json", "/api/v1/jobs/invoices"):
+        await refused(client, "GET", f"{path}?pretty=1", 400)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "hint"),
+    [
+        ("GET", "/api/v1/jobs/invocies", "did you mean job `invoices`?"),
+        ("GET", "/api/v1/jobs/billing.invoise/runs", "did you mean job `billing.invoice`?"),
+        ("GET", "/api/v1/jobs/invoice%20s/next", "did you mean job `invoices`?"),
+        ("GET", "/api/v1/jobs/invocies/reports", "did you mean job `invoices`?"),
+        ("POST", "/api/v1/jobs/invocies/run", "did you mean job `invoices`?"),
+        ("GET", "/api/v1/nodes/wep1", "did you mean node `web1`?"),
+        ("POST", "/api/v1/nodes/wep1/probe", "did you mean node `web1`?"),
+        ("GET", "/api/v1/runs/invoices", "an id looks like"),
+        ("GET", "/api/v1/nope", "openapi.json"),
+    ],
+)
+async def test_what_does_not_exist_is_hinted_at(client, method, path, hint) -> None:
+    problem = await refused(client, method, path, 404)
+    assert hint in problem["hint"]
+
+
+async def test_method_that_is_not_possible(client) -> None:
+    async with client.delete("/api/v1/jobs/invoices") as answer:
+        assert (answer.status, answer.headers["Allow"]) == (405, "GET, HEAD")
+        assert (await answer.json())["reason"] == "method_not_allowed"
+
+
+async def test_run_now(client, served) -> None:
+    body = {"environment": {"MONTH": "11", "EMPTY": ""}, "nodes": ["web2"], "force": True}
+    body["scheduled_at"] = "2026-11-21T03:10:00+01:00"
+    headers = {"Idempotency-Key": "abc 1"}
+    async with client.post("/api/v1/jobs/invoices/run", json=body, headers=headers) as answer:
+        started = await answer.json()
+        assert answer.status == 202
+        assert answer.headers["Location"] == f"/api/v1/runs/{started['id']}"
+    order = served.world.orders[-1]
+    assert (order.job, order.key, order.nodes, order.force) == ("invoices", "abc 1", ("web2",), True)
+    assert order.environment == {"MONTH": "11", "EMPTY": ""}
+    assert order.scheduled_at == parse_instant("2026-11-21T02:10:00Z")
+    async with client.post("/api/v1/jobs/invoices/run", json=body, headers=headers) as answer:
+        assert (await answer.json())["id"] == started["id"]
+    assert (await get(client, answer.headers["Location"]))["id"] == started["id"]
+
+
+async def test_run_now_without_a_body(client, served) -> None:
+    async with client.post("/api/v1/jobs/invoices/run") as answer:
+        assert answer.status == 202
+    assert served.world.orders[-1].environment == {}
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        ({"nodez": ["web1"]}, "#/nodez"),
+        ({"force": "yes"}, "#/force"),
+        ({"nodes": []}, "#/nodes"),
+        ({"nodes": ["a b"]}, "#/nodes/0"),
+        ({"environment": {"A": 1}}, "#/environment/A"),
+        ({"environment": {"A-B": "1"}}, "#/environment"),
+        ({"environment": {"A\n": "1"}}, "#/environment/A\n"),
+        ({"environment": {"LD_PRELOAD": "1"}}, "#/environment/LD_PRELOAD"),
+        ({"environment": {"PATH": "1"}}, "#/environment/PATH"),
+        ({"environment": {"DISTCRON_JOB": "1"}}, "#/environment/DISTCRON_JOB"),
+        ({"environment": {"A": "a\0b"}}, "#/environment/A"),
+        ({"environment": {"A": "\ud800"}}, "#/environment/A"),
+        ({"scheduled_at": "tomorrow"}, "#/scheduled_at"),
+        ({"scheduled_at": "0001-01-01T00:00:00+23:59"}, "#/scheduled_at"),
+        ([], "#"),
+        ("text", "#"),
+        (0, "#"),
+    ],
+)
+async def test_meaningless_bodies(client, served, body, pointer) -> None:
+    problem = await refused(client, "POST", "/api/v1/jobs/invoices/run", 400, json=body)
+    assert [fault["pointer"] for fault in problem["errors"]] == [pointer]
+    assert served.world.orders == []
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"{",
+        b'{"force": true, "force": false}',
+        b'{"force": NaN}',
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"environment": {"A": "' + b"9" * 5000 + b'"' + b"}" * 3,
+        b"9" * 5000,
+    ],
+    ids=["cut", "twice", "nan", "not utf-8", "deep", "unbalanced", "long number"],
+)
+async def test_bodies_that_are_no_json(client, served, raw) -> None:
+    headers = {"Content-Type": "application/json"}
+    problem = await refused(client, "POST", "/api/v1/jobs/invoices/run", 400, data=raw, headers=headers)
+    assert problem["errors"]
+    assert served.world.orders == []
+
+
+async def test_body_must_say_that_it_is_json(client) -> None:
+    headers = {"Content-Type": "text/plain"}
+    await refused(client, "POST", "/api/v1/jobs/invoices/run", 415, data=b"{}", headers=headers)
+
+
+async def test_unexpected_bodies_are_refused(client, served) -> None:
+    run = served.world.add_run(OPEN_JOB)
+    await refused(client, "GET", "/api/v1/jobs", 400, data=b"{}")
+    await refused(client, "POST", f"/api/v1/runs/{run.id}/cancel", 400, json={"why": "x"})
+    assert served.world.cancelled == []
+
+
+async def test_unknown_node_in_an_order(client) -> None:
+    problem = await refused(client, "POST", "/api/v1/jobs/invoices/run", 404, json={"nodes": ["web1", "wep2"]})
+    assert problem["errors"][0]["pointer"] == "#/nodes/1"
+    assert "did you mean node `web2`?" in problem["hint"]
+
+
+@pytest.mark.parametrize("key", ["a" * 256, "ä"])
+async def test_meaningless_key(client, key) -> None:
+    headers = {"Idempotency-Key": key}
+    problem = await refused(client, "POST", "/api/v1/jobs/invoices/run", 400, headers=headers)
+    assert problem["errors"][0]["pointer"] == "Idempotency-Key"
+
+
+async def test_conflicts(client, served) -> None:
+    problem = await refused(client, "POST", "/api/v1/jobs/busy/run", 409)
+    assert "waits already" in problem["detail"]
+    run = served.world.add_run(OPEN_JOB)
+    async with client.post(f"/api/v1/runs/{run.id}/cancel") as answer:
+        assert answer.status == 202
+    assert served.world.cancelled[0][0] == run.id
+    await refused(client, "POST", f"/api/v1/runs/{run.id}/cancel", 409)
+    await refused(client, "POST", "/api/v1/runs/x@20261121T031000Z-0000000000/cancel", 404)
+
+
+async def test_probe(client, served) -> None:
+    async with client.post("/api/v1/nodes/db1/probe") as answer:
+        assert answer.status == 202
+    assert served.world.probed == ["db1"]
+    assert (await get(client, "/api/v1/nodes/db1"))["state"] == "down"
+    assert [node["name"] for node in (await get(client, "/api/v1/nodes"))["items"]] == ["db1", "web1", "web2"]
+
+
+async def test_what_is_ahead(client) -> None:
+    assert len((await get(client, "/api/v1/jobs/invoices/next?count=3"))["items"]) == 3
+    assert len((await get(client, "/api/v1/jobs/invoices/next?count=100&until=1h"))["items"]) in (5, 6)
+    assert len((await get(client, "/api/v1/upcoming?limit=5"))["items"]) == 5
+
+
+async def test_reports_are_a_bare_list(client) -> None:
+    reports = await get(client, "/api/v1/jobs/invoices/reports")
+    assert set(reports[0]) == {"job", "time", "duration", "success", "items"}
+
+
+async def test_health(client, served) -> None:
+    assert (await get(client, "/-/healthy"))["healthy"] is True
+    served.world.health = {"healthy": False, "ready": False, "reasons": ["the journal cannot be written"]}
+    for path in ("/-/healthy", "/-/ready"):
+        async with client.get(path) as answer:
+            assert answer.status == 503
+            assert (await answer.json())["reasons"] == ["the journal cannot be written"]
+
+
+async def test_waiting_for_a_run(client, served) -> None:
+    run = served.world.add_run(OPEN_JOB)
+    path = f"/api/v1/runs/{run.id}"
+    seen = await get(client, f"{path}?wait=60&revision={run.revision + 1}")
+    assert seen["state"] == "running"
+    waiting = asyncio.create_task(get(client, f"{path}?wait=60&revision={run.revision}"))
+    finished = asyncio.create_task(get(client, f"{path}?wait=60"))
+    await get(client, path)
+    served.world.write(run.id, b"news\n")
+    changed = await waiting
+    assert changed["revision"] == run.revision + 1
+    served.world.finish(run.id, ENDINGS["exit7"])
+    assert (await finished)["outcome"] == "failure"
+    assert (await get(client, f"{path}?wait=60"))["outcome"] == "failure"
+
+
+async def test_waiting_has_an_end(client, served) -> None:
+    run = served.world.add_run(OPEN_JOB)
+    assert (await get(client, f"/api/v1/runs/{run.id}?wait=1"))["state"] == "running"
+
+
+async def test_openapi_lists_every_route(client) -> None:
+    document = await get(client, "/api/v1/openapi.json")
+    assert document["openapi"] == "3.1.0"
+    assert set(document["paths"]["/api/v1/jobs/{job}/run"]["post"]["responses"]) >= {"202", "400", "403", "404", "409"}
+    scopes = [operation["x-distcron-scope"] for path in document["paths"].values() for operation in path.values()]
+    assert set(scopes) == {"open", "read", "operate"}
+
+
+async def test_api_answers_are_never_stored(client) -> None:
+    async with client.get("/api/v1/jobs") as answer:
+        assert answer.headers["Cache-Control"] == "no-store"
+        assert "default-src 'self'" in answer.headers["Content-Security-Policy"]
+        assert answer.headers["Server"] == "distcrond"

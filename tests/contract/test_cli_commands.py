@@ -1,0 +1,560 @@
+"""distcronctl as a subprocess against a served API: every command, every exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+from distcrond.cli.main import COMMANDS, LATER
+from distcrond.clock import SystemClock
+from distcrond.model.reason import Reason
+from distcrond.model.run import Outcome, Stream
+from tests.support.fake_engine import ENDINGS, OPEN_JOB, Ending, Served, World, make_world, serve
+
+PROGRAM = Path(sys.executable).parent / "distcronctl"
+
+
+@dataclass
+class Result:
+    code: int
+    out: str
+    err: str
+
+    def json(self):
+        return json.loads(self.out)
+
+
+class Shell:
+    """Runs the client; `socket` None = none is named."""
+
+    def __init__(self, socket: Path | None) -> None:
+        self.environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": "/nonexistent",
+            "TZ": "Europe/Berlin",
+            "LANG": "C.UTF-8",
+        }
+        if socket is not None:
+            self.environment["DISTCRON_SOCKET"] = str(socket)
+
+    async def start(self, *words: str) -> asyncio.subprocess.Process:
+        pipe = asyncio.subprocess.PIPE
+        return await asyncio.create_subprocess_exec(PROGRAM, *words, stdout=pipe, stderr=pipe, env=self.environment)
+
+    async def __call__(self, *words: str) -> Result:
+        return await self.end(await self.start(*words))
+
+    async def end(self, process: asyncio.subprocess.Process) -> Result:
+        out, err = await process.communicate()
+        assert b"Traceback" not in err, err.decode()
+        return Result(process.returncode, out.decode(errors="surrogateescape"), err.decode())
+
+
+@pytest.fixture
+async def served(tmp_path) -> AsyncIterator[Served]:
+    async with serve(tmp_path) as served:
+        yield served
+
+
+@pytest.fixture
+async def ctl(served) -> Shell:
+    return Shell(served.socket)
+
+
+async def until(condition) -> None:
+    clock = SystemClock()
+    for _ in range(500):
+        if condition():
+            return
+        await clock.sleep(0.01)
+    raise AssertionError("it did not happen")
+
+
+# ---------------------------------------------------------------- showing
+
+
+async def test_status_answers_four_questions(ctl, served) -> None:
+    run = served.world.add_run(OPEN_JOB).id
+    served.world.write(run, b"one\ntwo\nthree\nfour\n")
+    shown = await ctl("status")
+    assert (shown.code, shown.err) == (0, "")
+    for words in ("10 jobs on 3 nodes", "▶ running", "of 1m 12s", "◆ failure", "exit 7", "db1", "port 22 is shut"):
+        assert words in shown.out
+    assert "four" in shown.out
+    assert "error: ledger locked" in shown.out
+    assert "Usually" in shown.out
+    facts = (await ctl("status", "-o", "json")).json()
+    assert [each["job"] for each in facts["running"]] == [OPEN_JOB]
+    assert [each["name"] for each in facts["nodes_not_up"]] == ["db1"]
+
+
+async def test_status_of_an_empty_daemon(tmp_path) -> None:
+    async with serve(tmp_path, World(now=SystemClock().now())) as served:
+        shown = await Shell(served.socket)("status")
+    assert shown.code == 0
+    assert shown.out.count("nothing") == 4
+
+
+async def test_jobs(ctl, served) -> None:
+    shown = await ctl("jobs")
+    lines = shown.out.splitlines()
+    assert lines[0].split() == ["NAME", "SCHEDULE", "NEXT", "LAST", "WHEN", "RUNNING"]
+    assert len(lines) == 1 + len(served.world.jobs)
+    assert "every 10m from 03:10" in lines[1]
+    assert (await ctl("jobs", "--no-headers")).out.splitlines() == lines[1:]
+    wide = await ctl("-o", "wide", "jobs")
+    assert "/etc/distcron/jobs.d/invoices.json" in wide.out
+    assert (await ctl("jobs", "-o", "name")).out.split() == sorted(served.world.jobs)
+
+
+@pytest.mark.parametrize("command", [["jobs"], ["nodes"], ["runs"], ["next"], ["job", "invoices"], ["node", "web1"]])
+async def test_formats_say_the_same(ctl, command) -> None:
+    document = (await ctl(*command, "-o", "json")).json()
+    listed = document if isinstance(document, list) else [document]
+    lines = (await ctl(*command, "-o", "jsonl")).out.splitlines()
+    assert [json.loads(line).keys() for line in lines] == [each.keys() for each in listed]
+    from_yaml = yaml.safe_load((await ctl(*command, "-o", "yaml")).out)
+    from_yaml = from_yaml if isinstance(from_yaml, list) else [from_yaml]
+    assert [each.keys() for each in from_yaml] == [each.keys() for each in listed]
+
+
+async def test_job(ctl) -> None:
+    shown = await ctl("job", "exit7")
+    for words in ("Billing team", "every 10m", "1m 12s, 95 % within 1m 35s", "exit code", "/usr/local/bin/exit7 --all"):
+        assert words in shown.out
+
+
+async def test_nodes_and_node(ctl, served) -> None:
+    assert "connection refused" in (await ctl("nodes")).out
+    shown = await ctl("node", "db1", "--probe")
+    assert "connection refused: port 22 is shut" in shown.out
+    assert served.world.probed == ["db1"]
+
+
+async def test_runs_by_filter(ctl, served) -> None:
+    assert (await ctl("runs", "-o", "name")).out.split()[0].startswith("exit7@")
+    assert [run["job"] for run in (await ctl("runs", "--since", "15m", "-o", "json")).json()] == ["exit7"]
+    assert [run["job"] for run in (await ctl("runs", "--outcome", "success", "-o", "json")).json()] == ["invoices"]
+    assert (await ctl("runs", "--job", "exit7", "--node", "web1", "--search", "ledger", "-o", "name")).out.count(
+        "@"
+    ) == 1
+    for index in range(60):
+        served.world.add_run("invoices", key=str(index), minutes_ago=index)
+    assert (await ctl("runs", "-o", "name")).out.count("@") == 50
+    assert (await ctl("runs", "--limit", "1001", "-o", "name")).out.count("@") == 62
+
+
+async def test_pages_are_walked_through(ctl, served) -> None:
+    for index in range(1500):
+        served.world.add_run("invoices", key=str(index))
+    assert (await ctl("runs", "--limit", "1200", "-o", "name")).out.count("@") == 1200
+
+
+async def test_empty_lists_say_what_to_do(ctl, tmp_path) -> None:
+    shown = await ctl("runs", "--outcome", "partial")
+    assert (shown.code, shown.out) == (0, "")
+    assert "distcronctl run JOB" in shown.err
+    assert (await ctl("runs", "--outcome", "partial", "-o", "json")).json() == []
+    (tmp_path / "empty").mkdir()
+    async with serve(tmp_path / "empty", World(now=SystemClock().now())) as bare:
+        for command, words in (("jobs", "jobs.d"), ("nodes", "nodes.d"), ("next", "schedule")):
+            assert words in (await Shell(bare.socket)(command)).err
+
+
+async def test_next(ctl) -> None:
+    assert len((await ctl("next", "invoices", "--count", "3", "-o", "json")).json()) == 3
+    assert {each["job"] for each in (await ctl("next", "--hours", "1", "-o", "json")).json()} >= {"invoices", "exit7"}
+    assert re.search("in (9|10)m", (await ctl("next", "invoices")).out)
+
+
+async def test_times_are_local_unless_utc(ctl, served) -> None:
+    document = (await ctl("runs", "--job", "exit7", "-o", "json")).json()[0]
+    clock = document["scheduled_at"][11:19]
+    assert f"{clock}Z, 10m ago" in (await ctl("runs", "--job", "exit7", "--utc")).out
+    assert f"{clock}," not in (await ctl("runs", "--job", "exit7")).out
+
+
+async def test_colours_only_when_wanted(ctl) -> None:
+    assert "\x1b" not in (await ctl("jobs")).out
+    assert "\x1b[31m" in (await ctl("jobs", "--color", "always")).out
+    ctl.environment["NO_COLOR"] = "1"
+    assert "\x1b" not in (await ctl("jobs")).out
+
+
+async def test_names_from_outside_cannot_command_the_terminal(ctl, served) -> None:
+    served.world.nodes["web1"]["detail"] = "evil\x1b]0;title\x07\x1b[2J\nline"
+    served.world.nodes["web1"]["state"] = "down"
+    for command in (["nodes", "-o", "wide"], ["node", "web1"], ["status"]):
+        shown = await ctl(*command, "--color", "never")
+        assert "evil line" in shown.out
+        assert "\x1b" not in shown.out
+
+
+async def test_server_by_url(served) -> None:
+    shell = Shell(None)
+    assert (await shell("--server", served.url, "jobs", "-o", "name")).code == 0
+    refused = await shell("run", "invoices", "--server", served.url)
+    assert refused.code == 4
+    assert "over the Unix socket" in refused.err
+
+
+async def test_token_is_sent(served, tmp_path) -> None:
+    (tmp_path / "token").write_text("secret\n")
+    refused = await Shell(None)("--server", served.url, "--token-file", str(tmp_path / "token"), "jobs")
+    assert (refused.code, "secret" in refused.err) == (4, False)
+    assert (await Shell(None)("--server", served.url, "--token-file", "/nonexistent", "jobs")).code == 2
+
+
+# ---------------------------------------------------------------- running
+
+
+@pytest.mark.parametrize(
+    ("job", "code", "words"),
+    [
+        ("invoices", 0, "● success"),
+        ("exit7", 7, "exit 7"),
+        ("killed", 137, "signal 9"),
+        ("slow", 124, "timeout"),
+        ("gone", 255, "rebooted"),
+        ("nowhere", 125, "no target"),
+        ("unreached", 255, "connection refused"),
+    ],
+)
+@pytest.mark.parametrize("how", ["--wait", "--follow"])
+async def test_exit_code_is_the_jobs_own(ctl, job, code, words, how) -> None:
+    shown = await ctl("run", job, how)
+    assert shown.code == code
+    assert words in shown.err
+    started = how == "--follow" and ENDINGS[job].attempted
+    assert shown.out == (f"hello from {job}\n" if started else "")
+
+
+async def test_run_passes_everything_on(ctl, served) -> None:
+    shown = await ctl("run", "invoices", "-e", "MONTH=11", "-e", "EMPTY=", "--node", "web2", "--force")
+    assert shown.code == 0
+    assert shown.out.strip() in served.world.runs
+    assert "logs -f" in shown.err
+    order = served.world.orders[0]
+    assert (order.environment, order.nodes, order.force) == ({"MONTH": "11", "EMPTY": ""}, ("web2",), True)
+    assert order.key
+    assert order.by.startswith("unix:")
+    assert (await ctl("run", "invoices", "-o", "json")).json().keys() == {"id"}
+
+
+async def test_several_targets_exit_with_the_highest(ctl, served) -> None:
+    waiting = await ctl.start("run", OPEN_JOB, "--node", "web1", "--node", "web2", "--follow")
+    await until(lambda: served.world.orders)
+    run = next(run.id for run in served.world.runs.values() if run.job.name == OPEN_JOB)
+    served.world.write(run, b"from one, ", target=0)
+    served.world.write(run, b"from two\n", target=1)
+    served.world.write(run, b"line two\n", target=0)
+    served.world.end_attempt(run, target=0, ending=Ending(outcome=Outcome.FAILURE, code=3, reason=Reason.EXIT_CODE))
+    served.world.end_attempt(run, target=1, ending=Ending(outcome=Outcome.FAILURE, code=9, reason=Reason.EXIT_CODE))
+    served.world.finish(run, Ending(outcome=Outcome.FAILURE, reason=Reason.EXIT_CODE))
+    shown = await ctl.end(waiting)
+    assert shown.code == 9
+    assert sorted(shown.out.splitlines()) == ["web1 | from one, line two", "web2 | from two"]
+
+
+async def test_following_from_the_wait_to_the_end(ctl, served) -> None:
+    """Waiting, first output, a hole, a second attempt on another node, the end."""
+    waiting = await ctl.start("run", OPEN_JOB, "--follow")
+    await until(lambda: served.world.orders)
+    run = next(run.id for run in served.world.runs.values() if run.job.name == OPEN_JOB)
+    served.world.write(run, b"first\n")
+    assert await waiting.stdout.readline() == b"first\n"
+    served.world.write(run, b"tail\n", hole=48_995)
+    assert await waiting.stdout.readline() == b"tail\n"
+    served.world.end_attempt(run, ending=ENDINGS["exit7"])
+    served.world.start_attempt(run, "web2")
+    served.world.write(run, b"second\n")
+    served.world.finish(run, ENDINGS["invoices"])
+    shown = await ctl.end(waiting)
+    assert (shown.code, shown.out) == (0, "second\n")
+    assert "48,995 bytes from byte 6 on were not kept" in shown.err
+    assert "attempt 2 on web2" in shown.err
+
+
+async def test_following_survives_a_restart_of_the_daemon(tmp_path) -> None:
+    world = make_world()
+    run = world.add_run(OPEN_JOB).id
+    world.write(run, b"before\n")
+    async with serve(tmp_path, world) as served:
+        following = await Shell(served.socket).start("logs", OPEN_JOB, "-f")
+        assert await following.stdout.readline() == b"before\n"
+    assert b"cannot reach" in await following.stderr.readline()
+    world.write(run, b"meanwhile\n")
+    async with serve(tmp_path, world):
+        assert await following.stdout.readline() == b"meanwhile\n"
+        world.finish(run, ENDINGS["invoices"])
+        shown = await Shell(None).end(following)
+    assert (shown.code, shown.out) == (0, "")
+
+
+async def test_interrupting_leaves_the_run_alone(ctl, served) -> None:
+    waiting = await ctl.start("run", OPEN_JOB, "--wait")
+    await until(lambda: served.world.feed._followers)
+    waiting.send_signal(signal.SIGINT)
+    shown = await ctl.end(waiting)
+    assert shown.code == 130
+    assert "the run goes on" in shown.err
+    assert served.world.cancelled == []
+
+
+async def test_cancel(ctl, served) -> None:
+    run = served.world.add_run(OPEN_JOB).id
+    hinted = await ctl("cancel", OPEN_JOB)
+    assert (hinted.code, run in hinted.err) == (2, True)
+    shown = await ctl("cancel", run)
+    assert (shown.code, shown.out.strip()) == (0, run)
+    assert served.world.cancelled[0][0] == run
+    again = await ctl("cancel", run)
+    assert (again.code, "finished already" in again.err) == (6, True)
+
+
+# ---------------------------------------------------------------- logs
+
+
+async def test_logs(ctl, served) -> None:
+    assert (await ctl("logs", "exit7")).out == "connecting\nerror: ledger locked\n"
+    assert (await ctl("logs", "exit7", "-n", "1")).out == "error: ledger locked\n"
+    run = next(iter(served.world.runs))
+    assert (await ctl("logs", run, "--node", "web1")).out == "all 12 invoices written\n"
+    wrong = await ctl("logs", run, "--node", "web2")
+    assert (wrong.code, "it has: web1" in wrong.err) == (3, True)
+
+
+async def test_logs_of_nothing(ctl, served) -> None:
+    never = await ctl("logs", "busy")
+    assert (never.code, "distcronctl run busy" in never.err) == (3, True)
+    served.world.finish(served.world.wait_run("busy").id, ENDINGS["nowhere"])
+    silent = await ctl("logs", "busy")
+    assert (silent.code, silent.out) == (0, "")
+    assert "missed no target" in silent.err
+
+
+async def test_logs_pass_every_byte_into_a_pipe(ctl, served) -> None:
+    run = served.world.add_run(OPEN_JOB).id
+    data = bytes(range(256)) * 20_000
+    served.world.write(run, data)
+    process = await ctl.start("logs", run)
+    out, _ = await process.communicate()
+    assert out == data
+
+
+async def test_logs_are_cleaned_where_colours_are_wanted(ctl, served) -> None:
+    run = served.world.add_run(OPEN_JOB).id
+    served.world.write(run, b"\x1b[31mred\x1b[0m \x1b]0;evil\x07\x1b[2Jend\r\n")
+    assert (await ctl("logs", run, "--color", "always")).out == "\x1b[31mred\x1b[0m end\n"
+
+
+async def test_long_logs_by_their_end(ctl, served) -> None:
+    run = served.world.add_run(OPEN_JOB).id
+    served.world.write(run, b"".join(b"line %06d %s\n" % (number, b"x" * 90) for number in range(20_000)))
+    shown = await ctl("logs", run, "-n", "3000")
+    assert shown.out.count("\n") == 3000
+    assert shown.out.startswith("line 017000 ")
+    assert (await ctl("logs", run, "-n", "0")).out == ""
+
+
+async def test_logs_of_several_targets_and_streams(ctl, served) -> None:
+    run = served.world.add_run(OPEN_JOB, nodes=("web1", "web2")).id
+    served.world.write(run, b"one\n", target=0)
+    served.world.write(run, b"two", target=1)
+    assert (await ctl("logs", run)).out == "web1 | one\nweb2 | two\n"
+    assert (await ctl("logs", run, "--node", "web2")).out == "two"
+    merged = await ctl("logs", run, "--stderr")
+    assert (merged.code, "separate" in merged.err) == (1, True)
+    apart = served.world.add_run("busy").id
+    served.world.write(apart, b"out\n", stream=Stream.STDOUT)
+    served.world.write(apart, b"err\n", stream=Stream.STDERR)
+    assert (await ctl("logs", apart)).out == "out\n"
+    assert (await ctl("logs", apart, "--stderr")).out == "err\n"
+
+
+# ---------------------------------------------------------------- saying no
+
+
+async def test_not_found_names_the_nearest(ctl) -> None:
+    for words, hint in (
+        (["job", "invocies"], "did you mean job `invoices`?"),
+        (["run", "invocies"], "did you mean job `invoices`?"),
+        (["logs", "invocies"], "did you mean job `invoices`?"),
+        (["next", "invocies"], "did you mean job `invoices`?"),
+        (["node", "wep1"], "did you mean node `web1`?"),
+        (["run", "invoices", "--node", "wep1"], "did you mean node `web1`?"),
+        (["job", "../../etc/passwd"], "no job"),
+        (["cancel", "x@y"], "an id looks like"),
+    ):
+        shown = await ctl(*words)
+        assert (shown.code, shown.out) == (3, ""), words
+        assert hint in shown.err
+
+
+async def test_conflict(ctl) -> None:
+    shown = await ctl("run", "busy")
+    assert (shown.code, "waits already" in shown.err) == (6, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["stauts"], "did you mean `status`?"),
+        (["xyzzy"], "--help"),
+        (["jobs", "--nope"], "No such option"),
+        (["runs", "--outcome", "failed"], "is not one of"),
+        (["runs", "--since", "yesterday"], "not an instant"),
+        (["run", "invoices", "-e", "MONTH"], "-e NAME=VALUE"),
+        (["run", "invoices", "-e", "PATH=/tmp"], "may not be set"),
+        (["run"], "Missing argument"),
+        (["--server", "localhost:8080", "jobs"], "no address"),
+    ],
+)
+async def test_usage(ctl, words, hint) -> None:
+    shown = await ctl(*words)
+    assert (shown.code, shown.out) == (2, "")
+    assert hint in shown.err
+
+
+@pytest.mark.parametrize("name", sorted(LATER)[::6])
+async def test_commands_to_come(ctl, name) -> None:
+    shown = await ctl(name, "x")
+    assert (shown.code, "not yet supported" in shown.err) == (2, True)
+
+
+def test_every_command_of_the_contract_has_a_fate() -> None:
+    promised = (
+        "status jobs job nodes node runs run logs cancel rerun next why pause resume drain undrain trust check diff "
+        "import export reindex backfill upcoming simulate top report completion doctor schema token es kibana"
+    )
+    assert set(COMMANDS) | LATER == set(promised.split())
+    assert not set(COMMANDS) & LATER
+
+
+async def test_unreachable_names_the_remedy(tmp_path) -> None:
+    shell = Shell(tmp_path / "none.sock")
+    shown = await shell("status")
+    assert (shown.code, shown.out) == (5, "")
+    assert "systemctl status distcrond" in shown.err
+    assert (await shell("--server", "http://127.0.0.1:9", "jobs")).code == 5
+    assert (await shell("run", "x", "--wait")).code == 5
+
+
+async def test_what_is_not_distcrond(tmp_path) -> None:
+    async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        writer.write(b"SSH-2.0-OpenSSH_9.2\r\n")
+        writer.close()
+
+    async with await asyncio.start_unix_server(babble, tmp_path / "ssh.sock"):
+        shown = await Shell(tmp_path / "ssh.sock")("jobs")
+    assert (shown.code, "does not speak HTTP" in shown.err) == (5, True)
+
+
+async def test_our_fault_is_one(ctl, served) -> None:
+    served.world.broken = True
+    shown = await ctl("runs")
+    assert (shown.code, shown.out) == (1, "")
+    assert "secret" not in shown.err
+
+
+async def test_default_sockets(tmp_path) -> None:
+    shell = Shell(None)
+    system = await shell("jobs")
+    assert system.code == 0 or "/run/distcrond/api.sock" in system.err
+    shell.environment["XDG_RUNTIME_DIR"] = str(tmp_path)
+    own = await shell("jobs")
+    place = "/run/distcrond/api.sock" if os.geteuid() == 0 else f"{tmp_path}/distcrond/api.sock"
+    assert place in own.err
+
+
+async def test_reader_that_leaves_early(ctl, served) -> None:
+    for index in range(3000):
+        served.world.add_run("invoices", key=str(index))
+    process = await ctl.start("runs", "--limit", "3000")
+    await process.stdout.readline()
+    process.stdout._transport.close()
+    err = await process.stderr.read()
+    await process.wait()
+    assert b"Traceback" not in err
+    assert b"Exception" not in err
+
+
+# ---------------------------------------------------------------- offline
+
+
+@pytest.fixture
+def daemon_stub(tmp_path) -> Path:
+    """A `distcrond` that tells its arguments and finds one mistake."""
+    program = tmp_path / "bin" / "distcrond"
+    program.parent.mkdir()
+    program.write_text(
+        '#!/bin/sh\necho "args: $*"\necho "$JOBS/a.json:3:5: error: unknown key ownerz (owners?)"\nexit 1\n'
+    )
+    program.chmod(0o755)
+    return program
+
+
+async def test_check(tmp_path, daemon_stub) -> None:
+    jobs = tmp_path / "etc" / "jobs.d"
+    (jobs / "billing").mkdir(parents=True)
+    (jobs.parent / "nodes.d").mkdir()
+    (jobs.parent / "distcrond.yaml").write_text("")
+    (jobs / "a.json").write_text("{}")
+    (jobs / "billing" / "b.json").write_text("{}")
+    shell = Shell(None)
+    shell.environment |= {"PATH": f"{daemon_stub.parent}:/bin:/usr/bin", "JOBS": str(jobs)}
+    runner = (
+        "import sys; sys.argv[0] = 'x'; sys.executable = '/nowhere/python'; from distcrond.cli.main import main; main()"
+    )
+
+    async def check(*words: str) -> Result:
+        pipe = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", runner, "check", *words, stdout=pipe, stderr=pipe, env=shell.environment
+        )
+        return await shell.end(process)
+
+    plain = await check()
+    assert (plain.code, plain.out.splitlines()[0]) == (1, "args: --check")
+    root = await check(str(jobs.parent))
+    expected = f"args: --check --jobs-directory {jobs} --nodes-directory {jobs.parent}/nodes.d"
+    assert root.out.splitlines()[0] == f"{expected} --config {jobs.parent}/distcrond.yaml"
+    assert (await check(str(jobs))).out == root.out
+    wrong = await check(str(jobs / "a.json"))
+    assert (wrong.code, wrong.out.count("\n")) == (1, 1)
+    right = await check(str(jobs / "billing" / "b.json"))
+    assert (right.code, right.out) == (0, "")
+    assert (await check(str(tmp_path / "bin" / "distcrond"))).code == 2
+    assert (await check("/nonexistent")).code == 2
+    shell.environment["PATH"] = "/nonexistent"
+    assert (await check()).code == 1
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+async def test_completion(shell) -> None:
+    shown = await Shell(None)("completion", shell)
+    assert shown.code == 0
+    assert "_DISTCRONCTL_COMPLETE" in shown.out
+
+
+async def test_completion_completes() -> None:
+    shell = Shell(None)
+    shell.environment |= {"_DISTCRONCTL_COMPLETE": "bash_complete", "COMP_WORDS": "distcronctl lo", "COMP_CWORD": "1"}
+    assert (await shell()).out.strip() == "plain,logs"
+
+
+async def test_version_and_bare_call() -> None:
+    assert (await Shell(None)("--version")).out.startswith("distcronctl ")
+    bare = await Shell(None)()
+    assert (bare.code, "Commands:" in bare.out + bare.err) == (2, True)

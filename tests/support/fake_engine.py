@@ -1,0 +1,477 @@
+"""Control and Queries by hand, over the real values: what the API and the CLI are tried against.
+
+Runs are real `Run` values shown by the real `run_document`; output is a list of pieces per attempt, so holes are real.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from distcrond.api.listeners import TcpAddress, UnixAddress
+from distcrond.api.server import Api
+from distcrond.clock import SystemClock
+from distcrond.engine.control import Control, Order
+from distcrond.engine.feed import Feed, Follower
+from distcrond.engine.queries import Queries
+from distcrond.errors import Conflict, InvalidValue, NotFound
+from distcrond.model.command import Argv
+from distcrond.model.ids import JobName, NodeName, RunId
+from distcrond.model.job import Job
+from distcrond.model.occurrence import Occurrence, Trigger
+from distcrond.model.reason import Reason
+from distcrond.model.report import Document, original_report, run_document
+from distcrond.model.run import Attempt, Exit, Outcome, OutputSize, Run, State, Stream, Target
+from distcrond.model.span import format_instant
+from distcrond.ports import OutputSlice, Page, RunQuery
+
+MINUTE = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """How a run ends at once when triggered; an exit of None leaves it running."""
+
+    outcome: Outcome
+    code: int | None = None
+    signal: int | None = None
+    reason: Reason | None = None
+    attempted: bool = True
+
+
+ENDINGS: dict[str, Ending] = {
+    "invoices": Ending(outcome=Outcome.SUCCESS, code=0),
+    "exit7": Ending(outcome=Outcome.FAILURE, code=7, reason=Reason.EXIT_CODE),
+    "killed": Ending(outcome=Outcome.FAILURE, signal=9, reason=Reason.SIGNAL),
+    "slow": Ending(outcome=Outcome.TIMEOUT, signal=15, reason=Reason.TIMEOUT),
+    "gone": Ending(outcome=Outcome.LOST, reason=Reason.REBOOTED),
+    "nowhere": Ending(outcome=Outcome.MISSED, reason=Reason.NO_TARGET, attempted=False),
+    "unreached": Ending(outcome=Outcome.MISSED, reason=Reason.CONNECTION_REFUSED, attempted=False),
+}
+OPEN_JOB = "endless"
+"""A job whose runs go on until the test ends them."""
+
+
+@dataclass
+class World:
+    """All that the fakes know; tests write into it and call `publish`."""
+
+    now: datetime
+    nodes: dict[str, Document] = field(default_factory=dict)
+    jobs: dict[str, Document] = field(default_factory=dict)
+    runs: dict[str, Run] = field(default_factory=dict)
+    output: dict[tuple[str, int, int, Stream], list[tuple[int, bytes]]] = field(default_factory=dict)
+    orders: list[Order] = field(default_factory=list)
+    cancelled: list[tuple[str, str]] = field(default_factory=list)
+    probed: list[str] = field(default_factory=list)
+    problems: list[Document] = field(default_factory=list)
+    health: Document = field(default_factory=lambda: {"healthy": True, "ready": True, "reasons": []})
+    feed: Feed = field(default_factory=Feed)
+    broken: bool = False
+
+    def add_run(self, job: str, *, minutes_ago: int = 0, nodes: Sequence[str] = ("web1",), key: str = "") -> Run:
+        nominal = self.now.replace(microsecond=0) - minutes_ago * MINUTE
+        trigger = Trigger.MANUAL if key else Trigger.SCHEDULE
+        occurrence = Occurrence(job=JobName(job), nominal=nominal, due=nominal, trigger=trigger, key=key)
+        definition = Job(name=JobName(job), definition="sha256:0", command=Argv(words=("true",)))
+        attempts = [Attempt(number=1, node=NodeName(node), started_at=nominal) for node in nodes]
+        targets = tuple(
+            Target(index=index, node=attempt.node, state=State.RUNNING, attempts=(attempt,))
+            for index, attempt in enumerate(attempts)
+        )
+        run = Run(
+            id=occurrence.run,
+            occurrence=occurrence,
+            job=definition,
+            state=State.RUNNING,
+            started_at=nominal,
+            targets=targets,
+        )
+        self.runs[run.id] = run
+        return run
+
+    def wait_run(self, job: str) -> Run:
+        """A run without targets yet."""
+        run = self.add_run(job, nodes=())
+        return self.put(replace(run, state=State.WAITING, started_at=None, reason=Reason.OVERLAP))
+
+    def put(self, run: Run) -> Run:
+        """Store a run and wake its followers."""
+        self.runs[run.id] = replace(run, revision=run.revision + 1)
+        self.feed.publish([run.id])
+        return self.runs[run.id]
+
+    def write(
+        self, run: str, data: bytes, *, target: int = 0, hole: int = 0, stream: Stream = Stream.MERGED, number: int = 0
+    ) -> None:
+        """Add output, after a hole of so many bytes."""
+        number = number or self.runs[run].targets[target].attempts[-1].number
+        pieces = self.output.setdefault((run, target, number, stream), [])
+        begins = (pieces[-1][0] + len(pieces[-1][1]) if pieces else 0) + hole
+        pieces.append((begins, data))
+        end = begins + len(data)
+        kept = sum(len(piece) for _, piece in pieces)
+        attempt = self.runs[run].targets[target].attempts[number - 1]
+        sizes = {**attempt.output, stream: OutputSize(printed=end, kept=kept, next=end)}
+        self._put_attempt(run, target, replace(attempt, output=sizes))
+
+    def end_attempt(self, run: str, *, target: int = 0, ending: Ending) -> None:
+        """End the latest attempt of a target."""
+        attempt = self.runs[run].targets[target].attempts[-1]
+        code_or_signal = ending.code is not None or ending.signal is not None
+        said = Exit(code=ending.code, signal=ending.signal) if code_or_signal else None
+        ended = replace(
+            attempt,
+            finished_at=attempt.started_at + timedelta(seconds=72),
+            exit=said,
+            outcome=ending.outcome,
+            reason=ending.reason,
+        )
+        self._put_attempt(run, target, ended)
+
+    def start_attempt(self, run: str, node: str, *, target: int = 0) -> None:
+        """Begin another attempt."""
+        old = self.runs[run].targets[target]
+        attempt = Attempt(number=len(old.attempts) + 1, node=NodeName(node), started_at=self.now)
+        self._put_target(run, replace(old, node=attempt.node, attempts=(*old.attempts, attempt)))
+
+    def finish(self, run: str, ending: Ending) -> None:
+        """End all targets and the run."""
+        for target in self.runs[run].targets:
+            if target.attempts and target.attempts[-1].finished_at is None:
+                self.end_attempt(run, target=target.index, ending=ending)
+            self._put_target(run, self._finished(self.runs[run].targets[target.index], ending))
+        old = self.runs[run]
+        end = old.occurrence.nominal + timedelta(seconds=72)
+        reason = ending.reason
+        self.put(replace(old, state=State.FINISHED, outcome=ending.outcome, reason=reason, finished_at=end))
+
+    def _finished(self, target: Target, ending: Ending) -> Target:
+        end = self.now
+        return replace(target, state=State.FINISHED, outcome=ending.outcome, reason=ending.reason, finished_at=end)
+
+    def _put_attempt(self, run: str, target: int, attempt: Attempt) -> None:
+        old = self.runs[run].targets[target]
+        attempts = (*old.attempts[: attempt.number - 1], attempt, *old.attempts[attempt.number :])
+        self._put_target(run, replace(old, attempts=attempts))
+
+    def _put_target(self, run: str, target: Target) -> None:
+        old = self.runs[run]
+        targets = (*old.targets[: target.index], target, *old.targets[target.index + 1 :])
+        self.put(replace(old, targets=targets))
+
+
+class FakeControl(Control):
+    """Runs end as `ENDINGS` says."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    async def trigger(self, order: Order) -> RunId:
+        if order.job not in self.world.jobs:
+            raise NotFound("not_found", f"no job {order.job}")
+        if order.job == "busy":
+            raise Conflict("waiting", "a manual run of busy waits already")
+        self.world.orders.append(order)
+        same = [run for run in self.world.runs.values() if order.key and run.occurrence.key == order.key]
+        if same:
+            return same[0].id
+        key = order.key or f"nonce{len(self.world.orders)}"
+        ending = ENDINGS.get(order.job)
+        nodes = order.nodes or (("web1",) if ending is None or ending.attempted else ())
+        run = self.world.add_run(order.job, key=key, nodes=nodes)
+        if ending is not None:
+            if nodes and ending.attempted:
+                self.world.write(run.id, b"hello from %s\n" % order.job.encode())
+            self.world.finish(run.id, ending)
+        return run.id
+
+    async def cancel(self, run: RunId, *, by: str) -> None:
+        known = self.world.runs.get(run)
+        if known is None:
+            raise NotFound("not_found", f"no run {run}")
+        if known.state is State.FINISHED:
+            raise Conflict("finished", "it has finished already")
+        self.world.cancelled.append((run, by))
+        self.world.finish(run, Ending(outcome=Outcome.CANCELLED, signal=15, reason=Reason.CANCELLED))
+
+    async def probe(self, node: NodeName) -> None:
+        if node not in self.world.nodes:
+            raise NotFound("not_found", f"no node {node}")
+        self.world.probed.append(node)
+
+
+class FakeQueries(Queries):
+    """Shows the world."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    async def jobs(self) -> Sequence[Document]:
+        return [self._job(name) for name in sorted(self.world.jobs)]
+
+    def job_names(self) -> Sequence[JobName]:
+        return [JobName(name) for name in sorted(self.world.jobs)]
+
+    async def job(self, name: JobName) -> Document:
+        self._known(name)
+        runs = [run_document(run) for run in self._runs_of(name)]
+        errors = [
+            {
+                "run": run["id"],
+                "at": run["finished_at"],
+                "outcome": run["outcome"],
+                "reason": run["reason"],
+                "node": run["targets"][0]["node"] if run["targets"] else None,
+            }
+            for run in runs
+            if run["outcome"] not in (None, "success")
+        ]
+        return self._job(name) | {"errors": errors}
+
+    def nodes(self) -> Sequence[Document]:
+        return [self.world.nodes[name] for name in sorted(self.world.nodes)]
+
+    def node(self, name: NodeName) -> Document:
+        if name not in self.world.nodes:
+            raise NotFound("not_found", f"no node {name}")
+        return self.world.nodes[name]
+
+    async def runs(self, query: RunQuery) -> Page:
+        if self.world.broken:
+            raise RuntimeError("secret inner detail")
+        if query.cursor is not None and not query.cursor.isdecimal():
+            raise InvalidValue("that cursor is not ours")
+        begin = int(query.cursor or 0)
+        found = [run_document(run) for run in self._runs_of(query.job) if self._fits(run, query)]
+        following = str(begin + query.limit) if len(found) > begin + query.limit else None
+        return Page(items=found[begin : begin + query.limit], next=following)
+
+    async def run(self, run: RunId) -> Document:
+        if run not in self.world.runs:
+            raise NotFound("not_found", f"no run {run}")
+        return run_document(self.world.runs[run])
+
+    async def output(
+        self, run: RunId, *, target: int, attempt: int | None, stream: Stream | None, offset: int, limit: int
+    ) -> OutputSlice:
+        number = attempt or self.world.runs[run].targets[target].attempts[-1].number
+        sizes = self.world.runs[run].targets[target].attempts[number - 1].output
+        wanted = stream or (next(iter(sizes)) if len(sizes) == 1 else Stream.STDOUT)
+        for begins, data in self.world.output.get((run, target, number, wanted), []):
+            if begins + len(data) > offset:
+                start = max(begins, offset)
+                part = data[start - begins :][:limit]
+                return OutputSlice(offset=start, data=part, next=start + len(part))
+        return OutputSlice(offset=offset, data=b"", next=offset)
+
+    def follow(self, run: RunId) -> Follower:
+        return self.world.feed.follow(run)
+
+    async def reports(self, job: JobName, *, limit: int) -> Sequence[Document]:
+        self._known(job)
+        finished = [run for run in self._runs_of(job) if run.state is State.FINISHED]
+        return [original_report(run_document(run), {0: "text"}) for run in finished[:limit]]
+
+    def next(self, job: JobName | None, *, count: int, until: datetime | None) -> Sequence[Document]:
+        if job is not None:
+            self._known(job)
+        names = [job] if job else sorted(self.world.jobs)
+        found = []
+        for index in range(1, count + 1):
+            moment = self.world.now.replace(microsecond=0) + index * 10 * MINUTE
+            if until is not None and moment > until:
+                break
+            text = format_instant(moment)
+            found += [{"job": name, "scheduled_at": text, "due_at": text, "note": None} for name in names]
+        return found[:count]
+
+    def occurrences(
+        self, job: JobName | None, *, since: datetime | None, until: datetime | None, limit: int
+    ) -> AsyncIterator[Document]:
+        raise NotImplementedError
+
+    async def stats(self) -> Document:
+        runs = self.world.runs.values()
+        return {
+            "jobs": len(self.world.jobs),
+            "nodes": len(self.world.nodes),
+            "running": sum(run.state is State.RUNNING for run in runs),
+            "failing": sum(run.outcome is Outcome.FAILURE for run in runs),
+            "late": 0,
+            "runs_24h": len(runs),
+            "success_24h": sum(run.outcome is Outcome.SUCCESS for run in runs),
+            "lateness_ms": {"p50": 1, "p95": 2, "p99": 3},
+            "outbox": {},
+        }
+
+    def problems(self) -> Sequence[Document]:
+        return self.world.problems
+
+    def health(self) -> Document:
+        return self.world.health
+
+    def _known(self, name: str) -> None:
+        if name not in self.world.jobs:
+            raise NotFound("not_found", f"no job {name}")
+
+    def _job(self, name: str) -> Document:
+        runs = self._runs_of(name)
+        done = [run for run in runs if run.state is State.FINISHED]
+        return self.world.jobs[name] | {
+            "running": sum(run.state is not State.FINISHED for run in runs),
+            "last": run_document(done[0]) if done else None,
+            "stats": self._figures(done),
+        }
+
+    def _figures(self, done: list[Run]) -> Document:
+        good = sum(run.outcome is Outcome.SUCCESS for run in done)
+        usual = {"p50": 72_000, "p95": 95_000, "max": 120_000}
+        return {"runs": len(done), "success": good, "failure": len(done) - good, "durations_ms": usual}
+
+    def _runs_of(self, job: str | None) -> list[Run]:
+        runs = [run for run in self.world.runs.values() if job in (None, run.job.name)]
+        return sorted(runs, key=lambda run: (run.occurrence.nominal, run.id), reverse=True)
+
+    @staticmethod
+    def _fits(run: Run, query: RunQuery) -> bool:
+        return (
+            (query.node is None or any(target.node == query.node for target in run.targets))
+            and query.state in (None, run.state)
+            and query.outcome in (None, run.outcome)
+            and (query.since is None or run.occurrence.nominal >= query.since)
+            and (query.until is None or run.occurrence.nominal < query.until)
+            and query.search in (None, "ledger")
+        )
+
+
+def job_document(name: str, now: datetime, **more: Any) -> Document:
+    return {
+        "name": name,
+        "namespace": name.partition(".")[0] if "." in name else None,
+        "description": f"does {name}",
+        "owners": [{"name": "Billing team", "email_address": "billing@example.com"}],
+        "enabled": True,
+        "schedule": {"interval": "10m", "reference": "03:10"},
+        "policy": {"hosts": "any", "roles": ["web"]},
+        "command": ["/usr/local/bin/" + name, "--all"],
+        "labels": {},
+        "runbook_url": "",
+        "definition": "sha256:0",
+        "file": f"/etc/distcron/jobs.d/{name}.json",
+        "line": 1,
+        "next": format_instant(now + 10 * MINUTE),
+        "running": 0,
+        "last": None,
+    } | more
+
+
+def node_document(name: str, now: datetime, **more: Any) -> Document:
+    return {
+        "name": name,
+        "roles": ["web"],
+        "labels": {},
+        "description": "",
+        "connection_type": "ssh",
+        "address": f"{name}.example.com:22",
+        "enabled": True,
+        "state": "up",
+        "reason": None,
+        "detail": "",
+        "running": 0,
+        "capacity": 8,
+        "since": format_instant(now - 60 * MINUTE),
+        "last_seen": format_instant(now),
+    } | more
+
+
+def make_world() -> World:
+    """A few jobs and nodes; a success, a failure with output and a node that is down."""
+    now = SystemClock().now().replace(microsecond=0)
+    world = World(now=now)
+    for name in [*ENDINGS, OPEN_JOB, "busy", "billing.invoice"]:
+        world.jobs[name] = job_document(name, now)
+    world.nodes = {name: node_document(name, now) for name in ("web1", "web2")}
+    world.nodes["db1"] = node_document("db1", now, state="down", reason="connection_refused", detail="port 22 is shut")
+    good = world.add_run("invoices", minutes_ago=20)
+    world.write(good.id, b"all 12 invoices written\n")
+    world.finish(good.id, Ending(outcome=Outcome.SUCCESS, code=0))
+    bad = world.add_run("exit7", minutes_ago=10)
+    world.write(bad.id, b"connecting\nerror: ledger locked\n")
+    world.finish(bad.id, Ending(outcome=Outcome.FAILURE, code=7, reason=Reason.EXIT_CODE))
+    world.problems = [
+        {
+            "file": "/etc/distcron/jobs.d/typo.json",
+            "line": 3,
+            "column": 5,
+            "code": "unknown_key",
+            "message": "unknown key 'ownerz'",
+            "hint": "did you mean owners?",
+            "active": "none",
+        }
+    ]
+    return world
+
+
+@dataclass
+class Served:
+    """A world behind a running API."""
+
+    world: World
+    api: Api
+    socket: Path
+
+    @property
+    def url(self) -> str:
+        assert self.api.url is not None
+        return self.api.url
+
+
+@asynccontextmanager
+async def serve(
+    directory: Path, world: World | None = None, *, pages: Sequence[web.RouteDef] = (), **options: Any
+) -> AsyncIterator[Served]:
+    """Serve a world on a Unix socket and a free port."""
+    world = world or make_world()
+    unix = UnixAddress(path=directory / "api.sock")
+    queries, control = FakeQueries(world), FakeControl(world)
+    options = {"clock": SystemClock(), "tcp": TcpAddress(port=0), "pages": pages} | options
+    async with Api(control=control, queries=queries, unix=unix, **options) as api:
+        yield Served(world, api, unix.path)
+
+
+@contextmanager
+def serve_in_thread(directory: Path, world: World | None = None) -> Iterator[Served]:
+    """The same for tests that are not asynchronous."""
+    started: list[Served] = []
+    ready = threading.Event()
+    loop = asyncio.new_event_loop()
+    stop = asyncio.Event()
+
+    async def main() -> None:
+        async with serve(directory, world) as served:
+            started.append(served)
+            ready.set()
+            await stop.wait()
+
+    def run(work: Coroutine[Any, Any, None]) -> None:
+        asyncio.set_event_loop(loop)
+        loop.run_until_complete(work)
+        loop.close()
+
+    thread = threading.Thread(target=run, args=(main(),))
+    thread.start()
+    assert ready.wait(10)
+    try:
+        yield started[0]
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join()
