@@ -8,23 +8,13 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 import asyncssh
 
 NODES: Final = {"web1": ["web"], "web2": ["web"], "db1": ["db"]}
 """Names and roles of the demo's nodes."""
 _PIECE: Final = 64 * 1024
-
-
-class _Source(Protocol):
-    async def read(self, n: int) -> bytes: ...
-
-
-class _Sink(Protocol):
-    def write(self, data: bytes) -> None: ...
-    async def drain(self) -> None: ...
-    def write_eof(self) -> None: ...
 
 
 @asynccontextmanager
@@ -80,30 +70,51 @@ async def _node(directory: Path, name: str, roles: list[str], user_key: asyncssh
 
 async def _serve(process: asyncssh.SSHServerProcess[bytes], home: Path) -> None:
     """Run what the client asks for, as sshd would: by a shell, in the node's home."""
-    shell = await asyncio.create_subprocess_exec(
+    transport, shell = await asyncio.get_running_loop().subprocess_exec(
+        lambda: _Shell(process),
         "/bin/sh",
         "-c",
         process.command or "exec sh",
         cwd=home,
         env={"PATH": os.defpath, "HOME": str(home), "SHELL": "/bin/sh"},
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
     )
-    assert shell.stdin is not None  # noqa: S101  asked for above
-    assert shell.stdout is not None  # noqa: S101
-    assert shell.stderr is not None  # noqa: S101
-    feeding = asyncio.create_task(_pump(process.stdin, shell.stdin))
-    await asyncio.gather(_pump(shell.stdout, process.stdout), _pump(shell.stderr, process.stderr))
-    feeding.cancel()
-    code = await shell.wait()
-    with suppress(OSError, asyncssh.Error):
-        process.exit(code if code >= 0 else 128 - code)
+    feeding = asyncio.create_task(_feed(process, transport))
+    try:
+        await shell.over.wait()
+    finally:
+        feeding.cancel()
+        transport.close()
+    process.exit(shell.code)
 
 
-async def _pump(source: _Source, sink: _Sink) -> None:
+async def _feed(process: asyncssh.SSHServerProcess[bytes], transport: asyncio.SubprocessTransport) -> None:
+    stdin = transport.get_pipe_transport(0)
+    assert isinstance(stdin, asyncio.WriteTransport)  # noqa: S101  it is a pipe by default
     with suppress(OSError, asyncssh.Error):
-        while data := await source.read(_PIECE):
-            sink.write(data)
-            await sink.drain()
-        sink.write_eof()
+        while data := await process.stdin.read(_PIECE):
+            stdin.write(data)
+    stdin.close()
+
+
+class _Shell(asyncio.SubprocessProtocol):
+    """Passes on what a shell prints, and how it ended."""
+
+    def __init__(self, process: asyncssh.SSHServerProcess[bytes]) -> None:
+        self.over = asyncio.Event()
+        self.code = 255
+        self._process = process
+        self._transport: asyncio.SubprocessTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.SubprocessTransport)  # noqa: S101  that is what this protocol is for
+        self._transport = transport
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        with suppress(OSError):  # the client may have gone
+            (self._process.stdout if fd == 1 else self._process.stderr).write(data)
+
+    def process_exited(self) -> None:
+        code = self._transport.get_returncode() if self._transport is not None else None
+        if code is not None:
+            self.code = code if code >= 0 else 128 - code
+        self.over.set()

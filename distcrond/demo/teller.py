@@ -45,7 +45,7 @@ class Teller:
     async def _line(self, run: Document) -> str:
         nodes = ",".join(target["node"] or "-" for target in run["targets"]) or "-"
         took = "" if run["duration_ms"] is None else f"{run['duration_ms'] / 1000:.3f} s"
-        said = run["reason"] or await self._last_line(run)
+        said = ": ".join(text for text in (run["reason"], await self._last_line(run)) if text)
         return (
             f"{run['finished_at'][11:19]}  {_SIGNS.get(run['outcome'], '?')} {run['outcome']:<8} "
             f"{run['job']:<14} {nodes:<14} {took:>9}  {said[:_WIDTH]}"
