@@ -8,7 +8,7 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime
 from pathlib import Path
@@ -158,11 +158,18 @@ async def build(settings: Settings) -> AsyncIterator[Daemon]:
         yield Daemon(settings=settings, loaded=loaded, desired=desired, engine=engine, api=api)
 
 
-async def serve(settings: Settings) -> None:
-    """Run the daemon in the foreground until a signal ends it."""
+async def serve(settings: Settings, *, greet: Callable[[str], None] | None = None) -> None:
+    """Run the daemon in the foreground until a signal ends it.
+
+    Args:
+        settings: what it is told.
+        greet: gets the one-time link for a browser, which is a secret and so never goes to the log.
+    """
     async with build(settings) as daemon:
         daemon.obey_signals()
         _log.info("distcrond %s listens on %s and %s", __version__, settings.socket, daemon.api.url)
+        if greet is not None and daemon.api.url is not None:
+            greet(daemon.api.invite())
         await daemon.run()
 
 

@@ -61,7 +61,7 @@ def _serve(settings: Settings) -> int:
         print(_advice(missing), file=sys.stderr)
         return NOTHING_USABLE
     try:
-        asyncio.run(serve(settings))
+        asyncio.run(serve(settings, greet=_greet if sys.stdout.isatty() else None))
     except (DistcrondError, OSError) as error:
         _log.critical("%s", error)
         return FAILED
@@ -73,6 +73,10 @@ def _serve(settings: Settings) -> int:
             _log.critical("%s", leaf)
         return FAILED
     return OK
+
+
+def _greet(link: str) -> None:
+    print(f"web page: {link} (works once, within ten minutes: that browser may also start and cancel)", flush=True)
 
 
 def _advice(missing: Sequence[Path]) -> str:

@@ -11,6 +11,9 @@ DistcrondError
 │   └── StartUnknown        the command may or may not have been started; only the node can tell
 ├── JournalError            the journal cannot be read or written; the daemon must stop launching
 │   └── JournalTooNew       written by a newer version than this one
+├── SinkError               a report cannot be handed over; runs never notice
+│   ├── SinkUnavailable     not now: silence, overload, a full disk
+│   └── SinkRefuses         not before somebody changes something: password, right, product
 └── RequestRefused          an API or CLI request that names a reason for the "no"
     ├── NotFound            no such job, node or run
     └── Conflict            it exists already, or its state forbids the change
@@ -80,6 +83,23 @@ class JournalError(DistcrondError):
 
 class JournalTooNew(JournalError):
     """The journal was written by a newer distcrond."""
+
+
+class SinkError(DistcrondError):
+    """A report cannot be handed over; `reason` is the stable word, `detail` is for people and names no secret."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
+        self.detail = detail
+
+
+class SinkUnavailable(SinkError):
+    """Not now; the same will be taken later."""
+
+
+class SinkRefuses(SinkError):
+    """Not before somebody changes something."""
 
 
 class RequestRefused(DistcrondError):

@@ -6,7 +6,7 @@ Each Protocol's docstring is its contract; one test suite per port holds every a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from distcrond.model.command import Command
 from distcrond.model.event import Event, OutputChunk
 from distcrond.model.ids import AttemptId, JobName, NodeName, RunId
-from distcrond.model.job import OutputPolicy
+from distcrond.model.job import Job, OutputPolicy
 from distcrond.model.ledger import JobState, Ledger
 from distcrond.model.node import Node
 from distcrond.model.reason import Reason
@@ -166,7 +166,7 @@ class Executor(Protocol):
         """Follow an attempt whose intent is durable and whose fate is unknown; never starts it.
 
         `events` yields `NotStarted(NOT_STARTED)` only if the node proves it: it has no record, and `spool` is still
-        the one of the intent. Output is read from `offsets` on.
+        the one of the intent. Output is read from `offsets` on. Contact counts as good until `Contact` says otherwise.
         """
         ...
 
@@ -298,4 +298,213 @@ class NodeBook(Protocol):
 
     def node(self, name: NodeName) -> Node | None:
         """The node of that name in the present catalog."""
+        ...
+
+
+# ---------------------------------------------------------------- reports
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Printed:
+    """A stored piece of output.
+
+    `offset` counts bytes as printed; `at` is when it reached us, None if that is forgotten.
+    """
+
+    target: int
+    attempt: int
+    stream: Stream
+    offset: int
+    at: datetime | None
+    data: bytes
+
+
+class Printout(Protocol):
+    """The kept output of one run, read when it is asked for."""
+
+    def pieces(self) -> Iterator[Printed]:
+        """All of it, ordered by target, attempt, stream and offset."""
+        ...
+
+    def tail(self, *, target: int, attempt: int, stream: Stream, size: int) -> bytes:
+        """The last `size` kept bytes of one stream."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunReport:
+    """A run as it is now, for whoever tells the world of it.
+
+    `document` is what `model.report.run_document` makes, `ended` names the attempts (target index, number) to report
+    with it, and `epoch` and the document's `revision` make its version.
+    """
+
+    document: Document
+    job: Job
+    epoch: int
+    ended: Sequence[tuple[int, int]]
+    printout: Printout
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditReport:
+    """An event that says who changed what."""
+
+    event: Event
+    epoch: int
+
+
+Report = RunReport | AuditReport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extract:
+    """What is to be reported of the events up to the one numbered `upto`."""
+
+    upto: int
+    reports: Iterator[Report]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parcel:
+    """Documents that travel together. `body` is whatever the sink that packed it understands."""
+
+    count: int
+    body: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """A document that will never be taken, and why."""
+
+    id: str
+    place: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What became of a parcel: `rest` is to be sent again, because of `why`; `dead` never will be taken.
+
+    `newer_epoch` is set if the place knows a document from a later epoch than ours: our memory is an old copy.
+    """
+
+    rest: Parcel | None = None
+    why: str = ""
+    dead: Sequence[DeadLetter] = ()
+    newer_epoch: int = 0
+
+
+class Sink(Protocol):
+    """A place that is told of every run. Derived data only: it may be emptied and filled again from the journal."""
+
+    @property
+    def name(self) -> str:
+        """A word for cursors, logs and the API."""
+        ...
+
+    @property
+    def can_refill(self) -> bool:
+        """Whether everything may be delivered once more."""
+        ...
+
+    async def prepare(self) -> None:
+        """Make the place ready; any number of times.
+
+        Raises:
+            SinkUnavailable, SinkRefuses: as `deliver`.
+        """
+        ...
+
+    def pack(self, reports: Iterable[Report], *, with_output: bool) -> Iterator[Parcel]:
+        """Turn reports into parcels of bounded size, lazily. Called in a thread; touches nothing but its arguments.
+
+        Without `with_output` the lines that runs printed are left out, nothing else.
+        """
+        ...
+
+    async def deliver(self, parcel: Parcel) -> Receipt:
+        """Hand over a parcel. Idempotent: the same one twice leaves what once leaves.
+
+        Raises:
+            SinkUnavailable: not now; the parcel may or may not have arrived.
+            SinkRefuses: not before somebody changes something (a password, a right, the wrong product).
+        """
+        ...
+
+    async def expire(self, now: datetime) -> int:
+        """Remove what is older than the sink is told to keep; returns how many things (indices, documents, files).
+
+        Raises:
+            SinkUnavailable, SinkRefuses: as `deliver`.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Give back connections and files."""
+        ...
+
+
+class Outgoing(Protocol):
+    """Reads from the journal what sinks are told. Plain calls, of one thread at a time; all raise JournalError."""
+
+    def last(self) -> int:
+        """The number of the latest event."""
+        ...
+
+    def after(self, seq: int, *, limit: int, epoch: int) -> Extract | None:
+        """What the next `limit` events after `seq` changed, or None if there are none. Read before the next call."""
+        ...
+
+    def everything(self, *, epoch: int) -> Iterator[Report]:
+        """All runs, oldest first, each as `after` would report it last, then all audit reports."""
+        ...
+
+    def count(self) -> int:
+        """How many reports `everything` has now."""
+        ...
+
+    def fingerprint(self, seq: int) -> str:
+        """A word for the event of that number; empty if there is none."""
+        ...
+
+    def close(self) -> None:
+        """Give back the connection."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bookmark:
+    """How far a sink has come: everything up to `seq`, whose event has that `fingerprint`, and in which epoch."""
+
+    seq: int = 0
+    fingerprint: str = ""
+    epoch: int = 1
+
+
+class OutboxBook(Protocol):
+    """What outboxes remember. Its loss costs a refill and nothing else. As `Outgoing`, of one thread at a time."""
+
+    def bookmark(self, sink: str) -> Bookmark:
+        """How far the sink has come."""
+        ...
+
+    def turn(self, sink: str, bookmark: Bookmark) -> None:
+        """Remember how far it has come."""
+        ...
+
+    def bury(self, sink: str, letters: Sequence[DeadLetter], at: datetime) -> None:
+        """Keep dead letters, of which the newest ten thousand of each sink stay."""
+        ...
+
+    def dead(self, sink: str, *, limit: int) -> Sequence[Document]:
+        """The newest dead letters: `{at, id, place, reason}`."""
+        ...
+
+    def dropped(self, sink: str, *, first: int, last: int, at: datetime) -> None:
+        """Keep the fact that the output of the runs closed by these events was left out."""
+        ...
+
+    def totals(self, sink: str) -> Document:
+        """`{dead, drops}`: how many dead letters and drop records there are."""
         ...

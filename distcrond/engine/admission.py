@@ -7,7 +7,7 @@ from datetime import datetime
 
 from distcrond.engine.agenda import Agenda, Alarm
 from distcrond.engine.closing import Closing
-from distcrond.engine.desired import Desired
+from distcrond.engine.desired import Desired, group_of
 from distcrond.engine.scribe import Scribe
 from distcrond.model.event import Held, RunOpened
 from distcrond.model.ids import JobName, NodeName, RunId
@@ -15,7 +15,7 @@ from distcrond.model.occurrence import Trigger
 from distcrond.model.policy import SelectKind
 from distcrond.model.reason import Reason
 from distcrond.model.run import Outcome, Run, State
-from distcrond.placement import candidates, slots
+from distcrond.placement import slots
 from distcrond.rules.deadline import admission_deadline
 from distcrond.rules.overlap import Key, Resolution, Waiting, resolve
 
@@ -61,6 +61,12 @@ class Admission:
                 self._closing.run_as(run_id, Outcome.SKIPPED, reason)
         self._look_again([run for run in waiting if run.id not in due and run.id not in decision.start])
 
+    def reconsider(self) -> None:
+        """Look again at every run that waits: the rules may be other ones now."""
+        for run in self._scribe.ledger.runs.values():
+            if not run.targets:
+                self._poke(run.job.name)
+
     def _decide(self, waiting: Sequence[Run], *, busy: int) -> Resolution[RunId]:
         """Rules are resolved as they are now, also for runs admitted under an older definition."""
         job = self._desired.catalog.jobs.get(waiting[0].job.name, waiting[0].job)
@@ -81,11 +87,11 @@ class Admission:
         return False
 
     def _open(self, run: Run, now: datetime) -> None:
-        asked = run.request.nodes if run.request else ()
-        found = candidates(run.job.placement, self._desired.catalog.nodes.values(), asked=asked)
+        policy, asked = group_of(run)
+        found = self._desired.candidates((policy, asked))
         nodes: tuple[NodeName | None, ...] = tuple(node.name for node in found.nodes)
         if not asked:
-            nodes = slots(run.job.placement.select, found.nodes)
+            nodes = slots(policy.select, found.nodes)
         self._scribe.record(RunOpened(at=now, run=run.id, nodes=nodes))
         if nodes:
             self._opened(self._scribe.ledger.runs[run.id])

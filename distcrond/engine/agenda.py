@@ -7,13 +7,18 @@ import heapq
 import itertools
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from distcrond.ports import Clock
+
+Instant = TypeVar("Instant", datetime, float)
 
 _LONGEST_NAP = 1.0
 """Seconds. The wall clock is read at least this often, so that a step is noticed (SEMANTICS §3)."""
 _STEP = timedelta(seconds=2)
 """A smaller difference between the clocks is drift or load, not a step."""
+_FEW = 1024
+"""Alarms, up to which cancelled ones are left where they are."""
 
 
 class Alarm:
@@ -23,6 +28,11 @@ class Alarm:
 
     def __init__(self, call: Callable[[], None]) -> None:
         self._call: Callable[[], None] | None = call
+
+    @property
+    def pending(self) -> bool:
+        """Whether the call is still to come."""
+        return self._call is not None
 
     def cancel(self) -> None:
         """Never call; harmless after the call."""
@@ -47,11 +57,14 @@ class Agenda:
         self._order = itertools.count()
         self._by_instant: list[tuple[datetime, int, Alarm]] = []
         self._by_span: list[tuple[float, int, Alarm]] = []
+        self._sweep_instants_at = self._sweep_spans_at = _FEW
         self._earlier = asyncio.Event()
 
     def at(self, instant: datetime, call: Callable[[], None]) -> Alarm:
         """Call at the first look at the wall clock that shows `instant` or later; never earlier."""
         alarm = Alarm(call)
+        if len(self._by_instant) >= self._sweep_instants_at:
+            self._sweep_instants_at = _sweep(self._by_instant)
         heapq.heappush(self._by_instant, (instant, next(self._order), alarm))
         if self._by_instant[0][2] is alarm:
             self._earlier.set()
@@ -61,6 +74,8 @@ class Agenda:
         """Call once `span` has elapsed, whatever the wall clock does."""
         alarm = Alarm(call)
         ring_at = self._clock.monotonic() + span.total_seconds()
+        if len(self._by_span) >= self._sweep_spans_at:
+            self._sweep_spans_at = _sweep(self._by_span)
         heapq.heappush(self._by_span, (ring_at, next(self._order), alarm))
         if self._by_span[0][2] is alarm:
             self._earlier.set()
@@ -92,3 +107,10 @@ class Agenda:
         if self._by_span:
             nap = min(nap, self._by_span[0][0] - self._clock.monotonic())
         return nap
+
+
+def _sweep(alarms: list[tuple[Instant, int, Alarm]]) -> int:
+    """Drop cancelled alarms, most of which were set far ahead just in case; returns when to sweep again."""
+    alarms[:] = [entry for entry in alarms if entry[2].pending]
+    heapq.heapify(alarms)
+    return max(_FEW, 2 * len(alarms))

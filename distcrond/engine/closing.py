@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from distcrond.engine.scribe import Scribe
 from distcrond.model.event import Event, RunClosed, TargetClosed
@@ -23,7 +23,27 @@ class Closing:
 
     def target(self, run: RunId, index: int, verdict: Verdict, *before: Event) -> None:
         """Close a target, and its run if that was the last one; `before` is recorded in the same append."""
-        closed = TargetClosed(
+        self._scribe.record_in_turn(self._end_of_target(run, index, verdict, before))
+        self._tell_if_ended(run)
+
+    def if_done(self, run: RunId) -> None:
+        """Close a run if every target has closed."""
+        for closed in self._end_of_run(run):
+            self._scribe.record(closed)
+            self._tell_if_ended(run)
+
+    def run(self, run: RunId, verdict: Verdict) -> None:
+        """Close a run."""
+        self._scribe.record(self._run_closed(run, verdict))
+        self._tell_if_ended(run)
+
+    def run_as(self, run_id: RunId, outcome: Outcome, reason: Reason, detail: str = "") -> None:
+        """Close a run that never had targets."""
+        self.run(run_id, Verdict(outcome=outcome, reason=reason, detail=detail))
+
+    def _end_of_target(self, run: RunId, index: int, verdict: Verdict, before: tuple[Event, ...]) -> Iterator[Event]:
+        yield from before
+        yield TargetClosed(
             at=self._clock.now(),
             run=run,
             target=index,
@@ -31,29 +51,20 @@ class Closing:
             reason=verdict.reason,
             detail=verdict.detail,
         )
-        self._scribe.record(*before, closed)
-        self.if_done(run)
+        yield from self._end_of_run(run)
 
-    def if_done(self, run_id: RunId) -> None:
-        """Close a run if every target has closed."""
+    def _end_of_run(self, run_id: RunId) -> Iterator[Event]:
+        """The closing of the run, if memory says by now that its last target has closed."""
         run = self._scribe.ledger.runs[run_id]
         if run.state is not State.FINISHED and all(target.state is State.FINISHED for target in run.targets):
-            self.run(run_id, run_verdict(run.targets))
+            yield self._run_closed(run_id, run_verdict(run.targets))
 
-    def run(self, run_id: RunId, verdict: Verdict) -> None:
-        """Close a run."""
-        job = self._scribe.ledger.runs[run_id].job.name
-        self._scribe.record(
-            RunClosed(
-                at=self._clock.now(),
-                run=run_id,
-                outcome=verdict.outcome,
-                reason=verdict.reason,
-                detail=verdict.detail,
-            )
+    def _run_closed(self, run: RunId, verdict: Verdict) -> RunClosed:
+        return RunClosed(
+            at=self._clock.now(), run=run, outcome=verdict.outcome, reason=verdict.reason, detail=verdict.detail
         )
-        self._ended(job)
 
-    def run_as(self, run_id: RunId, outcome: Outcome, reason: Reason, detail: str = "") -> None:
-        """Close a run that never had targets."""
-        self.run(run_id, Verdict(outcome=outcome, reason=reason, detail=detail))
+    def _tell_if_ended(self, run_id: RunId) -> None:
+        run = self._scribe.ledger.runs[run_id]
+        if run.state is State.FINISHED:
+            self._ended(run.job.name)

@@ -18,6 +18,7 @@ from distcrond.model.event import CancelRequested, Due, JobDefined
 from distcrond.model.ids import JobName, NodeName, RunId
 from distcrond.model.job import Job
 from distcrond.model.occurrence import Occurrence, Request, Trigger
+from distcrond.model.policy import Overlap
 from distcrond.model.reason import Reason
 from distcrond.model.run import Run, State
 from distcrond.ports import Clock, History
@@ -75,11 +76,10 @@ class Control:
             Conflict: a manual run of the job waits already (SEMANTICS §4), or the job is disabled.
         """
         job = self._job(order)
-        if order.key:
-            known = await self._requested(order)
-            if known is not None:
-                return known
-        self._refuse_second(order)
+        known = await self._requested(order) if order.key else None
+        if known is not None:
+            return known
+        self._refuse_second(job, order)
         now = self._clock.now()
         occurrence = Occurrence(
             job=job.name,
@@ -107,14 +107,15 @@ class Control:
         return job
 
     async def _requested(self, order: Order) -> RunId | None:
-        for run in self._scribe.ledger.of_job(order.job):
-            if run.occurrence.key == order.key:
-                return run.id
-        return await self._history.requested(order.job, order.key, since=self._clock.now() - _KEY_LIVES)
+        recorded = await self._history.requested(order.job, order.key, since=self._clock.now() - _KEY_LIVES)
+        if recorded is not None:
+            return recorded
+        # Memory comes second: the same request may have arrived twice, and been recorded while we read.
+        return next((run.id for run in self._scribe.ledger.of_job(order.job) if run.occurrence.key == order.key), None)
 
-    def _refuse_second(self, order: Order) -> None:
+    def _refuse_second(self, job: Job, order: Order) -> None:
         """A manual run never coalesces: it has its own slot, one per job (SEMANTICS §4)."""
-        if order.force:
+        if order.force or job.overlap is Overlap.ALLOW:
             return
         for run in self._scribe.ledger.of_job(order.job):
             if run.occurrence.trigger is Trigger.MANUAL and run.state is State.WAITING and not run.targets:

@@ -47,9 +47,10 @@ class Generator:
         self._admitted = admitted
         self._jobs: dict[JobName, Job] = {}
         self._schedules: dict[JobName, Schedule] = {}
-        self._decided: dict[JobName, frozenset[RunId]] = {}
+        self._decided: frozenset[RunId] = frozenset()
         self._heap: list[tuple[datetime, JobName]] = []
         self._alarm: Alarm | None = None
+        self._has_jobs = False
         self._stale = asyncio.Event()
         self._stale.set()
 
@@ -66,34 +67,29 @@ class Generator:
 
     async def _take_over(self) -> None:
         """A new job, and one whose schedule was edited, starts from now: loading never creates past runs."""
-        jobs = [job for job in self._desired.catalog.jobs.values() if job.enabled and job.schedule is not None]
-        for job in jobs:
-            await self._remember_decided(job)
+        self._decided = await self._decided_ahead(self._clock.now())
         now = self._clock.now()
+        jobs = [job for job in self._desired.catalog.jobs.values() if job.enabled and job.schedule is not None]
+        marks = [moved for job in jobs for moved in self._mark(job, now)]
         self._jobs = {job.name: job for job in jobs}
         self._schedules = {job.name: self._compile(job) for job in jobs}
-        marks = [moved for job in jobs for moved in self._mark(job, now)]
+        self._has_jobs = True
         if marks:
             self._scribe.record(*marks)
         self._heap = [entry for job in jobs for entry in self._next_wake(job.name)]
         heapq.heapify(self._heap)
         self._set_alarm()
 
-    async def _remember_decided(self, job: Job) -> None:
+    async def _decided_ahead(self, now: datetime) -> frozenset[RunId]:
         """Find the runs that a clock far in the future has left ahead of us: they never run again (SEMANTICS §3)."""
-        now = self._clock.now()
-        mark = self._scribe.ledger.job(job.name).mark
-        if mark is None or mark <= now + FARTHEST_MARK:
-            return
         found: set[RunId] = set()
-        query = RunQuery(job=job.name, since=now, limit=1000)
+        query = RunQuery(since=now, limit=1000)
         while True:
             page = await self._history.search(query)
             found.update(RunId(item["id"]) for item in page.items)
             if page.next is None:
-                break
+                return frozenset(found)
             query = replace(query, cursor=page.next)
-        self._decided[job.name] = frozenset(found)
 
     def _compile(self, job: Job) -> Schedule:
         assert job.schedule is not None  # noqa: S101  chosen so by the caller
@@ -102,7 +98,8 @@ class Generator:
     def _mark(self, job: Job, now: datetime) -> Iterator[MarkMoved]:
         identity = _schedule_identity(job, self._desired.catalog.zone)
         state = self._scribe.ledger.job(job.name)
-        if state.mark is None or state.schedule != identity or state.mark > now + FARTHEST_MARK:
+        is_back = self._has_jobs and job.name not in self._jobs
+        if state.mark is None or state.schedule != identity or state.mark > now + FARTHEST_MARK or is_back:
             yield MarkMoved(at=now, job=job.name, mark=now, schedule=identity)
 
     def _next_wake(self, name: JobName) -> Iterator[tuple[datetime, JobName]]:
@@ -124,7 +121,8 @@ class Generator:
             name = heapq.heappop(self._heap)[1]
             events.extend(self._harvest(self._jobs[name], now))
             ticked.append(name)
-        self._scribe.record(*events)
+        if events:
+            self._scribe.record(*events)
         for name in ticked:
             for entry in self._next_wake(name):
                 heapq.heappush(self._heap, entry)
@@ -151,18 +149,18 @@ class Generator:
                 exact=gap.exact,
                 reason=gap.reason,
             )
-        due = [occurrence for occurrence in _occurrences(job, harvest.due) if not self._is_decided(occurrence)]
+        due = {occurrence.run: occurrence for occurrence in _occurrences(job, harvest.due)}
+        due = {run: occurrence for run, occurrence in due.items() if not self._is_decided(run)}
         if due:
             yield from self._scribe.definition(job, event=JobDefined(at=now, job=job))
-        for occurrence in due:
-            yield Due(at=now, run=occurrence.run, occurrence=occurrence, definition=job.definition)
+        for run, occurrence in due.items():
+            yield Due(at=now, run=run, occurrence=occurrence, definition=job.definition)
         if len(due) < len(harvest.due):
             # No event speaks of the occurrences that were decided before, so the mark must pass them by itself.
             yield MarkMoved(at=now, job=job.name, mark=harvest.due[-1], schedule=state.schedule)
 
-    def _is_decided(self, occurrence: Occurrence) -> bool:
-        run = occurrence.run
-        return run in self._scribe.ledger.runs or run in self._decided.get(occurrence.job, ())
+    def _is_decided(self, run: RunId) -> bool:
+        return run in self._scribe.ledger.runs or run in self._decided
 
 
 def _occurrences(job: Job, instants: Sequence[datetime]) -> Iterator[Occurrence]:

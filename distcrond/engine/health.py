@@ -13,29 +13,15 @@ from distcrond.engine.desired import Desired
 from distcrond.errors import ExecutorError
 from distcrond.model.ids import NodeName
 from distcrond.model.node import Node, NodeState
-from distcrond.model.reason import Reason
+from distcrond.model.reason import SILENCE, Reason
 from distcrond.ports import Clock, Executor
 
 _log = logging.getLogger(__name__)
 
 _SUSPECT_AFTER = 1.0
-"""Seconds until a node that has just fallen silent is asked again."""
+"""Seconds until a node that has just fallen silent is asked again; no node is asked more often than that."""
 _LONGEST_BACKOFF = 60.0
 _PROBE_TIMEOUT = timedelta(seconds=10)
-_SILENCE = frozenset(
-    {
-        Reason.UNREACHABLE,
-        Reason.NAME_UNKNOWN,
-        Reason.CONNECTION_REFUSED,
-        Reason.CONNECT_TIMEOUT,
-        Reason.HOST_KEY_UNKNOWN,
-        Reason.HOST_KEY_CHANGED,
-        Reason.AUTH_REJECTED,
-        Reason.KEY_UNUSABLE,
-        Reason.PROTOCOL,
-    }
-)
-"""What stands between us and a node, as opposed to what a node says of one run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +70,7 @@ class Health:
 
     def refused(self, node: NodeName, reason: Reason, detail: str) -> None:
         """A node did not take a run. If it could not be reached, it is down until a probe succeeds."""
-        if reason in _SILENCE:
+        if reason in SILENCE:
             self._enter(node, NodeState.DOWN, reason=reason, detail=detail)
             self.look_now(node)
 
@@ -106,7 +92,8 @@ class Health:
         while (node := self._desired.node(name)) is not None and node.enabled:
             poke.clear()
             await self.probe(node)
-            await self._clock.wait(poke, self._pause(name))
+            await self._clock.sleep(_SUSPECT_AFTER)
+            await self._clock.wait(poke, self._pause(name) - _SUSPECT_AFTER)
         del self._watches[name]
         self._board.pop(name, None)
 
@@ -115,11 +102,16 @@ class Health:
         try:
             await self._executors[node.connection].probe(node, timeout=_PROBE_TIMEOUT)
         except ExecutorError as error:
-            known = self.status(node.name)
-            failing = NodeState.SUSPECT if known.state is NodeState.UP else NodeState.DOWN
-            self._enter(node.name, failing, reason=error.reason, detail=error.detail)
+            self._failed(node.name, error.reason, error.detail)
+        except Exception:  # noqa: BLE001  a bug of an executor takes its node out, not the daemon
+            _log.exception("the probe of node %s failed inside distcrond", node.name)
+            self._failed(node.name, Reason.INTERNAL, "see the daemon's log")
         else:
             self._enter(node.name, NodeState.UP)
+
+    def _failed(self, name: NodeName, reason: Reason, detail: str) -> None:
+        failing = NodeState.SUSPECT if self.status(name).state is NodeState.UP else NodeState.DOWN
+        self._enter(name, failing, reason=reason, detail=detail)
 
     def _enter(self, name: NodeName, state: NodeState, *, reason: Reason | None = None, detail: str = "") -> None:
         now = self._clock.now()

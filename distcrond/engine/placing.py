@@ -9,14 +9,14 @@ from datetime import datetime
 from distcrond.engine.admission import waiting_entry
 from distcrond.engine.agenda import Agenda, Alarm
 from distcrond.engine.closing import Closing
-from distcrond.engine.desired import Desired
+from distcrond.engine.desired import Desired, Group, group_of
 from distcrond.engine.health import Health
 from distcrond.engine.scribe import Scribe
 from distcrond.model.event import Held
 from distcrond.model.ids import JobName, NodeName, RunId
 from distcrond.model.node import Node
 from distcrond.model.occurrence import Trigger
-from distcrond.model.policy import PlacementPolicy, SelectKind
+from distcrond.model.policy import SelectKind
 from distcrond.model.reason import Reason
 from distcrond.model.run import Outcome, Run, State, Target
 from distcrond.placement import Blocked, NodeView, candidates, choose, rank
@@ -28,7 +28,6 @@ Slot = tuple[RunId, int]
 """A target of an open run."""
 Launch = Callable[[Slot, Node], None]
 """Begin an attempt of the slot on the node; `Placing.released` must follow."""
-_Group = tuple[PlacementPolicy, tuple[NodeName, ...]]
 
 
 class Placing:
@@ -56,7 +55,7 @@ class Placing:
         self._urgent: set[Slot] = set()
         self._active: dict[Slot, NodeName] = {}
         self._load: Counter[NodeName] = Counter()
-        self._alarms: dict[Slot, Alarm] = {}
+        self._alarms: dict[Slot, tuple[datetime, Alarm]] = {}
 
     # ------------------------------------------------------------ who waits and who runs
 
@@ -105,18 +104,18 @@ class Placing:
         Many targets that wait for the same full nodes cost one look together: a pass stays cheap while they queue.
         """
         urgent, self._urgent = self._urgent, set()
-        full: set[_Group] = set()
+        full: set[Group] = set()
         for slot in list(self._waiting):
             run = self._scribe.ledger.runs.get(slot[0])
             if run is None or run.targets[slot[1]].state is not State.WAITING:
                 del self._waiting[slot]
                 continue
-            group = (run.job.placement, run.request.nodes if run.request else ())
+            group = group_of(run)
             if group in full and slot not in urgent:
                 continue
             target = run.targets[slot[1]]
             obstacle = self._place(run, target, now)
-            if obstacle is Reason.CAPACITY and len(run.targets) == 1 and not target.refused:
+            if obstacle is Reason.CAPACITY and len(run.targets) == 1 and not target.fixed and not target.refused:
                 full.add(group)
 
     def _place(self, run: Run, target: Target, now: datetime) -> Reason | None:
@@ -126,6 +125,10 @@ class Placing:
             return Reason.CANCELLED
         if target.fixed and self._is_for_all(run) and not self._is_next_on_node(run, target, now):
             return Reason.OVERLAP
+        deadline = target_deadline(run, target)
+        if deadline is not None and now > deadline:
+            self._close(run, target, Outcome.MISSED, Reason.DEADLINE)
+            return Reason.DEADLINE
         chosen = self._choose(run, target)
         if isinstance(chosen, Blocked):
             return self._blocked(run, target, chosen, now)
@@ -177,13 +180,9 @@ class Placing:
     # ------------------------------------------------------------ nodes
 
     def _choose(self, run: Run, target: Target) -> NodeName | Blocked:
-        asked = run.request.nodes if run.request else ()
-        found = candidates(run.job.placement, self._desired.catalog.nodes.values(), asked=asked).nodes
-        if target.fixed:
-            found = tuple(node for node in found if node.name == target.node)
         return choose(
-            [self._view(node) for node in found],
-            taken=self._taken(run, target),
+            [self._view(node) for node in self._candidates(run, target)],
+            taken=frozenset() if target.fixed else self._taken(run, target),
             refused=target.refused,
             order=lambda free: rank(
                 run.job.placement.strategy,
@@ -193,6 +192,13 @@ class Placing:
                 last=self._scribe.ledger.job(run.job.name).last_node,
             ),
         )
+
+    def _candidates(self, run: Run, target: Target) -> tuple[Node, ...]:
+        if not target.fixed:
+            return self._desired.candidates(group_of(run)).nodes
+        policy, asked = group_of(run)
+        only = self._desired.node(target.node) if target.node is not None else None
+        return candidates(policy, () if only is None else (only,), asked=asked).nodes
 
     def _taken(self, run: Run, target: Target) -> frozenset[NodeName]:
         """Nodes of the run's other targets: those on record, and those on their way to a node."""
@@ -219,9 +225,11 @@ class Placing:
             reason = Reason.DEADLINE if blocked.reason is Reason.CAPACITY else blocked.reason
             self._close(run, target, Outcome.MISSED, reason, blocked.detail)
             return
+        self._hold(run, target, blocked.reason, blocked.detail, now)
+        held = self._run((run.id, target.index))
+        deadline = target_deadline(held, held.targets[target.index])
         if deadline is not None:
             self._wake((run.id, target.index), deadline)
-        self._hold(run, target, blocked.reason, blocked.detail, now)
 
     # ------------------------------------------------------------ what becomes of a target
 
@@ -243,10 +251,13 @@ class Placing:
         self._closing.target(*slot, Verdict(outcome=outcome, reason=reason, detail=detail))
 
     def _wake(self, slot: Slot, instant: datetime) -> None:
+        known = self._alarms.get(slot)
+        if known is not None and known[0] == instant and known[1].pending:
+            return
         self._forget_alarm(slot)
-        self._alarms[slot] = self._agenda.at(instant, lambda: self.hurry(slot))
+        self._alarms[slot] = (instant, self._agenda.at(instant, lambda: self.hurry(slot)))
 
     def _forget_alarm(self, slot: Slot) -> None:
-        alarm = self._alarms.pop(slot, None)
-        if alarm is not None:
-            alarm.cancel()
+        known = self._alarms.pop(slot, None)
+        if known is not None:
+            known[1].cancel()

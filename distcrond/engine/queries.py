@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Any
 
 from distcrond.engine.desired import Desired
@@ -21,7 +21,7 @@ from distcrond.model.node import Node
 from distcrond.model.occurrence import Trigger
 from distcrond.model.report import Document, original_report
 from distcrond.model.run import Outcome, State, Stream
-from distcrond.model.span import format_instant
+from distcrond.model.span import format_instant, parse_instant
 from distcrond.ports import Clock, History, OutputSlice, Page, RunQuery
 from distcrond.schedule import clock_note, compile_schedule
 
@@ -118,7 +118,7 @@ class Queries:
         for outcome in (Outcome.FAILURE, Outcome.TIMEOUT, Outcome.LOST, Outcome.PARTIAL, Outcome.MISSED):
             page = await self._history.search(RunQuery(job=name, outcome=outcome, limit=_ERRORS))
             failed.extend(page.items)
-        failed.sort(key=lambda run: str(run["scheduled_at"]), reverse=True)
+        failed.sort(key=lambda run: parse_instant(run["scheduled_at"]), reverse=True)
         return [_error(run) for run in failed[:_ERRORS]]
 
     # ------------------------------------------------------------ nodes
@@ -178,13 +178,13 @@ class Queries:
         targets = (await self.run(run))["targets"]
         if not 0 <= target < len(targets):
             raise NotFound("target_unknown", f"run {run} has no target {target}")
-        attempts = targets[target]["attempts"]
-        number = attempt if attempt is not None else len(attempts)
-        if number < 1 and attempt is None:
+        attempts = {one["number"]: one for one in targets[target]["attempts"]}
+        if not attempts and attempt is None:
             return OutputSlice(offset=offset, data=b"", next=offset)
-        if not 1 <= number <= len(attempts):
+        number = max(attempts) if attempt is None else attempt
+        if number not in attempts:
             raise NotFound("attempt_unknown", f"run {run} has no attempt {number}")
-        chosen = stream or _default_stream(attempts[number - 1])
+        chosen = stream or _default_stream(attempts[number])
         return await self._history.output(run, target=target, attempt=number, stream=chosen, offset=offset, limit=limit)
 
     def follow(self, run: RunId) -> Follower:
@@ -221,17 +221,19 @@ class Queries:
     def next(self, job: JobName | None, *, count: int, until: datetime | None) -> Sequence[Document]:
         """Coming occurrences `{job, scheduled_at, due_at, note}` in order of time. Raises NotFound."""
         jobs = [self._job(job)] if job is not None else list(self._desired.catalog.jobs.values())
-        coming = heapq.merge(*(self._coming(one) for one in jobs), key=lambda item: item["due_at"])
-        return [item for item in islice(coming, count) if until is None or item["due_at"] < format_instant(until)]
+        coming = heapq.merge(*(self._coming(one) for one in jobs), key=lambda entry: entry[0])
+        until_then = takewhile(lambda entry: until is None or entry[0] < until, coming)
+        return [item for _, item in islice(until_then, count)]
 
-    def _coming(self, job: Job) -> Iterator[Document]:
+    def _coming(self, job: Job) -> Iterator[tuple[datetime, Document]]:
         if not job.enabled or job.schedule is None:
             return
         schedule = compile_schedule(job.schedule, job=job.name, zone=self._desired.catalog.zone)
         instant = schedule.next_after(self._clock.now())
         while instant is not None:
             shown = format_instant(instant)
-            yield {"job": job.name, "scheduled_at": shown, "due_at": shown, "note": clock_note(schedule, instant)}
+            note = clock_note(schedule, instant)
+            yield instant, {"job": job.name, "scheduled_at": shown, "due_at": shown, "note": note}
             instant = schedule.next_after(instant)
 
     async def occurrences(
@@ -240,8 +242,8 @@ class Queries:
         """Runs and gap records of the ledger, newest first."""
         page = await self._history.search(RunQuery(job=job, since=since, until=until, limit=limit))
         gaps = await self._history.gaps(job=job, since=since, until=until, limit=limit)
-        entries = [(str(run["scheduled_at"]), _occurrence(run)) for run in page.items]
-        entries += [(str(gap["from"]), gap) for gap in gaps]
+        entries = [(parse_instant(run["scheduled_at"]), _occurrence(run)) for run in page.items]
+        entries += [(parse_instant(gap["from"]), gap) for gap in gaps]
         entries.sort(key=lambda entry: entry[0], reverse=True)
         for _, entry in entries[:limit]:
             yield entry

@@ -59,7 +59,9 @@ class Recovery:
         """Follow attempts whose node was not configured any more and is again."""
         for slot in sorted(self._orphans):
             run = self._scribe.ledger.runs[slot[0]]
-            self._adopt(run, run.targets[slot[1]])
+            target = run.targets[slot[1]]
+            if self._desired.node(target.attempts[-1].node) is not None:
+                self._adopt(run, target)
 
     def _resume_target(self, run: Run, target: Target) -> None:
         match target.state:

@@ -27,10 +27,17 @@ from distcrond.rules.verdict import Verdict, attempt_verdict
 _log = logging.getLogger(__name__)
 
 
-class Flight:
-    """An attempt under way: what must be known to stop it."""
+_INTERNAL = Verdict(outcome=Outcome.LOST, reason=Reason.INTERNAL, detail="see the daemon's log")
+_WITHDRAWN = Verdict(outcome=Outcome.CANCELLED, reason=Reason.CANCELLED)
 
-    __slots__ = ("alarms", "kill_confirmed", "launched", "session", "stopped_for", "task")
+
+class Flight:
+    """An attempt under way: what must be known to stop it.
+
+    `given_up` is the verdict with which its task was cancelled; without one, a cancelled task is the engine's end.
+    """
+
+    __slots__ = ("alarms", "given_up", "kill_confirmed", "launched", "session", "stopped_for", "task")
 
     def __init__(self) -> None:
         self.task: asyncio.Task[None] | None = None
@@ -39,6 +46,19 @@ class Flight:
         self.alarms: list[Alarm] = []
         self.stopped_for: Reason | None = None
         self.kill_confirmed = False
+        self.given_up: Verdict | None = None
+
+    def disarm(self) -> None:
+        """Start and stop nothing any more."""
+        for alarm in self.alarms:
+            alarm.cancel()
+
+    def give_up(self, verdict: Verdict) -> None:
+        """End the task although the command's end is not known."""
+        self.given_up = verdict
+        self.disarm()
+        if self.task is not None:
+            self.task.cancel()
 
 
 class Runner:
@@ -88,7 +108,7 @@ class Runner:
         if flight is None or flight.stopped_for is not None:
             return
         flight.stopped_for = reason
-        self._spawn(self._stop(slot, flight))
+        self._spawn(self._stop(self._look(slot)[0], flight))
 
     # ------------------------------------------------------------ one attempt
 
@@ -109,15 +129,14 @@ class Runner:
         except JournalError:
             raise
         except asyncio.CancelledError:
-            if flight.stopped_for is None:
+            if flight.given_up is None and _engine_ends():
                 raise
-            self._close_stopped(slot, flight)
+            self._close(slot, flight.given_up or _INTERNAL)
         except Exception:  # noqa: BLE001  a run fails alone (law 5)
             _log.exception("run %s target %s failed inside distcrond", *slot)
-            self._close(slot, Verdict(outcome=Outcome.LOST, reason=Reason.INTERNAL, detail="see the daemon's log"))
+            self._close(slot, _INTERNAL)
         finally:
-            for alarm in flight.alarms:
-                alarm.cancel()
+            flight.disarm()
             del self._flights[slot]
             if self._released is not None:
                 self._released(slot)
@@ -130,7 +149,7 @@ class Runner:
         except (NodeUnreachable, StartRefused) as error:
             self._refuse(slot, node, error.reason, error.detail)
             return
-        number = len(target.attempts) + 1
+        number = target.intents + 1
         session = executor.session(node, work_order(run, target, node, number=number))
         started = AttemptStarted(
             at=self._clock.now(), run=run.id, target=target.index, number=number, node=node.name, spool=spool
@@ -149,8 +168,13 @@ class Runner:
     def _start(self, run: Run, flight: Flight, slot: Slot) -> None:
         """The start itself: everything costly was done before the due instant."""
         assert flight.session is not None  # noqa: S101  set before the alarm
-        flight.session.start()
         flight.launched = True
+        try:
+            flight.session.start()
+        except Exception:  # noqa: BLE001  an alarm must not raise
+            _log.exception("run %s target %s could not be started inside distcrond", *slot)
+            flight.give_up(_INTERNAL)
+            return
         if run.occurrence.trigger is Trigger.SCHEDULE:
             self._punctuality.started(due=run.occurrence.due, at=self._clock.now())
         self._limit(slot, run, flight, run.job.timeout)
@@ -169,12 +193,16 @@ class Runner:
             offsets={stream: size.next for stream, size in attempt.output.items()},
         )
         flight.session, flight.launched = session, True
+        if target.contact_lost:
+            # It was so for the daemon before us; for us it is lost once the session says so.
+            self._scribe.record(ContactChanged(at=self._clock.now(), run=run.id, target=target.index, lost=False))
         self._limit(slot, run, flight, run.job.timeout - (self._clock.now() - attempt.started_at))
         if run.cancel_requested_by is not None:
             self.stop(slot, Reason.CANCELLED)
         await self._follow(slot, node, flight, session)
 
     async def _follow(self, slot: Slot, node: Node, flight: Flight, session: Session) -> None:
+        over = False
         async for event in session.events():
             match event:
                 case Chunk():
@@ -185,10 +213,14 @@ class Runner:
                     )
                     self._health.look_now(node.name)
                 case NotStarted():
+                    over = True
                     self._refuse(slot, node, event.reason, event.detail)
                 case Ended():
+                    over = True
                     await self._end(slot, flight, event)
                     await session.release()
+        if not over:
+            raise RuntimeError("the session stopped without an end of the attempt")
 
     async def _store(self, slot: Slot, chunk: Chunk) -> None:
         """Waiting for the disk here is the back-pressure: no more is read from the node meanwhile."""
@@ -204,6 +236,7 @@ class Runner:
         await self._scribe.record(stored, chunks=(OutputChunk(stored=stored, data=chunk.data),))
 
     async def _end(self, slot: Slot, flight: Flight, ended: Ended) -> None:
+        flight.disarm()
         run, target = self._look(slot)
         verdict = attempt_verdict(
             run.job.success,
@@ -235,30 +268,21 @@ class Runner:
 
     # ------------------------------------------------------------ stopping
 
-    async def _stop(self, slot: Slot, flight: Flight) -> None:
+    async def _stop(self, run: Run, flight: Flight) -> None:
         """Signals, then a look. An attempt that was not launched yet is withdrawn, one that will not die is closed."""
-        if flight.session is not None and flight.launched:
-            grace = self._look(slot)[0].job.kill_grace
-            flight.kill_confirmed = await flight.session.stop(grace) is Stopped.KILLED
-            if flight.kill_confirmed:
-                return  # the session tells the end by itself
-        if flight.task is not None:
-            flight.task.cancel()
-
-    def _close_stopped(self, slot: Slot, flight: Flight) -> None:
-        run, _ = self._look(slot)
-        verdict = (
-            attempt_verdict(run.job.success, said=None, stopped_for=flight.stopped_for)
-            if flight.launched
-            else Verdict(outcome=Outcome.CANCELLED, reason=Reason.CANCELLED)
-        )
-        self._close(slot, verdict)
+        if flight.session is None or not flight.launched:
+            flight.give_up(_WITHDRAWN)
+        elif await _kill(flight.session, run.job.kill_grace) is Stopped.KILLED:
+            flight.kill_confirmed = True  # the session tells the end by itself
+        else:
+            flight.give_up(attempt_verdict(run.job.success, said=None, stopped_for=flight.stopped_for))
 
     def _close(self, slot: Slot, verdict: Verdict) -> None:
         """Close a target whose attempt did not end by itself."""
-        run, target = self._look(slot)
-        if target.state is State.FINISHED:
+        run = self._scribe.ledger.runs.get(slot[0])
+        if run is None or run.targets[slot[1]].state is State.FINISHED:
             return
+        target = run.targets[slot[1]]
         attempt = target.attempt
         if attempt is None or attempt.finished_at is not None:
             self._closing.target(*slot, verdict)
@@ -277,3 +301,17 @@ class Runner:
     def _look(self, slot: Slot) -> tuple[Run, Target]:
         run = self._scribe.ledger.runs[slot[0]]
         return run, run.targets[slot[1]]
+
+
+async def _kill(session: Session, grace: timedelta) -> Stopped:
+    try:
+        return await session.stop(grace)
+    except Exception:  # noqa: BLE001  nobody waits for the task that asks
+        _log.exception("a command could not be stopped because of a fault inside distcrond")
+        return Stopped.UNCONFIRMED
+
+
+def _engine_ends() -> bool:
+    """Whether it is our own task that was cancelled, and not something that the executor waited for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

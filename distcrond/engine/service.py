@@ -95,6 +95,7 @@ class Engine:
         )
         desired.observe(self._generator.reschedule)
         desired.observe(self._recovery.adopt_orphans)
+        desired.observe(admission.reconsider)
         desired.observe(pokes.any)
         self.control = Control(
             clock=clock,
@@ -132,8 +133,9 @@ class Engine:
                 loops.create_task(self._health.run())
                 loops.create_task(self._generator.run())
                 loops.create_task(self._dispatcher.run())
-        finally:
+        except asyncio.CancelledError:
             self._scribe.record(DaemonStopped(at=self._clock.now()))
+            raise
 
     def _clock_stepped(self, delta: timedelta) -> None:
         _log.warning("the wall clock stepped by %.1f s", delta.total_seconds())

@@ -24,6 +24,7 @@ NAME_PATTERN = rf"^{_PART}$"
 JOB_NAME_PATTERN = rf"^{_PART}(\.{_PART})?$"
 _NAME = re.compile(_PART)
 _JOB_NAME = re.compile(rf"{_PART}(\.{_PART})?")
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 _NAME_HINT = "letters, digits, _ and -, at most 63, beginning with a letter or digit"
 
 
@@ -58,7 +59,7 @@ def run_id(job: JobName, instant: datetime, trigger: str, key: str) -> RunId:
         trigger: the word of `Trigger`.
         key: empty for scheduled runs, else the Idempotency-Key or a nonce.
     """
-    facts = json.dumps([job, format_instant(instant), trigger, key], separators=(",", ":"))
+    facts = _encode([job, format_instant(instant), trigger, key])
     return RunId(f"{job}@{_stamp(instant)}-{hashlib.sha256(facts.encode()).hexdigest()[:10]}")
 
 

@@ -105,34 +105,37 @@ def _fold_due(ledger: Ledger, event: ev.Due) -> None:
 
 def _fold_run(ledger: Ledger, event: ev.RunEvent) -> None:
     run = ledger.runs[event.run]
-    change = _CHANGES[type(event)]
-    ledger.runs[event.run] = replace(change(run, event), revision=run.revision + 1)
+    changes = _CHANGES[type(event)](run, event)
+    ledger.runs[event.run] = replace(run, revision=run.revision + 1, **changes)
     if isinstance(event, ev.AttemptStarted):
         ledger.jobs[run.job.name] = replace(ledger.job(run.job.name), last_node=event.node)
 
 
-def _held(run: Run, event: ev.Held) -> Run:
+Changes = dict[str, Any]
+"""Fields of a run with their new values: copying a run is what a fold costs, so each event does it once."""
+
+
+def _held(run: Run, event: ev.Held) -> Changes:
     if event.target is None:
-        return replace(run, reason=event.reason, detail=event.detail)
+        return {"reason": event.reason, "detail": event.detail}
     target = run.targets[event.target]
     eligible = None if event.reason is Reason.OVERLAP else target.eligible_at or event.at
     return _with_target(run, replace(target, reason=event.reason, detail=event.detail, eligible_at=eligible))
 
 
-def _run_opened(run: Run, event: ev.RunOpened) -> Run:
+def _run_opened(run: Run, event: ev.RunOpened) -> Changes:
     eligible = event.at if run.reason is Reason.OVERLAP else run.occurrence.due
     targets = tuple(
         Target(index=index, node=node, fixed=node is not None, eligible_at=eligible)
         for index, node in enumerate(event.nodes)
     )
-    return replace(run, reason=None, detail="", targets=targets)
+    return {"reason": None, "detail": "", "targets": targets}
 
 
-def _attempt_started(run: Run, event: ev.AttemptStarted) -> Run:
+def _attempt_started(run: Run, event: ev.AttemptStarted) -> Changes:
     target = run.targets[event.target]
     started_at = max(event.at, run.occurrence.due)
     attempt = Attempt(number=event.number, node=event.node, started_at=started_at, spool=event.spool)
-    attempts = (*target.attempts, attempt)
     target = replace(
         target,
         node=event.node,
@@ -141,49 +144,48 @@ def _attempt_started(run: Run, event: ev.AttemptStarted) -> Run:
         reason=None,
         detail="",
         eligible_at=target.eligible_at or event.at,
-        attempts=attempts,
+        attempts=(*target.attempts, attempt),
     )
-    return replace(_with_target(run, target), state=State.RUNNING, started_at=run.started_at or started_at)
+    return _with_target(run, target) | {"state": State.RUNNING, "started_at": run.started_at or started_at}
 
 
-def _node_refused(run: Run, event: ev.NodeRefused) -> Run:
+def _node_refused(run: Run, event: ev.NodeRefused) -> Changes:
     target = run.targets[event.target]
-    attempts = tuple(a for a in target.attempts if a.finished_at is not None or a.node != event.node)
-    refused = {**target.refused, event.node: event.reason}
     target = replace(
         target,
         state=State.WAITING,
-        attempts=attempts,
-        refused=refused,
+        attempts=tuple(a for a in target.attempts if a.finished_at is not None or a.node != event.node),
+        refused={**target.refused, event.node: event.reason},
         reason=event.reason,
         detail=event.detail,
         contact_lost=False,
         node=target.node if target.fixed else None,
     )
-    run = _with_target(run, target)
-    if any(other.attempts for other in run.targets):
-        return run
-    return replace(run, state=State.WAITING, started_at=None)
+    changes = _with_target(run, target)
+    if any(other.attempts for other in changes["targets"]):
+        return changes
+    return changes | {"state": State.WAITING, "started_at": None}
 
 
-def _contact_changed(run: Run, event: ev.ContactChanged) -> Run:
+def _contact_changed(run: Run, event: ev.ContactChanged) -> Changes:
     return _with_target(run, replace(run.targets[event.target], contact_lost=event.lost))
 
 
-def _output_stored(run: Run, event: ev.OutputStored) -> Run:
+def _output_stored(run: Run, event: ev.OutputStored) -> Changes:
     target = run.targets[event.target]
     attempt = target.attempts[-1]
     before = attempt.output.get(event.stream, OutputSize())
     end = event.offset + event.length
     size = OutputSize(printed=max(before.printed, end), kept=before.kept + event.length, next=end)
-    return _with_attempt(run, target, replace(attempt, output={**attempt.output, event.stream: size}))
+    attempt = replace(attempt, output={**attempt.output, event.stream: size})
+    return _with_target(run, replace(target, attempts=(*target.attempts[:-1], attempt)))
 
 
-def _cancel_requested(run: Run, event: ev.CancelRequested) -> Run:
-    return replace(run, cancel_requested_by=event.by)
+def _cancel_requested(_: Run, event: ev.CancelRequested) -> Changes:
+    return {"cancel_requested_by": event.by}
 
 
-def _attempt_ended(run: Run, event: ev.AttemptEnded) -> Run:
+def _attempt_ended(run: Run, event: ev.AttemptEnded) -> Changes:
     target = run.targets[event.target]
     attempt = replace(
         target.attempts[-1],
@@ -193,10 +195,10 @@ def _attempt_ended(run: Run, event: ev.AttemptEnded) -> Run:
         reason=event.reason,
         output={**target.attempts[-1].output, **event.output},
     )
-    return _with_attempt(run, replace(target, contact_lost=False), attempt)
+    return _with_target(run, replace(target, contact_lost=False, attempts=(*target.attempts[:-1], attempt)))
 
 
-def _target_closed(run: Run, event: ev.TargetClosed) -> Run:
+def _target_closed(run: Run, event: ev.TargetClosed) -> Changes:
     target = replace(
         run.targets[event.target],
         state=State.FINISHED,
@@ -208,28 +210,21 @@ def _target_closed(run: Run, event: ev.TargetClosed) -> Run:
     return _with_target(run, target)
 
 
-def _run_closed(run: Run, event: ev.RunClosed) -> Run:
-    return replace(
-        run,
-        state=State.FINISHED,
-        outcome=event.outcome,
-        reason=event.reason,
-        detail=event.detail,
-        finished_at=event.at,
-    )
+def _run_closed(_: Run, event: ev.RunClosed) -> Changes:
+    return {
+        "state": State.FINISHED,
+        "outcome": event.outcome,
+        "reason": event.reason,
+        "detail": event.detail,
+        "finished_at": event.at,
+    }
 
 
-def _with_target(run: Run, target: Target) -> Run:
-    targets = (*run.targets[: target.index], target, *run.targets[target.index + 1 :])
-    return replace(run, targets=targets)
+def _with_target(run: Run, target: Target) -> Changes:
+    return {"targets": (*run.targets[: target.index], target, *run.targets[target.index + 1 :])}
 
 
-def _with_attempt(run: Run, target: Target, attempt: Attempt) -> Run:
-    attempts = (*target.attempts[:-1], attempt)
-    return _with_target(run, replace(target, attempts=attempts))
-
-
-_CHANGES: dict[type, Callable[[Run, Any], Run]] = {
+_CHANGES: dict[type, Callable[[Run, Any], Changes]] = {
     ev.Held: _held,
     ev.RunOpened: _run_opened,
     ev.AttemptStarted: _attempt_started,

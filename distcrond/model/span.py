@@ -9,7 +9,7 @@ from functools import lru_cache
 from distcrond.errors import InvalidValue
 
 _UNIT_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-_PART = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)(ms|s|m|h|d|w)")
+_PART = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?)(ms|s|m|h|d|w)")
 _SHAPE = re.compile(rf"(?:{_PART.pattern})+")
 _HINT = "write 250ms, 10s, 5m, 1h30m, 7d, 2w or a number of seconds"
 _LONGEST = timedelta(days=36_525)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from distcrond.model.ids import NodeName
 from distcrond.model.node import Node, NodeState
-from distcrond.model.reason import Reason
+from distcrond.model.reason import SILENCE, Reason
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # not frozen: one is made for every candidate of every choice
 class NodeView:
     """A candidate as it is at this moment; `reason` says why it is down, `running` counts its targets."""
 
@@ -71,14 +71,14 @@ def choose(
             free.append(view.node)
             continue
         reasons[name] = reason
-        hopeless = hopeless and refused.get(name) in _FINAL
+        hopeless = hopeless and _is_final(refused.get(name))
     if free:
         return (free if len(free) == 1 else order(free))[0].name
     return Blocked(reasons=reasons, hopeless=hopeless)
 
 
 def _obstacle(view: NodeView, refused: Reason | None) -> Reason | None:
-    if refused in _FINAL:
+    if _is_final(refused):
         return refused
     if view.state is NodeState.DOWN:
         return view.reason or Reason.NODE_DOWN
@@ -87,15 +87,6 @@ def _obstacle(view: NodeView, refused: Reason | None) -> Reason | None:
     return None
 
 
-_FINAL = frozenset(
-    {
-        Reason.NODE_UNSUPPORTED,
-        Reason.SPOOL_UNUSABLE,
-        Reason.SPOOL_FULL,
-        Reason.FORK_REFUSED,
-        Reason.RUN_AS_REFUSED,
-        Reason.WORKING_DIRECTORY,
-        Reason.STALE_GENERATION,
-    }
-)
-"""What a node that answered will say again."""
+def _is_final(refused: Reason | None) -> bool:
+    """Whether a node that answered would say the same again; a silent one, or a start that got lost, may be retried."""
+    return refused is not None and refused not in SILENCE and refused is not Reason.NOT_STARTED

@@ -1,0 +1,145 @@
+"""New files while everything is under way."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from world import ALL, World, a_job, a_node, cron, once
+
+from distcrond.model.event import JobDefined, MarkMoved
+from distcrond.testing import Script
+
+OK = ("success", None)
+MINUTELY = cron("* * * * *")
+
+
+async def test_a_new_job_starts_from_now(world: World) -> None:
+    await world.start(a_node("a"))
+    await world.until(minutes=10, seconds=30)
+    await world.swap(a_job(schedule=MINUTELY), a_node("a"))
+    await world.until(minutes=12, seconds=30)
+    assert world.began_at() == [660.0, 720.0]
+
+
+async def test_an_edited_schedule_starts_from_now(world: World) -> None:
+    await world.start(a_job(schedule=cron("0 * * * *")), a_node("a"))
+    await world.until(minutes=30)
+    await world.swap(a_job(schedule=cron("*/20 * * * *")), a_node("a"))
+    await world.until(minutes=41)
+    assert world.began_at() == [2400.0]
+    assert await world.history.gaps(job="job", since=None, until=None, limit=9) == []
+
+
+async def test_an_edit_that_leaves_the_schedule_alone_leaves_the_mark_alone(world: World) -> None:
+    await world.start(a_job(schedule=MINUTELY), a_node("a"))
+    await world.until(minutes=1, seconds=30)
+    marks = len(await world.events(MarkMoved))
+    await world.swap(a_job(schedule=MINUTELY, description="other"), a_node("a"))
+    await world.until(minutes=2, seconds=30)
+    assert len(await world.events(MarkMoved)) == marks
+    assert world.began_at() == [60.0, 120.0]
+
+
+async def test_an_edit_between_arming_and_start_runs_the_occurrence_once(world: World) -> None:
+    await world.start(a_job(schedule=MINUTELY), a_node("a"))
+    await world.until(seconds=59.7)
+    await world.swap(a_job(schedule=cron("*/1 * * * *")), a_node("a"))
+    await world.until(minutes=2, seconds=30)
+    assert world.began_at() == [60.0, 120.0]
+
+
+async def test_an_edit_in_the_instant_of_the_tick_runs_the_occurrence_once(world: World) -> None:
+    await world.start(a_job(schedule=MINUTELY), a_node("a"))
+    await world.until(seconds=59.5)
+    world.desired.swap(world.desired.catalog)
+    await world.swap(a_job(schedule=cron("*/1 * * * *")), a_node("a"))
+    await world.until(minutes=2, seconds=30)
+    assert world.began_at() == [60.0, 120.0]
+
+
+async def test_a_removed_job_runs_no_more_and_its_open_run_ends_under_its_own_definition(world: World) -> None:
+    world.executor.script(Script(takes=timedelta(hours=1)))
+    await world.start(a_job(schedule=MINUTELY, timeout=timedelta(minutes=3)), a_node("a"))
+    await world.until(minutes=1, seconds=30)
+    await world.swap(a_node("a"))
+    await world.until(minutes=10)
+    assert await world.outcomes() == [("timeout", "killed")]
+
+
+async def test_an_edited_job_ends_its_open_run_under_the_old_definition(world: World) -> None:
+    world.executor.script(Script(takes=timedelta(minutes=2)))
+    old = a_job(schedule=once(minutes=1), timeout=timedelta(minutes=1))
+    await world.start(old, a_node("a"))
+    await world.until(minutes=1, seconds=30)
+    await world.swap(a_job(schedule=once(minutes=1)), a_node("a"))
+    await world.until(minutes=5)
+    assert [(run["outcome"], run["definition"]) for run in await world.runs()] == [("timeout", old.definition)]
+
+
+async def test_a_job_that_was_away_starts_from_now_again(world: World) -> None:
+    await world.start(a_job(schedule=MINUTELY), a_node("a"))
+    await world.until(minutes=1, seconds=30)
+    await world.swap(a_node("a"))
+    await world.until(minutes=4, seconds=30)
+    await world.swap(a_job(schedule=MINUTELY), a_node("a"))
+    await world.until(minutes=5, seconds=30)
+    assert world.began_at() == [60.0, 300.0]
+    assert await world.history.gaps(job="job", since=None, until=None, limit=9) == []
+
+
+async def test_a_job_that_was_disabled_starts_from_now_again(world: World) -> None:
+    await world.start(a_job(schedule=MINUTELY, enabled=False), a_node("a"))
+    await world.until(minutes=4, seconds=30)
+    await world.swap(a_job(schedule=MINUTELY), a_node("a"))
+    await world.until(minutes=5, seconds=30)
+    assert world.began_at() == [300.0]
+
+
+async def test_an_added_node_takes_who_waits(world: World) -> None:
+    job = a_job(schedule=once(minutes=1))
+    world.executor.node("a").cut()
+    await world.start(job, a_node("a"))
+    await world.until(minutes=2)
+    await world.swap(job, a_node("a"), a_node("b"))
+    assert world.begun() == [("b", 120.0)]
+
+
+async def test_more_capacity_takes_who_waits(world: World) -> None:
+    world.executor.script(Script(takes=timedelta(minutes=30)))
+    jobs = [a_job(f"j{number}", once(minutes=1)) for number in range(3)]
+    await world.start(*jobs, a_node("a", capacity=1))
+    await world.until(minutes=2)
+    await world.swap(*jobs, a_node("a", capacity=2))
+    assert world.began_at() == [60.0, 120.0]
+
+
+async def test_a_node_that_leaves_ends_what_waits_for_it_and_not_what_runs_there(world: World) -> None:
+    job = a_job(schedule=once(minutes=1), select=ALL)
+    world.executor.script(Script(takes=timedelta(minutes=5)))
+    world.executor.node("b").cut()
+    await world.start(job, a_node("a"), a_node("b"))
+    await world.until(minutes=2)
+    await world.swap(job)
+    await world.until(minutes=7)
+    run = await world.run()
+    assert [(target["node"], target["outcome"], target["reason"]) for target in run["targets"]] == [
+        ("a", "success", None),
+        ("b", "missed", "no_target"),
+    ]
+
+
+async def test_a_definition_is_recorded_once(world: World) -> None:
+    await world.start(a_job(schedule=MINUTELY), a_node("a"))
+    await world.until(minutes=3, seconds=30)
+    await world.swap(a_job(schedule=MINUTELY, description="edited"), a_node("a"))
+    await world.until(minutes=6, seconds=30)
+    assert [event.job.description for event in await world.events(JobDefined)] == ["", "edited"]
+
+
+async def test_the_default_zone_moves_a_schedule(world: World) -> None:
+    await world.start(a_job(schedule=cron("30 2 * * *")), a_node("a"))
+    await world.until(minutes=5)
+    berlin = world.desired.catalog
+    world.desired.swap(type(berlin)(jobs=berlin.jobs, nodes=berlin.nodes, zone="Europe/Berlin"))
+    await world.until(hours=3)
+    assert world.began_at() == [5400.0]

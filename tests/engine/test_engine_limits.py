@@ -1,0 +1,218 @@
+"""Timeouts and cancelling: what is stopped, when, and what the record says of it."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+from world import ALL, World, a_job, a_node, cron, once
+
+from distcrond.engine.control import Order
+from distcrond.errors import Conflict, NotFound
+from distcrond.model.event import AttemptStarted
+from distcrond.testing import Script, Survives
+
+LONG = timedelta(hours=1)
+OK = ("success", None)
+
+
+async def test_a_run_over_its_timeout_is_killed(world: World) -> None:
+    world.executor.script(Script(takes=LONG))
+    await world.start(a_job(schedule=once(minutes=1), timeout=timedelta(seconds=90)), a_node("a"))
+    await world.pass_(minutes=10)
+    run = await world.run()
+    assert (run["outcome"], run["reason"], run["duration_ms"]) == ("timeout", "killed", 90_000)
+    assert run["targets"][0]["signal"] == 15
+
+
+async def test_one_that_ignores_term_is_killed_after_the_grace(world: World) -> None:
+    world.executor.script(Script(takes=LONG, survives=Survives.TERM))
+    job = a_job(schedule=once(minutes=1), timeout=timedelta(seconds=90), kill_grace=timedelta(seconds=20))
+    await world.start(job, a_node("a"))
+    await world.pass_(minutes=10)
+    run = await world.run()
+    assert (run["outcome"], run["reason"], run["duration_ms"]) == ("timeout", "killed", 110_000)
+    assert run["targets"][0]["signal"] == 9
+
+
+async def test_one_that_cannot_be_killed_is_never_called_killed(world: World) -> None:
+    world.executor.script(Script(takes=LONG, survives=Survives.KILL))
+    await world.start(a_job(schedule=once(minutes=1), timeout=timedelta(seconds=90)), a_node("a"))
+    await world.pass_(minutes=10)
+    run = await world.run()
+    assert (run["outcome"], run["reason"], run["duration_ms"]) == ("timeout", "kill_unconfirmed", 120_000)
+    assert run["targets"][0]["exit_code"] is None
+
+
+async def test_no_timeout_means_none(world: World) -> None:
+    world.executor.script(Script(takes=timedelta(days=3)))
+    world.interval = timedelta(hours=1)
+    await world.start(a_job(schedule=once(minutes=1)), a_node("a"))
+    await world.pass_(days=1)
+    assert await world.outcomes() == [("running", None)]
+
+
+async def test_the_timeout_counts_from_the_start_and_not_from_the_intent(world: World) -> None:
+    world.executor.script(Script(takes=timedelta(seconds=1)))
+    await world.start(a_job(schedule=once(minutes=1), timeout=timedelta(seconds=1.2)), a_node("a"))
+    await world.pass_(minutes=2)
+    assert await world.outcomes() == [OK]
+
+
+async def test_a_run_that_ends_by_itself_while_being_stopped_has_timed_out(world: World) -> None:
+    world.executor.script(Script(takes=timedelta(seconds=100), survives=Survives.TERM))
+    await world.start(a_job(schedule=once(minutes=1), timeout=timedelta(seconds=90)), a_node("a"))
+    await world.pass_(minutes=10)
+    run = await world.run()
+    assert (run["outcome"], run["reason"], run["duration_ms"]) == ("timeout", "killed", 100_000)
+
+
+async def test_a_timeout_goes_on_counting_over_a_crash(world: World) -> None:
+    world.executor.script(Script(takes=LONG))
+    await world.start(a_job(schedule=once(minutes=1), timeout=timedelta(seconds=90)), a_node("a"))
+    await world.until(seconds=100)
+    await world.restart()
+    await world.pass_(minutes=5)
+    assert (await world.run())["duration_ms"] == 90_000
+
+
+async def test_a_timeout_that_passed_while_nobody_looked_ends_the_run_at_once(world: World) -> None:
+    world.executor.script(Script(takes=LONG))
+    await world.start(a_job(schedule=once(minutes=1), timeout=timedelta(seconds=90)), a_node("a"))
+    await world.until(seconds=100)
+    await world.crash()
+    await world.pass_(minutes=10)
+    await world.start()
+    await world.pass_(seconds=1)
+    assert await world.outcomes() == [("timeout", "killed")]
+
+
+# ---------------------------------------------------------------- cancelling
+
+
+async def test_cancelling_a_running_run_kills_it(world: World) -> None:
+    world.executor.script(Script(takes=LONG))
+    await world.start(a_job(schedule=once(minutes=1)), a_node("a"))
+    await world.until(minutes=2)
+    await world.cancel((await world.run())["id"])
+    run = await world.run()
+    assert (run["outcome"], run["reason"], run["cancel_requested_by"]) == ("cancelled", "killed", "somebody")
+    assert world.executor.executions[0].ended == 120.0
+
+
+async def test_cancelling_one_that_will_not_die_says_so(world: World) -> None:
+    world.executor.script(Script(takes=LONG, survives=Survives.KILL))
+    await world.start(a_job(schedule=once(minutes=1)), a_node("a"))
+    await world.until(minutes=2)
+    await world.cancel((await world.run())["id"])
+    await world.pass_(minutes=1)
+    assert await world.outcomes() == [("cancelled", "kill_unconfirmed")]
+
+
+async def test_cancelling_an_armed_run_withdraws_it(world: World) -> None:
+    await world.start(a_job(schedule=once(minutes=1)), a_node("a"))
+    await world.until(seconds=59.7)
+    assert len(await world.events(AttemptStarted)) == 1
+    await world.cancel((await world.run())["id"])
+    await world.pass_(minutes=1)
+    assert (world.begun(), await world.outcomes()) == ([], [("cancelled", "cancelled")])
+
+
+async def test_cancelling_while_the_node_is_being_reached_withdraws_it(world: World) -> None:
+    world.executor.node("a").latency = timedelta(seconds=5)
+    await world.start(a_job(), a_node("a"))
+    run = await world.trigger()
+    await world.pass_(seconds=1)
+    await world.cancel(run)
+    await world.pass_(minutes=1)
+    assert (world.begun(), await world.outcomes()) == ([], [("cancelled", "cancelled")])
+
+
+async def test_cancelling_in_the_instant_of_asking_withdraws_it(world: World) -> None:
+    await world.start(a_job(), a_node("a"))
+    control = world.engine.control
+    run = await control.trigger(Order(job=a_job().name, by="somebody"))
+    await control.cancel(run, by="somebody")
+    await world.pass_(minutes=1)
+    assert (world.begun(), await world.outcomes()) == ([], [("cancelled", "cancelled")])
+
+
+async def test_cancelling_while_the_intent_is_written_withdraws_it(world: World) -> None:
+    await world.start(a_job(schedule=once(minutes=1)), a_node("a"))
+    await world.until(seconds=59)
+    world.journal.hold()
+    await world.until(seconds=59.7)
+    asking = asyncio.create_task(world.cancel(next(iter(world.ledger.runs))))
+    await world.clock.settle()
+    await world.journal.let_go()
+    await asking
+    await world.pass_(minutes=1)
+    assert (world.begun(), await world.outcomes()) == ([], [("cancelled", "cancelled")])
+
+
+async def test_cancelling_one_that_waits_for_its_predecessor(world: World) -> None:
+    world.executor.script(Script(takes=LONG))
+    await world.start(a_job(schedule=cron("* * * * *")), a_node("a"))
+    await world.until(minutes=2, seconds=1)
+    await world.cancel((await world.runs())[1]["id"])
+    assert await world.outcomes() == [("running", None), ("cancelled", "cancelled")]
+
+
+async def test_cancelling_one_that_waits_for_a_node(world: World) -> None:
+    world.executor.node("a").cut()
+    await world.start(a_job(schedule=once(minutes=1)), a_node("a"))
+    await world.until(minutes=2)
+    await world.cancel((await world.run())["id"])
+    assert await world.outcomes() == [("cancelled", "cancelled")]
+
+
+async def test_cancelling_ends_every_target_whatever_it_is_doing(world: World) -> None:
+    world.executor.node("b").cut()
+    world.executor.script(Script(takes=LONG))
+    await world.start(a_job(schedule=once(minutes=1), select=ALL), a_node("a"), a_node("b"), a_node("c"))
+    world.executor.script(Script(takes=timedelta(seconds=5)), node="c")
+    await world.until(minutes=2)
+    await world.cancel((await world.run())["id"])
+    run = await world.run()
+    assert [(target["node"], target["outcome"]) for target in run["targets"]] == [
+        ("a", "cancelled"),
+        ("b", "cancelled"),
+        ("c", "success"),
+    ]
+    assert run["outcome"] == "partial"
+
+
+async def test_cancelling_what_has_ended_or_never_was_is_refused(world: World) -> None:
+    await world.start(a_job(), a_node("a"))
+    run = await world.trigger()
+    await world.pass_(seconds=2)
+    with pytest.raises(Conflict) as ended:
+        await world.cancel(run)
+    with pytest.raises(NotFound) as unknown:
+        await world.cancel("job@20260105T000000Z-0000000000")
+    assert [ended.value.reason, unknown.value.reason] == ["finished", "run_unknown"]
+
+
+async def test_a_cancel_is_not_forgotten_over_a_crash(world: World) -> None:
+    world.executor.script(Script(takes=LONG, survives=Survives.TERM))
+    await world.start(a_job(schedule=once(minutes=1)), a_node("a"))
+    await world.until(minutes=2)
+    await world.cancel((await world.run())["id"])
+    await world.pass_(seconds=5)
+    await world.restart()
+    await world.pass_(seconds=31)
+    run = await world.run()
+    assert (run["outcome"], run["reason"], run["targets"][0]["signal"]) == ("cancelled", "killed", 9)
+
+
+async def test_stopping_the_daemon_while_it_stops_a_run_leaves_the_run_open(world: World) -> None:
+    """What is not known yet is not recorded: the next life looks again."""
+    world.executor.script(Script(takes=LONG, survives=Survives.TERM))
+    await world.start(a_job(schedule=once(minutes=1), timeout=timedelta(seconds=60)), a_node("a"))
+    await world.until(minutes=2, seconds=5)
+    await world.stop()
+    assert await world.outcomes() == [("running", None)]
+    await world.start()
+    await world.pass_(seconds=31)
+    assert await world.outcomes() == [("timeout", "killed")]
