@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import secrets
@@ -84,6 +85,7 @@ class Daemon:
             self._loaded = await asyncio.to_thread(_load, self._settings, self._loaded)
             _report_problems(self._loaded)
             self._desired.swap(self._loaded.catalog)
+            _spare_the_collector()
             _log.info("reloaded: %s", self._status())
             notify(f"STATUS={self._status()}")
 
@@ -155,6 +157,7 @@ async def build(settings: Settings) -> AsyncIterator[Daemon]:
             pages=pages(),
         )
         await stack.enter_async_context(api)
+        _spare_the_collector()
         yield Daemon(settings=settings, loaded=loaded, desired=desired, engine=engine, api=api)
 
 
@@ -183,6 +186,12 @@ async def _begin_life(journal: Journal, ledger: Ledger, now: datetime) -> None:
     )
     fold(ledger, started)
     await journal.append(Batch(events=(started,)))
+
+
+def _spare_the_collector() -> None:
+    """What is loaded now stays: to look through it again and again would cost every run some 30 µs."""
+    gc.collect()
+    gc.freeze()
 
 
 def _own_directory(path: Path) -> Path:

@@ -260,7 +260,7 @@ class Queries:
             "nodes": len(self._desired.catalog.nodes),
             "running": sum(run.state is State.RUNNING for run in open_runs),
             "waiting": sum(run.state is State.WAITING for run in open_runs),
-            "failing": await self._failing(),
+            "failing": self._failing(),
             "late": sum(
                 run.state is State.WAITING
                 and run.occurrence.trigger is Trigger.SCHEDULE
@@ -273,13 +273,10 @@ class Queries:
             "outbox": {},
         }
 
-    async def _failing(self) -> int:
+    def _failing(self) -> int:
         """Jobs whose last finished run did not succeed."""
-        count = 0
-        for name in self._desired.catalog.jobs:
-            last = (await self._history.summary(name, limit=1))["last"]
-            count += last is not None and last["outcome"] not in ("success", "skipped")
-        return count
+        last = (self._ledger.job(name).last_outcome for name in self._desired.catalog.jobs)
+        return sum(outcome not in (None, Outcome.SUCCESS) for outcome in last)
 
     def problems(self) -> Sequence[Document]:
         """What is wrong with the files: `{file, line, column, code, message, hint, active}`."""

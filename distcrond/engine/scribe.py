@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterable, Sequence
 from typing import Any
 
 from distcrond.engine.feed import Feed
-from distcrond.model.event import AttemptStarted, Due, Event, Gapped, JobDefined, MarkMoved, OutputChunk
+from distcrond.model.event import AttemptStarted, Due, Event, Gapped, JobDefined, MarkMoved, OutputChunk, RunClosed
 from distcrond.model.ids import JobName, RunId
 from distcrond.model.job import Job
 from distcrond.model.ledger import JobState, Ledger, fold
@@ -15,7 +15,7 @@ from distcrond.model.run import Run, State
 from distcrond.ports import Batch, Journal
 
 _OF_JOBS = (MarkMoved, Gapped)
-_ALSO_OF_JOBS = (Due, AttemptStarted)
+_ALSO_OF_JOBS = (Due, AttemptStarted, RunClosed)
 """Events of runs that change what is remembered of the job as well."""
 
 

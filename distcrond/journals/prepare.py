@@ -46,14 +46,26 @@ class Prepared:
     chunks: Sequence[ev.OutputChunk] = ()
 
 
-def prepare(batch: Batch) -> Prepared:
-    """Encode all that a batch holds.
+def prepare(batches: Sequence[Batch]) -> list[Prepared]:
+    """Encode all that the batches of one transaction hold; of each run only what it is in the end.
 
     Raises:
         JournalError: an event came without its run's row, or a value cannot be stored.
     """
+    last: dict[RunId, Run] = {}
+    for batch in batches:
+        # A finished run is never written again, whatever comes late (GUARANTEES I4).
+        last.update((name, run) for name, run in batch.runs.items() if not _is_finished(last.get(name)))
+    return [_prepare(batch, last) for batch in batches]
+
+
+def _is_finished(run: Run | None) -> bool:
+    return run is not None and run.state is State.FINISHED
+
+
+def _prepare(batch: Batch, last: Mapping[RunId, Run]) -> Prepared:
     rows = Prepared(
-        runs=[_run(run) for run in batch.runs.values()],
+        runs=[_run(run) for name, run in batch.runs.items() if run is last[name]],
         states=[(job, codec.encode_state(state)) for job, state in batch.jobs.items()],
         chunks=batch.chunks,
     )

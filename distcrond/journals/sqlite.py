@@ -122,7 +122,7 @@ class SqliteJournal:
     def _write(self, group: Sequence[_Entry]) -> Exception | None:
         if self._failure is None:
             try:
-                self._writer.commit([prepare(entry.batch) for entry in group])
+                self._writer.commit(prepare([entry.batch for entry in group]))
             except Exception as error:  # noqa: BLE001  whatever it is, those who wait must hear of it
                 self._failure = error
         return self._failure

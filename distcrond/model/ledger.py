@@ -12,7 +12,7 @@ from distcrond.model.ids import JobName, NodeName, RunId
 from distcrond.model.job import Job
 from distcrond.model.occurrence import Trigger
 from distcrond.model.reason import Reason
-from distcrond.model.run import Attempt, OutputSize, Run, State, Target
+from distcrond.model.run import Attempt, Outcome, OutputSize, Run, State, Target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,12 +20,13 @@ class JobState:
     """What is remembered of a job beyond its files.
 
     `mark`: occurrences up to here are decided, under the schedule named `schedule`. `last_node` is the node chosen
-    last, from which `round_robin` goes on.
+    last, from which `round_robin` goes on. `last_outcome` is that of the latest run that was not skipped.
     """
 
     mark: datetime | None = None
     schedule: str = ""
     last_node: NodeName | None = None
+    last_outcome: Outcome | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -107,8 +108,11 @@ def _fold_run(ledger: Ledger, event: ev.RunEvent) -> None:
     run = ledger.runs[event.run]
     changes = _CHANGES[type(event)](run, event)
     ledger.runs[event.run] = replace(run, revision=run.revision + 1, **changes)
+    name = run.job.name
     if isinstance(event, ev.AttemptStarted):
-        ledger.jobs[run.job.name] = replace(ledger.job(run.job.name), last_node=event.node)
+        ledger.jobs[name] = replace(ledger.job(name), last_node=event.node)
+    elif isinstance(event, ev.RunClosed) and event.outcome is not Outcome.SKIPPED:
+        ledger.jobs[name] = replace(ledger.job(name), last_outcome=event.outcome)
 
 
 Changes = dict[str, Any]

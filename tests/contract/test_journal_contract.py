@@ -105,7 +105,7 @@ async def test_a_finished_run_is_never_downgraded(shelf):
 async def test_nor_inside_one_transaction(shelf):
     story, late, job = Story(), Story(), make_job()
     whole, again = story.whole(job), late.batch(*late.defined(job), late.due(job))
-    shelf.journal._writer.commit([prepare(whole), prepare(again)])
+    shelf.journal._writer.commit(prepare([whole, again]))
     (run,) = whole.runs
     assert [*again.runs] == [run]
     assert (await shelf.history.run(run))["state"] == "finished"

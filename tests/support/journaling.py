@@ -46,7 +46,7 @@ class Story:
                 runs[run.id] = run
             if isinstance(event, ev.MarkMoved | ev.Gapped):
                 jobs[event.job] = self.ledger.job(event.job)
-            if isinstance(event, ev.Due | ev.AttemptStarted) and run is not None:
+            if isinstance(event, ev.Due | ev.AttemptStarted | ev.RunClosed) and run is not None:
                 jobs[run.job.name] = self.ledger.job(run.job.name)
         for run in runs.values():
             self.rows[run.id] = run
