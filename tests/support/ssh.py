@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from distcrond.clock import SystemClock
+from distcrond.executors.deadline import within
 from distcrond.executors.ssh import SshExecutor
 from distcrond.model.command import Argv, Command, ShellCommand
 from distcrond.model.ids import AttemptId, NodeName
@@ -19,6 +20,7 @@ from distcrond.model.run import Stream
 from distcrond.ports import Chunk, Contact, Ended, NotStarted, Session, WorkOrder
 
 PATIENCE = timedelta(seconds=30)
+CLOCK = SystemClock()
 _numbers = itertools.count(1)
 
 
@@ -54,7 +56,7 @@ class Seen:
 async def open_executor(directory: Path, book: Book | None = None, **changes: Any) -> AsyncIterator[SshExecutor]:
     """An executor that knows no file but those below `directory`."""
     settings = {
-        "clock": SystemClock(),
+        "clock": CLOCK,
         "nodes": Book() if book is None else book,
         "state_directory": directory,
         "daemon_id": "ab12",
@@ -78,9 +80,19 @@ def order(command: Command | str | tuple[str, ...], **changes: Any) -> WorkOrder
     return WorkOrder(**({"attempt": attempt, "command": command, "durable": False} | changes))
 
 
-async def collect(session: Session) -> Seen:
-    """Follow a session to its end, checking that offsets fit and nothing comes after the end."""
-    output: dict[Stream, bytes] = {}
+async def until(condition: Callable[[], object]) -> None:
+    """Wait for a condition, within reason."""
+
+    async def wait() -> None:
+        while not condition():
+            await CLOCK.sleep(0.01)
+
+    await within(CLOCK, PATIENCE, wait())
+
+
+async def collect(session: Session, output: dict[Stream, bytes] | None = None) -> Seen:
+    """Follow a session to its end; `output` is filled meanwhile, for those who wait for a word."""
+    output = {} if output is None else output
     contacts: list[bool] = []
     end = None
     async for event in session.events():

@@ -1,0 +1,377 @@
+"""One resident launcher: a shell on a node that starts, watches, stops and reads attempts for us (LAUNCHER.md).
+
+This file joins the sans-io protocol (`launcher_protocol`) to a `Pipe` (`channel`). It knows neither SSH nor processes:
+whoever opens the pipes (the SSH pool, the local executor) does
+
+    launcher = await Launcher.open(open_pipe, clock=clock, settings=settings, timeout=timedelta(seconds=10))
+    launcher.spool                       # what `Executor.prepare` returns
+    launcher.when_closed(forget)         # to open another when it is needed
+    launcher.aged                        # make another the current one, then close this: its sessions move over
+
+and gives sessions a `LauncherSource`, from which they get the node's current launcher after they lost theirs.
+
+No task per request: requests written in one turn of the event loop leave as one write, and answers are handed to their
+follower as they are decoded. While anything runs, one task ticks for all of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Protocol, Self
+
+from distcrond.errors import NodeUnreachable, StartRefused
+from distcrond.executors import launcher_protocol as protocol
+from distcrond.executors.channel import OpenPipe, Pipe
+from distcrond.executors.deadline import within
+from distcrond.executors.launcher_fetch import FetchQueue, Wanted
+from distcrond.executors.launcher_protocol import AttemptEvent, Beat, Event, Left, ProtocolError, Ready, Signal, Unfit
+from distcrond.executors.spool_output import Piece
+from distcrond.model.ids import AttemptId
+from distcrond.model.reason import Reason
+from distcrond.model.run import Spool
+from distcrond.ports import Clock
+
+OLD_AGE = 10_000
+"""Starts after which the shell should be replaced: bash keeps 0.5 KiB and dash a job slot of each (LAUNCHER rule 6)."""
+TICK = 0.5
+"""Seconds between the looks at running attempts."""
+HEARTBEAT = 10.0
+"""Seconds between heartbeats; two without an answer are the end."""
+_RELEASES = 100  # files deleted at once; fewer wait for the tick
+_SIZES = 100  # files asked for in one line
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LauncherSettings:
+    """What a launcher is told when it begins.
+
+    `daemon_id` is hex, `generation` the number of this start of the daemon; `spool_directory` is an absolute path on
+    the node or empty for `~/.local/state/distcron`; the node's machine id is appended to either. Records stay at
+    least `keep_records` after the end of an attempt.
+    """
+
+    daemon_id: str
+    generation: int
+    spool_directory: str = ""
+    keep_records: timedelta = timedelta(hours=48)
+
+
+class Follower(Protocol):
+    """Somebody who follows an attempt. All methods are called in the event loop, must not raise and must not block."""
+
+    def told(self, event: AttemptEvent) -> None:
+        """The node said something about the attempt."""
+        ...
+
+    def tick(self, now: float) -> Sequence[tuple[str, int]]:
+        """Time passed; `now` is the monotonic clock. With a thousand followers most calls must have nothing to do.
+
+        Returns:
+            The spool files whose growth is of interest now, each with the size known so far.
+        """
+        ...
+
+    def launcher_lost(self) -> None:
+        """The launcher is dead; what was asked of it and not answered never will be."""
+        ...
+
+
+class Launcher:
+    """A launcher that said `ready`. Made by `open`."""
+
+    def __init__(self, clock: Clock, nonce: str) -> None:
+        self._clock = clock
+        self._nonce = nonce
+        self._events = protocol.EventDecoder(nonce)
+        self._fetches = FetchQueue(nonce, self._send)
+        self._pipe: Pipe | None = None
+        self._loop = asyncio.get_running_loop()
+        self._greeting: asyncio.Future[Ready | Unfit] = self._loop.create_future()
+        self._unsent: list[bytes] = []
+        self._followers: dict[str, Follower] = {}
+        self._releases: list[str] = []
+        self._starts = 0
+        self._beats = 0
+        self._heard = 0
+        self._pings: list[asyncio.Future[None]] = []
+        self._kills: dict[str, asyncio.Future[Left]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._ticking = False
+        self._closed = False
+        self._last_words: list[Callable[[], None]] = []
+        self.spool = Spool(id="", boot="")
+
+    # ------------------------------------------------------------ life
+
+    @classmethod
+    async def open(cls, open_pipe: OpenPipe, *, clock: Clock, settings: LauncherSettings, timeout: timedelta) -> Self:
+        """Open a pipe, send the launcher and wait for its `ready`.
+
+        Raises:
+            NodeUnreachable: the pipe could not be opened or closed again (reason of `open_pipe`, or connection_lost),
+                no answer came in time (connect_timeout), or a strange one (protocol). Nothing was started.
+            StartRefused: the node answered "no": spool_unusable, spool_full, stale_generation, node_unsupported.
+        """
+        launcher = cls(clock, secrets.token_hex(8))
+        try:
+            await launcher.begin(open_pipe, settings, timeout)
+        except BaseException:
+            launcher.close()
+            raise
+        return launcher
+
+    async def begin(self, open_pipe: OpenPipe, settings: LauncherSettings, timeout: timedelta) -> None:
+        """The second half of `open`; raises as it does, and leaves the closing to it."""
+        try:
+            answer = await within(self._clock, timeout, self._greet(open_pipe, settings))
+        except TimeoutError:
+            raise NodeUnreachable(Reason.CONNECT_TIMEOUT, self._complaint("the shell does not answer")) from None
+        if isinstance(answer, Unfit):
+            raise StartRefused(answer.reason, answer.detail)
+        self.spool = answer.spool
+        self._spawn(self._keep_beating())
+
+    async def _greet(self, open_pipe: OpenPipe, settings: LauncherSettings) -> Ready | Unfit:
+        request = protocol.begin(
+            nonce=self._nonce,
+            daemon_id=settings.daemon_id,
+            generation=settings.generation,
+            spare_spool_id=secrets.token_hex(16),
+            keep_records=settings.keep_records,
+            spool_directory=settings.spool_directory,
+        )
+        self._pipe = await open_pipe(self)
+        self._pipe.write(protocol.definitions() + request)
+        return await self._greeting
+
+    @property
+    def alive(self) -> bool:
+        """Whether requests still go through."""
+        return not self._closed
+
+    @property
+    def aged(self) -> bool:
+        """Whether it has started so many runs that another should take over."""
+        return self._starts >= OLD_AGE
+
+    @property
+    def following(self) -> int:
+        """How many attempts are followed through this launcher."""
+        return len(self._followers)
+
+    def when_closed(self, callback: Callable[[], None]) -> None:
+        """Call back once when the launcher is dead; at once if it is."""
+        if self._closed:
+            callback()
+        else:
+            self._last_words.append(callback)
+
+    def close(self) -> None:
+        """Give the channel up. Running commands go on; sessions ask their source for another launcher."""
+        self._flush_releases()
+        self._flush()
+        self._die(NodeUnreachable(Reason.CONNECTION_LOST, "the launcher was closed"))
+
+    def _die(self, error: NodeUnreachable) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        if self._pipe is not None:
+            self._pipe.close()
+        for task in self._tasks:
+            task.cancel()
+        waiting: list[asyncio.Future[Any]] = [self._greeting, *self._pings, *self._kills.values()]
+        for each in waiting:
+            if not each.done():
+                each.set_exception(error)
+                each.exception()  # it may be that nobody waits any more
+        followers, self._followers = tuple(self._followers.values()), {}
+        for follower in followers:
+            follower.launcher_lost()
+        for callback in self._last_words:
+            callback()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # ------------------------------------------------------------ requests
+
+    def start(self, attempt: AttemptId, request: bytes, follower: Follower) -> None:
+        """Send a start made by `launcher_protocol.start`.
+
+        Its follower is told `Refused`, `Duplicate`, or `Exited` and an `Eof` per stream.
+        """
+        self._send(request)
+        self._starts += 1
+        self.follow(attempt, follower)
+
+    def follow(self, attempt: AttemptId, follower: Follower) -> None:
+        """Hand on what the node says about an attempt."""
+        if self._closed:
+            self._loop.call_soon(follower.launcher_lost)
+            return
+        self._followers[attempt] = follower
+        if not self._ticking:
+            self._ticking = True
+            self._spawn(self._tick_while_followed())
+
+    def unfollow(self, attempt: AttemptId) -> None:
+        """The follower has heard enough."""
+        self._followers.pop(attempt, None)
+
+    def query(self, attempt: AttemptId, spool: Spool | None) -> None:
+        """Ask for the state and make "no record" final; answered by `StateOf`."""
+        self._send(protocol.query(attempt, spool))
+
+    def undo(self, attempt: AttemptId) -> None:
+        """End the doubt about an attempt that seems to be starting for ever; answered by `StateOf`."""
+        self._send(protocol.undo(attempt))
+
+    async def kill(self, attempt: AttemptId, signal: Signal) -> Left:
+        """Signal the tree and look.
+
+        Raises:
+            NodeUnreachable: the launcher is, or died before it answered.
+        """
+        if self._closed:
+            raise NodeUnreachable(Reason.CONNECTION_LOST, "the launcher is gone")
+        answer = self._kills.setdefault(attempt, self._loop.create_future())
+        self._send(protocol.kill(attempt, signal))
+        return await asyncio.shield(answer)
+
+    def fetch(self, piece: Piece, receive: Callable[[bytes], None], *, whole: bool = False) -> None:
+        """Ask for output; `receive` is called once, with fewer bytes than asked for if the file ends before."""
+        self._fetches.ask(Wanted(piece, whole, receive))
+        self._flush_soon()
+
+    def release(self, files: Iterable[str]) -> None:
+        """Delete spool files, many at once and in no hurry."""
+        self._releases += files
+        if len(self._releases) >= _RELEASES:
+            self._flush_releases()
+        elif not self._ticking:
+            self._ticking = True
+            self._spawn(self._tick_while_followed())
+
+    async def ping(self, timeout: timedelta) -> None:
+        """Wait for a sign of life.
+
+        Raises:
+            NodeUnreachable: none came in time, or it died meanwhile; the launcher is closed.
+        """
+        if self._closed:
+            raise NodeUnreachable(Reason.CONNECTION_LOST, "the launcher is gone")
+        answer: asyncio.Future[None] = self._loop.create_future()
+        self._pings.append(answer)
+        self._beat()
+        try:
+            await within(self._clock, timeout, answer)
+        except TimeoutError:
+            error = NodeUnreachable(Reason.CONNECTION_LOST, "the launcher does not answer")
+            self._die(error)
+            raise error from None
+
+    def _send(self, request: bytes) -> None:
+        self._unsent.append(request)
+        if len(self._unsent) == 1:
+            self._loop.call_soon(self._flush)
+
+    def _flush_soon(self) -> None:
+        if not self._unsent:
+            self._send(b"")
+
+    def _flush(self) -> None:
+        self._fetches.flush()
+        unsent, self._unsent = self._unsent, []
+        if self._pipe is not None and not self._closed and any(unsent):
+            self._pipe.write(b"".join(unsent))
+
+    def _flush_releases(self) -> None:
+        if self._releases:
+            self._send(protocol.delete(self._releases))
+            self._releases = []
+
+    # ------------------------------------------------------------ answers: channel.Listener
+
+    def stdout_received(self, data: bytes) -> None:
+        """Bytes of data blocks."""
+        try:
+            self._fetches.received(data)
+        except ProtocolError as error:
+            self._distrust(error)
+
+    def stderr_received(self, data: bytes) -> None:
+        """Bytes of event lines."""
+        try:
+            events = self._events.feed(data)
+        except ProtocolError as error:
+            self._distrust(error)
+            return
+        for event in events:
+            self._told(event)
+
+    def closed(self, error: Exception | None) -> None:
+        """The channel is gone."""
+        self._die(NodeUnreachable(Reason.CONNECTION_LOST, self._complaint(str(error or "the shell ended"))))
+
+    def _told(self, event: Event) -> None:
+        if isinstance(event, Beat):
+            self._heard = max(self._heard, event.number)
+            pings, self._pings = self._pings, []
+            for ping in pings:
+                if not ping.done():
+                    ping.set_result(None)
+        elif isinstance(event, Ready | Unfit):
+            if not self._greeting.done():
+                self._greeting.set_result(event)
+        elif isinstance(event, Left):
+            answer = self._kills.pop(event.attempt, None)
+            if answer is not None:
+                answer.set_result(event)
+        elif (follower := self._followers.get(event.attempt)) is not None:
+            follower.told(event)
+
+    def _distrust(self, error: ProtocolError) -> None:
+        self._die(NodeUnreachable(Reason.PROTOCOL, error.detail))
+
+    def _complaint(self, text: str) -> str:
+        return f"{text}; it said: {self._events.noise}" if self._events.noise else text
+
+    # ------------------------------------------------------------ time
+
+    async def _keep_beating(self) -> None:
+        while self._heard >= self._beats - 1:
+            await self._clock.sleep(HEARTBEAT)
+            self._beat()
+        self._die(NodeUnreachable(Reason.CONNECTION_LOST, "two heartbeats without an answer"))
+
+    def _beat(self) -> None:
+        self._beats += 1
+        self._send(protocol.heartbeat(self._beats))
+
+    async def _tick_while_followed(self) -> None:
+        while self._followers or self._releases:
+            await self._clock.sleep(TICK)
+            self._flush_releases()
+            self._tick()
+        self._ticking = False
+
+    def _tick(self) -> None:
+        now = self._clock.monotonic()
+        files = [file for follower in tuple(self._followers.values()) for file in follower.tick(now)]
+        for start in range(0, len(files), _SIZES):
+            self._send(protocol.sizes(files[start : start + _SIZES]))
+
+
+LauncherSource = Callable[[], Awaitable[Launcher]]
+"""The node's current live launcher, connecting when there is none.
+
+Raises NodeUnreachable or StartRefused when that fails now. Many sessions may await it at once and share one try; it
+paces its tries (a call during a backoff waits for the next one). A session calls it again for ever.
+"""

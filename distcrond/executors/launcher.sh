@@ -1,0 +1,609 @@
+# launcher.sh: all shell that distcrond runs on a node. Nothing is installed and this text is not stored there: the
+# daemon sends it (comments stripped) to the standard input of `sh -s`, and then one line `{ verb ... ; }` per request.
+# The braces turn a line that was cut on its way into a syntax error instead of another command (LAUNCHER rule 1).
+#
+# Works in dash, bash (as sh) and busybox ash, on Linux. The traps that shaped it are told where they are avoided.
+#
+# Descriptors   0 requests, 1 data blocks, 9 event lines `@nonce word ...` (the first stderr; the shell's complaints go
+#               to /dev/null). In supervisors also 3, 7, 8: the job's stdin, stdout, stderr.
+# Names         begin with dc_: assigning to a name that came with the environment would change what jobs see of it.
+# The spool     is the working directory of this shell, so that replacing the path cannot move us elsewhere:
+#   id                   random id of this spool
+#   generation.DAEMON.N  the latest start of that daemon; a newer one removes the older one's file
+#   KEY.run              record of an attempt and its fence: its exclusive creation is the right to begin. Lines:
+#                          claim TOKEN BOOT PID BIRTH SUPERVISOR USER DAEMON GENERATION DEFINITION ;
+#                          began PID BIRTH       with run_as only: the process inside sudo
+#                          exit CODE | eof STREAM PRINTED HEAD LAST TOKEN | refused REASON TOKEN | fenced | lost REASON
+#   KEY.no               a verdict on a record without a claim: the command will not begin
+#   KEY.m, KEY.o, KEY.e  head of the merged, or of the separate output; KEY.m1, KEY.m2 ...: segments of its tail in turn
+# TOKEN names one request to start: a second request for the same attempt finds the record of the first.
+# PID and BIRTH (start time, field 22 of /proc/PID/stat) name a process for as long as BOOT (the boot id) holds.
+#
+# `read` takes one system call per byte in dash and ash: on the way of every run only one line is read.
+
+# ================================================================ shared: also sent into `sudo -u USER sh`
+
+# numbers_of PID: read its state, group and birth; fails if there is no such process.
+# A process may call itself anything, with blanks, brackets and newlines: fields count from the last `) `.
+numbers_of() {
+  dc_line=
+  while read -r dc_part; do dc_line="$dc_line $dc_part"; done <"/proc/$1/stat" || return 1
+  set -- ${dc_line##*) }
+  [ $# -ge 20 ] || return 1
+  dc_life=$1 dc_birth=${20}
+}
+
+# self: sets dc_pid, dc_parent and dc_birth of whoever calls it; $$ names the outermost shell even in a subshell.
+self() {
+  read -r dc_pid dc_line </proc/self/stat || return
+  set -- ${dc_line##*) }
+  dc_parent=$2 dc_birth=${20}
+}
+
+# members KEY LEADER: every process that carries the attempt's key in its environment, or is in its leader's session.
+members() {
+  {
+    if [ "$dc_scan" = grep ]; then
+      grep -lzFx -e "DISTCRON_ATTEMPT_ID=$1" /proc/[0-9]*/environ
+    else
+      for dc_file in /proc/[0-9]*/environ; do
+        tr '\0' '\n' <"$dc_file" | grep -qFx -e "DISTCRON_ATTEMPT_ID=$1" && echo "$dc_file"
+      done
+    fi
+    # pid (name) state parent group session: no zombies, they cannot be killed any deader
+    [ -z "$2" ] || grep -lE -e "^[0-9]+ \(.*\) [^ZX] [0-9]+ ($2 [0-9]+|[0-9]+ $2) " /proc/[0-9]*/stat
+  } 2>/dev/null | while IFS=/ read -r dc_part dc_part dc_member dc_part; do echo "$dc_member"; done
+}
+
+# tree SIGNAL KEY LEADER: signal the whole tree and print how many are left; SIGNAL 0 only looks.
+# KILL looks again and again: whoever was just forking may have missed the first one.
+tree() {
+  dc_round=0
+  while [ "$1" != 0 ] && [ $dc_round -lt 5 ]; do
+    # `kill -TERM -- -PID` is refused by dash and ash
+    [ -z "$3" ] || kill "-$1" "-$3"
+    dc_found=$(members "$2" "$3")
+    [ -n "$dc_found" ] || break
+    for dc_member in $dc_found; do
+      kill "-$1" "$dc_member"
+      # a stopped process would keep TERM in its letter box
+      [ "$1" = KILL ] || kill -CONT "$dc_member"
+    done
+    [ "$1" = KILL ] || break
+    dc_round=$((dc_round + 1))
+  done 2>/dev/null
+  set -- $(members "$2" "$3")
+  echo $#
+}
+
+# become UMASK DIRECTORY [e NAME=VALUE]... x WORD...: turn this subshell into the job, by way of `refuse` or `claim`.
+become() {
+  trap - HUP PIPE INT QUIT
+  self || refuse fork_refused
+  [ "$1" = - ] || dc_umask=$1
+  [ -z "$2" ] || CDPATH= cd "$2" >/dev/null 2>&1 || refuse working_directory
+  unset OLDPWD
+  shift 2
+  while [ "$1" = e ]; do
+    command export "$2" || refuse environment
+    shift 2
+  done
+  shift
+  set -- "$dc_setsid" "$@"
+  # `&` left INT and QUIT ignored; dash and ash never let a script undo that, env of coreutils does
+  [ -z "$dc_env" ] || set -- "$dc_env" --default-signal=INT,QUIT "$@"
+  claim
+  [ -z "$dc_umask" ] || umask "$dc_umask"
+  go "$@"
+}
+
+# within_sudo TOKEN SCRIPT UMASK DIRECTORY [e NAME=VALUE]... x WORD...: what runs as the other user.
+# The first line of its stdout tells the reader outside that the command begins, or why not.
+within_sudo() {
+  dc_token=$1 dc_script=$2
+  shift 2
+  go() { exec "$@"; }
+  claim() { echo "@$dc_token began $dc_pid $dc_birth"; }
+  refuse() { echo "@$dc_token refused $1"; exit 125; }
+  cd "$HOME" >/dev/null 2>&1 || cd /
+  if [ -n "$dc_script" ]; then
+    printf %s "$dc_script" 2>/dev/null | become "$@"
+  else
+    become "$@" </dev/null
+  fi
+}
+
+# ================================================================ private
+
+# say WORD ...: one event line, short enough to be one atomic write.
+say() { echo "@$dc_nonce $*" >&9; }
+
+# ---------------------------------------------------------------- begin
+
+# b NONCE DAEMON GENERATION SPARE_ID KEEP_MINUTES DIRECTORY: check the node, open the spool, say `ready`.
+b() {
+  exec 9>&2 2>/dev/null
+  dc_nonce=$1 dc_daemon=$2 dc_generation=$3 dc_keep=$5 dc_home=$PWD
+  trap '' HUP PIPE
+  dc_umask=$(umask)
+  umask 077
+  examine_node
+  enter_spool "$6"
+  identify_spool "$4"
+  raise_generation
+  say ready "$dc_spool" "$dc_boot"
+  # whatever a login script printed before this is not ours
+  echo "@$dc_nonce data"
+  sweep </dev/null >/dev/null 9>&- &
+}
+
+# unfit REASON TEXT: this node or spool cannot do it; nothing was started.
+unfit() {
+  say unfit "$@"
+  exit 0
+}
+
+examine_node() {
+  read -r dc_boot </proc/sys/kernel/random/boot_id && self && dc_maker="$dc_pid $dc_birth" ||
+    unfit node_unsupported 'no Linux /proc'
+  for dc_tool in dd grep find stat head tail cat rm ln tr setsid; do
+    command -v $dc_tool >/dev/null || unfit node_unsupported "no $dc_tool"
+  done
+  # an external printf would show scripts to ps
+  [ "$(command -v printf)" = printf ] || unfit node_unsupported 'printf is no builtin'
+  # by full path: a search of PATH in every run is dear, and jobs may change it
+  dc_setsid=$(command -v setsid) dc_dd=$(command -v dd)
+  dc_env=
+  if [ -z "$BASH_VERSION" ] && env --default-signal=INT,QUIT true; then dc_env=$(command -v env); fi
+  dc_scan=tr
+  printf 'a\0b\0' | grep -qzFx b && dc_scan=grep
+}
+
+enter_spool() {
+  dc_machine=
+  read -r dc_machine </etc/machine-id || read -r dc_machine </proc/sys/kernel/hostname
+  case $dc_machine in '' | .* | *[!A-Za-z0-9._-]*) dc_machine=unnamed ;; esac
+  dc_base=${1:-${XDG_STATE_HOME:-$HOME/.local/state}/distcron}
+  case $dc_base in /*) ;; *) unfit spool_unusable 'the path is not absolute' ;; esac
+  [ -d "$dc_base" ] || mkdir -p "$dc_base"
+  enter_private "$dc_base"
+  [ -d "$dc_machine" ] || mkdir "$dc_machine"
+  enter_private "$dc_machine"
+  dc_here=$PWD
+}
+
+# enter_private DIRECTORY: go there and only then look at `.`: what was checked is what is used.
+enter_private() {
+  [ ! -h "$1" ] || unfit spool_unusable 'a symbolic link'
+  CDPATH= cd -P "$1" >/dev/null || unfit spool_unusable 'cannot be made or entered'
+  [ -O . ] || unfit spool_unusable 'belongs to another user'
+  case $(ls -ld .) in drwx------*) ;; *) unfit spool_unusable 'mode is not 0700' ;; esac
+}
+
+# identify_spool SPARE: the first launcher names the spool; `ln` makes the name appear with its content or not at all.
+identify_spool() {
+  if [ ! -e id ]; then
+    echo "$1" >"id.$1" && ln "id.$1" id
+    rm -f "id.$1"
+  fi
+  dc_spool=
+  read -r dc_spool <id
+  case $dc_spool in '' | *[!0-9a-f]*) unfit "$(why_not)" 'no spool id can be written' ;; esac
+}
+
+# why_not: name the cause of a failed write. The shell hides errno: a directory that looks right is taken for full.
+why_not() {
+  if [ -w . ] && [ -e "$dc_here" ]; then echo spool_full; else echo spool_unusable; fi
+}
+
+# raise_generation: announce ours, then look for others. Of two that do so at once, at least one sees the other.
+raise_generation() {
+  dc_mine=generation.$dc_daemon.$dc_generation
+  command : >"$dc_mine" || unfit "$(why_not)" 'no file can be made'
+  for dc_file in "generation.$dc_daemon."*; do
+    dc_number=${dc_file##*.}
+    if [ "$dc_number" -gt "$dc_generation" ]; then
+      rm -f "$dc_mine"
+      unfit stale_generation "generation $dc_number of this daemon was here"
+    fi
+    [ "$dc_number" -eq "$dc_generation" ] || rm -f "$dc_file"
+  done
+}
+
+# sweep: at most once an hour forget released records after KEEP_MINUTES, and what nobody ever fetched after 30 days.
+# A released attempt has no output file; one that still runs is not touched, however old.
+sweep() {
+  [ -z "$(find swept -mmin -60)" ] || exit
+  command : >swept
+  find . -type f -name '*.run' -mmin "+$dc_keep" | while read -r dc_file; do
+    dc_key=${dc_file%.run}
+    if [ -e "$dc_key.m" ] || [ -e "$dc_key.o" ] || [ -e "$dc_key.e" ]; then
+      [ -n "$(find "$dc_file" -mmin +43200)" ] || continue
+      read_record "$dc_key"
+      lives && continue
+    fi
+    for dc_file in run no m m1 m2 o o1 o2 e e1 e2; do echo "$dc_key.$dc_file"; done
+  done | xargs rm -f
+}
+
+# ---------------------------------------------------------------- start
+
+# m KEY TOKEN DEFINITION USER HEAD SEGMENT UMASK DIRECTORY [e NAME=VALUE]... x WORD...
+#     Run it, stdout and stderr merged. Supervisor and reader are children of this shell, which reaps them; they
+#     outlive it. `dd` is the only program of ours that runs beside the job.
+m() { supervise m "$@" 3</dev/null 7>&1 8>&1 </dev/null >/dev/null | collect m "$@" >/dev/null & }
+
+# s ...: the same with separate streams.
+s() {
+  { supervise 'o e' "$@" 3</dev/null 8>&1 </dev/null >/dev/null | collect e "$@" 7>&- >/dev/null; } 7>&1 |
+    collect o "$@" >/dev/null &
+}
+
+# mi INPUT ..., si INPUT ...: the job's stdin is a pipe with that text. No here-document: bash may put it into a file.
+mi() {
+  dc_input=$1
+  shift
+  feed "$4" | supervise m "$@" 3<&0 7>&1 8>&1 </dev/null >/dev/null | collect m "$@" >/dev/null &
+}
+si() {
+  dc_input=$1
+  shift
+  { feed "$4" | supervise 'o e' "$@" 3<&0 8>&1 </dev/null >/dev/null | collect e "$@" 7>&- >/dev/null; } 7>&1 |
+    collect o "$@" >/dev/null &
+}
+
+# feed USER: print the input; a shell inside sudo first gets the functions and facts it needs.
+feed() {
+  [ -z "$1" ] || printf '%s\n' "$dc_shared" "dc_scan=$dc_scan dc_env=$dc_env dc_setsid=$dc_setsid"
+  printf %s "$dc_input"
+}
+
+# supervise STREAMS (arguments of `m`): see to it that the output can be kept, run the job, record how it ended.
+supervise() {
+  dc_streams=$1 dc_key=$2 dc_token=$3 dc_definition=$4 dc_user=$5
+  shift
+  [ -e "$dc_mine" ] || outdated
+  for dc_stream in $dc_streams; do
+    # without `command`, a redirection that fails ends the shell
+    command : >>"$dc_key.$dc_stream" || refuse "$(why_not)"
+  done
+  (job "$@") &
+  exec 3<&-
+  wait $!
+  conclude $?
+}
+
+# outdated: a newer start of this daemon, or somebody with `rm`, took away our right to start anything.
+outdated() {
+  if [ -e id ]; then refuse stale_generation; else refuse spool_gone; fi
+}
+
+# job KEY TOKEN DEFINITION USER HEAD SEGMENT UMASK DIRECTORY ...: runs in the subshell that becomes the job.
+job() {
+  shift 6
+  cd "$dc_home" 2>/dev/null || cd /
+  [ -z "$dc_user" ] || become_sudo
+  become "$@"
+}
+
+# go PROGRAM WORD...: only now the job's own streams: nothing that a shell complains of may get into them.
+go() { exec "$@" <&3 >&7 2>&8 3<&- 7>&- 8>&- 9>&-; }
+
+# claim: whoever creates the record may begin, and his identity is on the disk before he does (LAUNCHER rules 7, 8).
+# To the kernel creating and writing are two steps. Somebody who finds the record empty for long makes KEY.no and looks
+# again; we write and look for KEY.no then. One of the two sees what the other did.
+claim() {
+  set -C
+  dc_made= dc_written=
+  {
+    dc_made=1
+    echo "claim $dc_token $dc_boot $dc_pid $dc_birth $dc_parent ${dc_user:--}" \
+      "$dc_daemon $dc_generation $dc_definition ;" >&4 && dc_written=1
+  } 4>"$dc_here/$dc_key.run"
+  if [ -z "$dc_made" ]; then
+    # there is one already: the supervisor tells. There is none: it could not be made
+    [ -e "$dc_here/$dc_key.run" ] || say refused "$dc_key" "$(why_not)"
+    exit 125
+  fi
+  [ -n "$dc_written" ] || unsay "$(why_not)"
+  [ ! -e "$dc_here/$dc_key.no" ] || unsay supervisor
+}
+
+# unsay REASON: the record is ours, but the command will not begin.
+unsay() {
+  echo "refused $1 $dc_token" >>"$dc_here/$dc_key.run"
+  say refused "$dc_key" "$1"
+  exit 125
+}
+
+# refuse REASON: not even begun to begin. The record becomes the tombstone, unless it is another start's.
+refuse() {
+  set -C
+  { echo "refused $1 $dc_token" >&4; } 4>"$dc_here/$dc_key.run"
+  say refused "$dc_key" "$1"
+  exit 125
+}
+
+# become_sudo: only the other user may signal and see his processes, so his job is started, and stopped, inside sudo.
+# Values come by the pipe, not by argv; sudo closes all descriptors but 0, 1, 2.
+become_sudo() {
+  trap - HUP PIPE
+  self
+  claim
+  go sudo -n -H -u "$dc_user" sh -c 'eval "$(cat)"'
+}
+
+# conclude CODE: tell the end, or that it did not begin because it had begun before.
+conclude() {
+  read_record "$dc_key"
+  if [ "$dc_holder" != "$dc_token" ]; then
+    # no record: the job's process died, or was never born, before it could say anything
+    [ -e "$dc_key.run" ] || refuse fork_refused
+    say dup "$dc_key"
+  elif [ -z "$dc_state" ]; then
+    echo "exit $1" >>"$dc_key.run"
+    if [ -n "$dc_user" ]; then
+      # an exit of sudo says nothing before the command began: see `hear_sudo`
+      read_record "$dc_key"
+      [ -n "$dc_began" ] || return
+    fi
+    say exit "$dc_key" "$1"
+  fi
+}
+
+# ---------------------------------------------------------------- output
+
+# collect STREAM KEY TOKEN DEFINITION USER HEAD SEGMENT ...: keep the head and the tail of a stream, count all of it.
+# The job writes into a pipe: neither network nor disk nor `echo x >/dev/stderr` in it can disturb it.
+# The tail goes to two files in turn, so that one of them always holds a full segment of what came last.
+collect() {
+  dc_stream=$1 dc_key=$2 dc_token=$3 dc_head=$6 dc_segment=$7
+  [ -z "$5" ] || [ "$dc_stream" = e ] || hear_sudo || return
+  dc_last=-1
+  fill "$dc_key.$dc_stream" "$dc_head"
+  dc_total=$dc_got dc_kept=$dc_got
+  while [ $dc_end = full ]; do
+    # released while a child of the job still prints: keep no more
+    [ -e "$dc_key.$dc_stream" ] || { dc_end=broken; break; }
+    dc_last=$((dc_last + 1))
+    dc_file=$dc_key.$dc_stream$((dc_last % 2 + 1))
+    command : >"$dc_file" || { dc_end=broken; break; }
+    fill "$dc_file" "$dc_segment"
+    dc_total=$((dc_total + dc_got))
+  done
+  if [ $dc_end = broken ]; then
+    dc_last=-1
+    drain
+  fi
+  # the token tells it from the end of a duplicate start, which had nothing to read
+  echo "eof $dc_stream $dc_total $dc_kept $dc_last $dc_token" >>"$dc_key.run"
+  say eof "$dc_key" "$dc_stream" "$dc_total" "$dc_kept" "$dc_last" "$dc_token"
+}
+
+# fill FILE LIMIT: append at most LIMIT bytes of stdin; sets dc_got, and dc_end to eof, full or broken.
+# `dd` writes at once what it reads, unlike `head`, and counts reads: a round ends early if they are short.
+fill() {
+  dc_got=0 dc_end=full
+  while [ $((dc_left = $2 - dc_got)) -gt 0 ]; do
+    dc_block=65536
+    [ $dc_left -ge $dc_block ] || dc_block=$dc_left
+    dc_count=$((dc_left / dc_block))
+    dc_report=$(LC_ALL=C "$dc_dd" bs=$dc_block count=$dc_count 2>&1 >>"$1") || dc_end=broken
+    tally "$dc_report" || { dc_end=broken; return; }
+    dc_got=$((dc_got + dc_bytes))
+    [ $dc_end = full ] || return
+    [ $dc_reads -eq $dc_count ] || { dc_end=eof; return; }
+  done
+}
+
+# drain: the disk is full or nobody wants more; the job must not notice.
+drain() {
+  dc_report=$(LC_ALL=C "$dc_dd" bs=65536 2>&1 >/dev/null)
+  tally "$dc_report" && dc_total=$((dc_total + dc_bytes))
+}
+
+# tally REPORT: what dd said: `A+B records in`, `C+D records out`, `N bytes ...`, perhaps after warnings.
+tally() {
+  dc_reads=${1%% records in*}
+  dc_reads=${dc_reads##*[!0-9+]}
+  dc_bytes=${1##*records out}
+  set -- $dc_bytes
+  dc_bytes=$1
+  case ${dc_reads%+*}${dc_reads#*+}$dc_bytes in '' | *[!0-9]*) return 1 ;; esac
+  dc_reads=$((${dc_reads%+*} + ${dc_reads#*+}))
+}
+
+# hear_sudo: read lines until the shell inside sudo says that the command begins, or why not. Both this reader and the
+# supervisor write first and then look what the other wrote, so one of them tells the end.
+hear_sudo() {
+  dc_said=
+  while read -r dc_word dc_a dc_b dc_c; do
+    case "$dc_word $dc_a" in
+      "@$dc_token began")
+        echo "began $dc_b $dc_c" >>"$dc_key.run"
+        read_record "$dc_key"
+        [ -z "$dc_exit" ] || say exit "$dc_key" "$dc_exit"
+        return 0
+        ;;
+      "@$dc_token refused") dc_said="$dc_b "; break ;;
+      *) dc_said="run_as_refused $dc_word $dc_a $dc_b $dc_c" ;;
+    esac
+  done
+  read_record "$dc_key"
+  [ "$dc_holder" = "$dc_token" ] && [ -z "$dc_state" ] || return 1
+  dc_said=$(printf %s "${dc_said:-run_as_refused}" | tr -cd 'A-Za-z0-9 .,:()_/-' | head -c 300)
+  echo "refused ${dc_said%% *} $dc_token" >>"$dc_key.run"
+  say refused "$dc_key" "$dc_said"
+  return 1
+}
+
+# ---------------------------------------------------------------- state
+
+# read_record KEY: sets dc_holder (the token of its claim or refusal) and the other facts of a record. A line without
+# its end was cut by a full disk and does not count.
+read_record() {
+  dc_holder= dc_claimed= dc_pid= dc_then= dc_parent= dc_owner= dc_exit= dc_began= dc_state= dc_fact= dc_eofs=
+  while read -r dc_word dc_a dc_b dc_c dc_d dc_e dc_f dc_part; do
+    case "$dc_word $dc_part" in
+      claim*\;) dc_holder=$dc_a dc_claimed=$dc_b dc_pid=$dc_c dc_then=$dc_d dc_parent=$dc_e dc_owner=${dc_f#-} ;;
+      'began ') dc_began="$dc_a $dc_b" ;;
+      'exit ') dc_exit=$dc_a ;;
+      'eof ') [ "$dc_e" != "$dc_holder" ] || dc_eofs="$dc_eofs $dc_a $dc_b $dc_c $dc_d $dc_e" ;;
+      'refused ' | 'lost ' | 'fenced ')
+        [ -n "$dc_state" ] || dc_state=$dc_word dc_fact=$dc_a
+        dc_holder=${dc_holder:-$dc_b}
+        ;;
+    esac
+  done <"$1.run"
+  [ -z "$dc_state" ] && [ -n "$dc_exit" ] || return 0
+  [ -n "$dc_owner" ] && [ -z "$dc_began" ] || dc_state=done dc_fact=$dc_exit
+}
+
+# lives: whether the process that read_record found does.
+lives() { [ -n "$dc_pid" ] && numbers_of "$dc_pid" && [ "$dc_birth" = "$dc_then" ] && [ "$dc_life" != Z ]; }
+
+# supervised: whether its supervisor lives: whoever got that pid later is younger than the job.
+supervised() { numbers_of "$dc_parent" && [ "$dc_birth" -le "$dc_then" ] && [ "$dc_life" != Z ]; }
+
+# look KEY: sets dc_state to none, starting, running, done, refused, fenced or lost, and dc_fact to its detail.
+look() {
+  dc_state=none dc_fact= dc_claimed= dc_pid= dc_owner= dc_eofs=
+  [ -e "$1.run" ] || return
+  read_record "$1"
+  [ -z "$dc_state" ] || return
+  # created and not yet written: its maker is at work, or was stopped there for ever
+  [ -n "$dc_claimed" ] || { dc_state=starting; return; }
+  [ "$dc_claimed" = "$dc_boot" ] || { dc_state=lost dc_fact=rebooted; return; }
+  # the supervisor alone: it ended a moment ago, which is not yet written down
+  if lives || supervised; then dc_state=running dc_fact=$dc_pid; else look_again "$1"; fi
+}
+
+# look_again KEY: job and supervisor are gone, but the exit may have been written since the record was read.
+look_again() {
+  read_record "$1"
+  [ -z "$dc_state" ] || return
+  # sudo ended and its reader has not told yet whether there was a beginning
+  [ -z "$dc_exit" ] || { dc_state=starting; return; }
+  dc_state=lost dc_fact=supervisor
+  echo "lost supervisor" >>"$1.run"
+}
+
+# settle KEY: a record without a claim: see to it that there never is one, or find it. See `claim`.
+settle() {
+  command : >"$1.no" || return
+  look "$1"
+  [ "$dc_state" = starting ] && [ -z "$dc_claimed" ] || return
+  dc_state=refused dc_fact=supervisor
+  # after a line that may have been cut
+  printf '\nrefused supervisor\n' >>"$1.run"
+}
+
+# q KEY SPOOL BOOT: say the state. "No record" is answered only after a tombstone made it final, and is a proof only
+# if the spool and the boot are still those of the intent.
+q() {
+  dc_part=
+  read -r dc_part <id
+  [ "$dc_part" = "$dc_spool" ] || { say state "$1" unknown spool_gone; return; }
+  look "$1"
+  [ "$dc_state" != none ] || fence "$@"
+  set -- "$1" $dc_eofs
+  while [ $# -ge 6 ]; do
+    say eof "$1" "$2" "$3" "$4" "$5" "$6"
+    dc_key=$1
+    shift 6
+    set -- "$dc_key" "$@"
+  done
+  say state "$1" "$dc_state" $dc_fact
+}
+
+# u KEY: an attempt that has been starting for too long.
+u() {
+  look "$1"
+  [ "$dc_state" != starting ] || settle "$1"
+  # sudo's reader was killed: nobody will ever know whether there was a beginning
+  [ "$dc_state" != starting ] || [ -z "$dc_exit" ] || dc_state=lost dc_fact=supervisor
+  say state "$1" "$dc_state" $dc_fact
+}
+
+fence() {
+  dc_made= dc_eofs=
+  set -C
+  { dc_made=1; echo fenced >&4; } 4>"$1.run"
+  set +C
+  if [ -n "$dc_made" ]; then
+    dc_state=absent dc_fact=
+    [ "$3" = "$dc_boot" ] || dc_fact=rebooted
+    [ "$2" = "$dc_spool" ] || dc_fact=spool_gone
+  elif [ -e "$1.run" ]; then
+    look "$1"
+  else
+    dc_state=unknown dc_fact=$(why_not)
+  fi
+}
+
+# ---------------------------------------------------------------- stop
+
+# k KEY SIGNAL: signal the attempt's whole tree and say how many processes are left.
+k() { stop "$@" </dev/null >/dev/null & }
+
+stop() {
+  look "$1"
+  [ "$dc_state" != starting ] || settle "$1"
+  case $dc_state in
+    # its record was wiped away, perhaps under a running job: the key in the environment is all there is to go by
+    none | fenced | refused) dc_pid= ;;
+    # of processes before this boot nothing is left, and without a claim nothing is known
+    *) [ "$dc_claimed" = "$dc_boot" ] || { say left "$1" none "$dc_state"; return; } ;;
+  esac
+  [ -z "$dc_owner" ] || { dc_pid=${dc_began% *} dc_then=${dc_began#* }; }
+  # a pid is not given out again while its session has members; if it was, there are none and it is not ours
+  [ -n "$dc_pid" ] && numbers_of "$dc_pid" && [ "$dc_birth" != "$dc_then" ] && dc_pid=
+  if [ -n "$dc_owner" ]; then
+    dc_input="tree $2 $1 '$dc_pid'"
+    dc_left=$(feed "$dc_owner" | sudo -n -H -u "$dc_owner" sh -c 'eval "$(cat)"')
+  else
+    dc_left=$(tree "$2" "$1" "$dc_pid")
+  fi
+  say left "$1" "${dc_left:-unknown}"
+}
+
+# ---------------------------------------------------------------- fetch and release
+
+# f SEQUENCE FILE SKIP MAX: a piece of a file. Bounded: tail alone would follow a growing file for ever. One request at
+# a time is on its way, so that blocks do not mix; the subshell keeps requests from waiting for the network.
+f() {
+  {
+    if [ "$3" = 0 ]; then head -c "$4" "$2"; else tail -c "+$(($3 + 1))" "$2" | head -c "$4"; fi
+    echo "@$dc_nonce end $1"
+  } </dev/null 9>&- &
+}
+
+# c SEQUENCE FILE...: whole files whose sizes the other side knows, in one `cat`.
+c() {
+  dc_part=$1
+  shift
+  { cat "$@"; echo "@$dc_nonce end $dc_part"; } </dev/null 9>&- &
+}
+
+# z "OFFSET ..." FILE...: say the size of each file that has grown beyond its offset.
+z() {
+  dc_known="$1 "
+  shift
+  { stat -c '%n %s' "$@" | grown "$@"; } </dev/null >/dev/null &
+}
+
+grown() {
+  while read -r dc_file dc_part; do
+    while [ $# -gt 0 ] && [ "$1" != "$dc_file" ]; do
+      shift
+      dc_known=${dc_known#* }
+    done
+    [ "$dc_part" -le "${dc_known%% *}" ] || say size "$dc_file" "$dc_part"
+  done
+}
+
+# d FILE...: delete what has been fetched; records stay.
+d() { rm -f "$@" </dev/null >/dev/null & }
+
+# h NUMBER: heartbeat.
+h() { say beat "$1"; }

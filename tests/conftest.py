@@ -1,0 +1,32 @@
+"""Fixtures of real parts; each is started only when a test asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from support import parts
+from support.elasticsearch import Servers, open_servers
+from support.sshd import Farm, find_sshd, open_farm
+
+
+@pytest.fixture(scope="session")
+def farm() -> Iterator[Farm]:
+    """A farm of real sshd that starts servers as tests ask for them."""
+    if find_sshd() is None:
+        parts.not_found("sshd", "OpenSSH's server is in no directory of PATH, nor in /usr/sbin")
+    with open_farm() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def elastic() -> Iterator[Servers]:
+    """Real Elasticsearch servers, each started when a test asks for it."""
+    with open_servers() as servers:
+        yield servers
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name the parts that were missing."""
+    for line in parts.summary():
+        terminalreporter.write_line(line)

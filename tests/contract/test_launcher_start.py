@@ -1,0 +1,492 @@
+"""LAUNCHER rules 3, 7 to 11, 14 and 18: one attempt begins once or not at all, and which of the two is known."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import stat
+import subprocess
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from support.launchers import (
+    CLOCK,
+    HERE,
+    NOBODY,
+    PATIENCE,
+    SHELLS,
+    Rig,
+    collect,
+    fill_up,
+    hurry,
+    open_rig,
+    order,
+    small_disk,
+    until,
+)
+
+from distcrond.errors import StartRefused
+from distcrond.executors import launcher_protocol as protocol
+from distcrond.model.command import Argv, Script
+from distcrond.model.job import OutputPolicy, Streams
+from distcrond.model.reason import Reason
+from distcrond.model.run import Spool, Stream
+from distcrond.ports import Ended, NotStarted, Stopped
+
+
+
+@pytest.fixture(autouse=True)
+def _hurry(monkeypatch):
+    hurry(monkeypatch)
+
+
+@pytest.fixture(params=SHELLS)
+async def rig(request, tmp_path):
+    async with open_rig(request.param, tmp_path) as opened:
+        yield opened
+
+
+async def refusal(rig: Rig, **changes) -> Reason:
+    """Try to prepare a second executor, which the node should refuse."""
+    async with rig.another(**changes) as executor:
+        with pytest.raises(StartRefused) as caught:
+            await executor.prepare(HERE, timeout=PATIENCE, durable=True)
+    return caught.value.reason
+
+
+# ---------------------------------------------------------------- the job as it finds itself
+
+
+async def test_the_job_is_the_leader_of_its_own_session_and_has_all_signals(rig: Rig):
+    seen = await rig.run("cat /proc/self/status /proc/$$/stat; ls /proc/self/fd | tr '\\n' ' '")
+    text = seen.text().decode()
+    for mask in ("SigBlk", "SigIgn"):
+        assert f"{mask}:\t0000000000000000" in text
+    (numbers,) = [line for line in text.splitlines() if line.count(" ") > 40]
+    pid, _, _, parent, group, session = numbers.split()[:6]
+    assert pid == group == session != parent
+    assert text.rstrip().endswith("0 1 2 3")  # 3 is the directory that ls reads
+
+
+async def test_the_job_has_no_stdin_and_its_own_surroundings(rig: Rig):
+    elsewhere = rig.directory / "a b'c"
+    elsewhere.mkdir()
+    seen = await rig.run("cat; umask; pwd", umask=0o137, working_directory=str(elsewhere))
+    assert seen.text().decode() == f"0137\n{elsewhere}\n"
+
+
+async def test_without_wishes_umask_and_directory_are_those_of_the_login(rig: Rig):
+    before = os.umask(0o027)
+    try:
+        assert (await rig.run("umask; pwd")).text() == b"0027\n/\n"
+    finally:
+        os.umask(before)
+
+
+async def test_a_script_is_fed_to_its_interpreter_and_is_on_no_disk(rig: Rig):
+    source = "import sys, os\nprint(sys.argv, os.readlink('/proc/self/fd/0')[:4])\n# canary " + "x" * 300_000
+    seen = await rig.run(Script_(source))
+    assert seen.text() == b"['-'] pipe\n"
+    held = [path for path in rig.spool.iterdir() if b"canary" in path.read_bytes()]
+    assert held == []
+
+
+def Script_(source: str):  # noqa: N802
+    return order(Script(interpreter=("python3", "-"), source=source))
+
+
+async def test_a_script_that_reads_nothing_of_its_source_may_end(rig: Rig):
+    seen = await rig.run(order(Script(interpreter=("sh", "-c", "exit 4"), source="x" * 500_000)))
+    assert seen.code == 4
+
+
+async def test_a_missing_program_is_an_exit_code_and_not_a_refusal(rig: Rig):
+    seen = await rig.run(("/nowhere/at/all",))
+    assert seen.code == 127
+    assert b"/nowhere/at/all" in seen.text()
+
+
+# ---------------------------------------------------------------- once
+
+
+async def test_a_second_start_follows_the_first(rig: Rig):
+    marks = rig.directory / "marks"
+    what = order(f"echo x >>{marks}; sleep 0.3; echo done; exit 7")
+    await rig.prepare()
+    sessions = [rig.executor.session(HERE, what)]
+    sessions[0].start()
+    async with rig.another(daemon_id="cd34") as other:
+        await other.prepare(HERE, timeout=PATIENCE, durable=True)
+        sessions.append(other.session(HERE, what))
+        sessions[1].start()
+        both = await asyncio.gather(*map(collect, sessions))
+    assert [(seen.code, seen.text()) for seen in both] == [(7, b"done\n")] * 2
+    assert marks.read_text() == "x\n"
+
+
+async def test_many_starts_at_once_run_once(rig: Rig):
+    marks = rig.directory / "marks"
+    what = order(f"echo x >>{marks}; exit 3")
+    await rig.prepare()
+    line = b"".join(protocol.start(what, f"{number:02x}") for number in range(20))
+    session = rig.executor.session(HERE, what)
+    rig.launcher._send(line)
+    session.start()
+    seen = await collect(session)
+    assert seen.code == 3
+    assert marks.read_text() == "x\n"
+
+
+async def test_two_targets_of_one_run_do_not_share_a_fence(rig: Rig):
+    first, second = order("echo $DISTCRON_ATTEMPT_ID"), order("echo $DISTCRON_ATTEMPT_ID")
+    seen = [await rig.run(first), await rig.run(second)]
+    assert [each.text().decode().strip() for each in seen] == [first.attempt, second.attempt]
+
+
+async def test_the_claim_names_who_began(rig: Rig):
+    what = order("sleep 30")
+    session = await rig.begin(what)
+    claim = await rig.claimed(what.attempt)
+    assert Path(f"/proc/{claim.pid}/stat").read_text().split()[21] == str(claim.birth)
+    assert Path(f"/proc/{claim.pid}/stat").read_text().split()[3] == str(claim.supervisor)
+    assert claim.boot == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    assert await session.stop(timedelta(0)) is Stopped.KILLED
+    assert (await collect(session)).signal == 9
+
+
+# ---------------------------------------------------------------- an attempt whose fate is unknown
+
+
+async def test_no_record_in_the_spool_of_the_intent_means_never_started(rig: Rig):
+    marks = rig.directory / "marks"
+    what = order(f"echo x >>{marks}")
+    spool = await rig.prepare()
+    assert (await collect(rig.attach(what, spool))).end == NotStarted(reason=Reason.NOT_STARTED)
+    # and it stays so, whoever comes late
+    assert (await rig.run(what)).end == NotStarted(reason=Reason.NOT_STARTED)
+    assert not marks.exists()
+
+
+@pytest.mark.parametrize("kind", ["no spool", "another spool", "another boot"])
+async def test_no_record_proves_nothing_in_another_spool_or_boot(rig: Rig, kind):
+    spool = await rig.prepare()
+    intent = {
+        "no spool": None,
+        "another spool": Spool(id="00ff", boot=spool.boot),
+        "another boot": Spool(id=spool.id, boot="00-ff"),
+    }[kind]
+    reason = Reason.REBOOTED if kind == "another boot" else Reason.SPOOL_GONE
+    seen = await collect(rig.attach(order("true"), intent))
+    assert isinstance(seen.end, Ended)
+    assert (seen.end.lost, seen.end.exit) == (reason, None)
+
+
+async def test_a_record_of_another_boot_is_lost(rig: Rig):
+    what, spool = order("true"), await rig.prepare()
+    (rig.spool / f"{what.attempt}.run").write_text("claim ab 00-ff 1 2 3 - ab12 1 sha256:00 ;\n")
+    assert (await collect(rig.attach(what, spool))).end.lost is Reason.REBOOTED
+
+
+@pytest.mark.parametrize("content", ["", "claim ab 00-", "claim ab 00-ff 1 2 3 - ab12 1 sha256:00"])
+async def test_an_empty_or_torn_claim_is_settled(rig: Rig, content):
+    """Its maker was killed between creating and writing, or the disk was full: nobody began."""
+    marks = rig.directory / "marks"
+    what, spool = order(f"echo x >>{marks}"), await rig.prepare()
+    (rig.spool / f"{what.attempt}.run").write_text(content)
+    assert (await collect(rig.attach(what, spool))).end == NotStarted(reason=Reason.SUPERVISOR)
+    assert (await rig.run(what)).end == NotStarted(reason=Reason.SUPERVISOR)
+    assert not marks.exists()
+
+
+async def test_a_start_that_was_given_up_does_not_begin_later(rig: Rig):
+    """The other half: whoever claims after the verdict sees it before the command begins."""
+    marks = rig.directory / "marks"
+    what = order(f"echo x >>{marks}")
+    await rig.prepare()
+    (rig.spool / f"{what.attempt}.no").touch()
+    assert (await rig.run(what)).end == NotStarted(reason=Reason.SUPERVISOR)
+    assert rig.record(what.attempt)[1][:2] == ["refused", "supervisor"]
+    assert not marks.exists()
+
+
+async def test_a_spool_that_was_wiped_is_told(rig: Rig):
+    what = order("sleep 30")
+    session = await rig.begin(what)
+    spool = rig.launcher.spool
+    claim = await rig.claimed(what.attempt)
+    shutil.rmtree(rig.directory / "spool")
+    seen = await collect(rig.attach(what, spool))
+    assert isinstance(seen.end, Ended)
+    assert seen.end.lost is Reason.SPOOL_GONE
+    # the launcher of the old spool was given up for a new one, which finds the job by its environment
+    assert rig.launcher.spool != spool
+    assert await session.stop(timedelta(0)) is Stopped.KILLED
+    await until(lambda: not Path(f"/proc/{claim.pid}").exists())
+
+
+# ---------------------------------------------------------------- refusals
+
+
+async def test_a_missing_directory_is_a_refusal_and_not_a_start(rig: Rig):
+    what = order("true", working_directory="/nowhere/at/all")
+    assert (await rig.run(what)).end == NotStarted(reason=Reason.WORKING_DIRECTORY)
+    assert rig.record(what.attempt)[0][:2] == ["refused", "working_directory"]
+    assert (await collect(rig.attach(what, rig.launcher.spool))).end == NotStarted(reason=Reason.WORKING_DIRECTORY)
+
+
+async def test_output_that_cannot_be_kept_is_a_refusal(rig: Rig):
+    marks = rig.directory / "marks"
+    what = order(f"echo x >>{marks}")
+    await rig.prepare()
+    (rig.spool / f"{what.attempt}.m").mkdir()
+    assert (await rig.run(what)).end == NotStarted(reason=Reason.SPOOL_FULL)
+    assert not marks.exists()
+
+
+async def test_what_cannot_be_sent_is_not_started(rig: Rig):
+    end = (await rig.run(("echo", "a\0b"))).end
+    assert isinstance(end, NotStarted)
+    assert end.reason is Reason.INTERNAL
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+async def test_on_a_full_disk_nothing_begins(shell, tmp_path):
+    with small_disk(tmp_path / "disk", "64k") as disk:
+        async with open_rig(shell, disk) as rig:
+            await rig.prepare()
+            fill_up(disk)
+            marks = tmp_path / "marks"
+            what = order(f"echo x >>{marks}")
+            assert (await rig.run(what)).end == NotStarted(reason=Reason.SPOOL_FULL)
+            assert not marks.exists()
+            (disk / "hog").unlink()
+            end = (await collect(rig.attach(what, rig.launcher.spool))).end
+            assert isinstance(end, NotStarted)
+            assert (await rig.run("exit 5")).code == 5
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+async def test_a_full_disk_has_no_room_for_a_spool(shell, tmp_path):
+    with small_disk(tmp_path / "disk", "16k") as disk:
+        async with open_rig(shell, disk) as rig:
+            fill_up(disk)
+            with pytest.raises(StartRefused) as caught:
+                await rig.prepare()
+            assert caught.value.reason in {Reason.SPOOL_FULL, Reason.SPOOL_UNUSABLE}
+
+
+@pytest.mark.parametrize("shell", ["dash", "busybox", pytest.param("bash", marks=pytest.mark.long)])
+async def test_where_no_process_can_be_made_nothing_begins(shell, tmp_path):
+    if os.geteuid() != 0:
+        pytest.skip("root is not needed by us, but to limit somebody else's processes")
+    # bash tries again for 15 seconds
+    async with open_rig(shell, tmp_path, ordinary=True) as rig:
+        marks = tmp_path / "marks"
+        what = order(f"echo x >>{marks}; exit 3")
+        await rig.prepare()
+        rig.launcher._send(b"{ prlimit --nproc=1:1 --pid $$ ; }\n")
+        end = (await rig.run(what)).end
+        assert isinstance(end, NotStarted)
+        assert not marks.exists()
+
+
+# ---------------------------------------------------------------- generations
+
+
+async def test_a_newer_start_of_the_daemon_fences_the_older_one(rig: Rig):
+    what = order("true")
+    await rig.prepare()
+    async with rig.another(generation=2) as newer:
+        await newer.prepare(HERE, timeout=PATIENCE, durable=True)
+        assert (await rig.run(what)).end == NotStarted(reason=Reason.STALE_GENERATION)
+        assert await refusal(rig, generation=1) is Reason.STALE_GENERATION
+        # the same generation has many channels, and another daemon its own counter
+        for changes in ({"generation": 2}, {"generation": 1, "daemon_id": "cd34"}):
+            async with rig.another(**changes) as executor:
+                await executor.prepare(HERE, timeout=PATIENCE, durable=True)
+
+
+async def test_of_two_starts_of_a_daemon_at_once_one_is_refused(rig: Rig):
+    async with rig.another(generation=8) as older, rig.another(generation=9) as newer:
+        both = [executor.prepare(HERE, timeout=PATIENCE, durable=True) for executor in (older, newer)]
+        answers = await asyncio.gather(*both, return_exceptions=True)
+        assert isinstance(answers[1], Spool)
+        session = older.session(HERE, order("true"))
+        session.start()
+        end = (await collect(session)).end
+        assert isinstance(end, NotStarted)
+        assert end.reason in {Reason.STALE_GENERATION, Reason.UNREACHABLE}
+
+
+# ---------------------------------------------------------------- the spool
+
+
+async def test_the_spool_is_private_and_ends_in_the_machine_id(rig: Rig):
+    await rig.run("true")
+    machine = Path("/etc/machine-id").read_text().strip() if Path("/etc/machine-id").exists() else ""
+    assert rig.spool.name == (machine or Path("/proc/sys/kernel/hostname").read_text().strip())
+    for directory in (rig.spool, rig.spool.parent):
+        assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+    for file in rig.spool.iterdir():
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("which", ["base", "machine"])
+@pytest.mark.parametrize("harm", ["link", "mode", "owner", "file"])
+async def test_a_hostile_spool_is_refused(rig: Rig, which, harm):
+    await rig.prepare()
+    path = rig.spool if which == "machine" else rig.directory / "spool"
+    if harm == "link":
+        path.rename(rig.directory / "moved")
+        path.symlink_to(rig.directory / "moved")
+    elif harm == "mode":
+        path.chmod(0o755)
+    elif harm == "file":
+        shutil.rmtree(path)
+        path.touch()
+    elif os.geteuid() == 0:
+        os.chown(path, NOBODY, NOBODY)
+    else:
+        pytest.skip("giving a directory away needs root")
+    assert await refusal(rig) is Reason.SPOOL_UNUSABLE
+
+
+async def test_the_record_outlives_the_release_and_is_swept_when_it_is_old(rig: Rig):
+    fresh, old, unfetched, running = order("echo x"), order("echo x"), order("echo x"), order("sleep 100")
+    await rig.prepare()
+    for what in (fresh, old):
+        session = await rig.begin(what)
+        await collect(session)
+        await session.release()
+        await until(lambda what=what: not (rig.spool / f"{what.attempt}.m").exists())
+        assert rig.record(what.attempt)
+    await rig.run(unfetched)
+    session = await rig.begin(running)
+    await rig.claimed(running.attempt)
+    os.utime(rig.spool / "swept", (0, 0))
+    for what in (old, running):
+        os.utime(rig.spool / f"{what.attempt}.run", (0, 0))
+    async with rig.another() as executor:
+        await executor.prepare(HERE, timeout=PATIENCE, durable=True)
+        await until(lambda: not rig.record(old.attempt))
+    assert rig.record(fresh.attempt)
+    assert rig.record(unfetched.attempt)
+    assert rig.record(running.attempt)
+    # the fence of a run that is over stands for as long as its record
+    assert (await rig.run(fresh)).code == 0
+    await session.stop(timedelta(0))
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("tool", ["setsid", "dd", "grep"])
+async def test_a_node_without_the_tools_is_refused(shell, tool, tmp_path):
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in "dd grep find stat head tail cat rm ln tr setsid mkdir ls env".split():
+        found = shutil.which(name)
+        if name != tool and found:
+            (programs / name).symlink_to(found)
+    async with open_rig(shell, tmp_path) as rig:
+        rig.shell = (shutil.which("env") or "env", f"PATH={programs}", *rig.shell)
+        assert await refusal(rig, shell=rig.shell) is Reason.NODE_UNSUPPORTED
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+async def test_an_ordinary_user_needs_nothing_more(shell, tmp_path):
+    if os.geteuid() != 0:
+        pytest.skip("all other tests show it then")
+    async with open_rig(shell, tmp_path, ordinary=True) as rig:
+        seen = await rig.run("id -u; id -G; exit 3")
+        assert (seen.code, seen.text()) == (3, f"{NOBODY}\n{NOBODY}\n".encode())
+        session = await rig.begin("trap '' TERM; setsid sleep 100 & sleep 100")
+        assert await session.stop(timedelta(seconds=0.2)) is Stopped.KILLED
+        await collect(session)
+
+
+# ---------------------------------------------------------------- another user
+
+SUDO = """#!/bin/sh
+# sudo as the launcher calls it: -n -H -u USER sh -c TEXT
+[ "$1 $2 $3" = "-n -H -u" ] || exit 99
+[ "$4" != forbidden ] || { echo 'sudo: a password is required' >&2; exit 1; }
+shift 4
+echo 'sudo: unable to resolve host' >&2
+exec SWITCH env -i PATH="$PATH" HOME=/tmp DISTCRON_TEST=1 "$@"
+"""
+
+
+@pytest.fixture(params=SHELLS)
+async def sudo_rig(request, tmp_path):
+    """Where we are root, `sudo` really changes the user; elsewhere only everything else happens."""
+    async with open_rig(request.param, tmp_path) as rig:
+        sudo = tmp_path / "bin" / "sudo"
+        sudo.parent.mkdir()
+        switch = f"setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups" if os.geteuid() == 0 else ""
+        sudo.write_text(SUDO.replace("SWITCH", switch))
+        sudo.chmod(0o755)
+        tmp_path.chmod(0o755)
+        rig.shell = ("/usr/bin/env", f"PATH={sudo.parent}:/usr/sbin:/usr/bin:/sbin:/bin", *rig.shell)
+        rig.executor = rig.make()
+        yield rig
+
+
+async def test_a_job_of_another_user(sudo_rig: Rig):
+    uid = NOBODY if os.geteuid() == 0 else os.geteuid()
+    seen = await sudo_rig.run("id -u; umask; pwd; echo $A; exit 3", run_as="backup", umask=0o77, environment={"A": "x'y"})
+    assert (seen.code, seen.text().decode()) == (3, f"{uid}\n0077\n/tmp\nx'y\n")
+    seen = await sudo_rig.run("kill -9 $$", run_as="backup")
+    assert seen.signal == 9
+
+
+async def test_a_script_and_separate_streams_of_another_user(sudo_rig: Rig):
+    what = order(
+        Script(interpreter=("sh",), source="echo out; echo err >&2; echo 'it'\\''s'"),
+        run_as="backup",
+        output=OutputPolicy(streams=Streams.SEPARATE),
+    )
+    seen = await sudo_rig.run(what)
+    assert seen.text(Stream.STDOUT) == b"out\nit's\n"
+    assert seen.text(Stream.STDERR).endswith(b"err\n")
+
+
+async def test_what_sudo_does_not_grant_is_a_refusal(sudo_rig: Rig):
+    end = (await sudo_rig.run("true", run_as="forbidden")).end
+    assert end == NotStarted(reason=Reason.RUN_AS_REFUSED, detail="sudo: a password is required")
+
+
+async def test_what_fails_inside_sudo_before_the_command_is_a_refusal(sudo_rig: Rig):
+    end = (await sudo_rig.run("true", run_as="backup", working_directory="/nowhere")).end
+    assert end == NotStarted(reason=Reason.WORKING_DIRECTORY)
+
+
+async def test_values_for_another_user_are_in_no_argv(sudo_rig: Rig):
+    what = order(Argv(words=("sleep", "100")), run_as="backup", environment={"SECRET": "canary-for-sudo"})
+    session = await sudo_rig.begin(what)
+    await until(lambda: [line for line in sudo_rig.record(what.attempt) if line[0] == "began"])
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            assert b"canary-for-sudo" not in path.read_bytes()
+        except FileNotFoundError:
+            continue
+    await session.stop(timedelta(0))
+
+
+async def test_the_tree_of_another_user_is_stopped(sudo_rig: Rig):
+    what = order("trap '' TERM; setsid sh -c 'trap \"\" TERM; sleep 100; sleep 100' & sleep 100; sleep 100", run_as="backup")
+    session = await sudo_rig.begin(what)
+    await until(lambda: [line for line in sudo_rig.record(what.attempt) if line[0] == "began"])
+    began = CLOCK.monotonic()
+    assert await session.stop(timedelta(seconds=0.5)) is Stopped.KILLED
+    assert CLOCK.monotonic() - began >= 0.5
+    assert (await collect(session)).signal == 9
+
+
+async def test_a_job_of_another_user_is_adopted(sudo_rig: Rig):
+    what = order("echo a; sleep 0.5; echo b; exit 5", run_as="backup")
+    session = await sudo_rig.begin(what)
+    await sudo_rig.claimed(what.attempt)
+    os.kill(sudo_rig.launcher_pid, 9)
+    seen = await collect(session)
+    assert (seen.code, seen.text()) == (5, b"a\nb\n")

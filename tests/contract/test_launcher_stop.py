@@ -1,0 +1,185 @@
+"""LAUNCHER rule 13: the whole tree ends, nothing else does, and "killed" is said after a look."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from support.launchers import (
+    CLOCK,
+    SHELLS,
+    Rig,
+    alive,
+    carriers,
+    collect,
+    hurry,
+    kill,
+    open_rig,
+    order,
+    until,
+)
+
+from distcrond.executors.launcher_protocol import Left, Signal, Word
+from distcrond.model.reason import Reason
+from distcrond.ports import Ended, NotStarted, Stopped
+
+AT_ONCE = timedelta(0)
+LONG = timedelta(seconds=60)
+
+
+@pytest.fixture(autouse=True)
+def _hurry(monkeypatch):
+    hurry(monkeypatch)
+
+
+@pytest.fixture(params=SHELLS)
+async def rig(request, tmp_path):
+    async with open_rig(request.param, tmp_path) as opened:
+        yield opened
+
+
+async def begun(rig: Rig, text: str, processes: int):
+    """Start it and wait until its tree has as many processes."""
+    what = order(text)
+    session = await rig.begin(what)
+    await until(lambda: len(carriers(what.attempt)) >= processes)
+    return what, session
+
+
+async def test_term_is_enough_for_who_listens(rig: Rig):
+    _, session = await begun(rig, "trap 'echo bye; exit 4' TERM; sleep 100 & wait", 2)
+    assert await session.stop(LONG) is Stopped.KILLED
+    seen = await collect(session)
+    assert (seen.code, seen.text()) == (4, b"bye\n")
+
+
+async def test_who_does_not_listen_is_killed_after_the_grace(rig: Rig):
+    what, session = await begun(rig, "trap '' TERM; (trap '' TERM; sleep 100; sleep 100) & sleep 100; sleep 100", 3)
+    began = CLOCK.monotonic()
+    assert await session.stop(timedelta(seconds=0.5)) is Stopped.KILLED
+    assert CLOCK.monotonic() - began >= 0.5
+    assert carriers(what.attempt) == []
+    assert (await collect(session)).signal == 9
+
+
+async def test_who_left_the_session_is_found_by_the_environment(rig: Rig):
+    what, session = await begun(rig, "setsid sh -c 'trap \"\" TERM; sleep 100; sleep 100' & sleep 100", 3)
+    assert await session.stop(timedelta(seconds=0.3)) is Stopped.KILLED
+    assert carriers(what.attempt) == []
+
+
+async def test_who_cleared_the_environment_is_found_by_the_session(rig: Rig):
+    text = "env -i setpriv --pdeathsig clear sh -c 'trap \"\" TERM; echo $$ >pid; sleep 100; sleep 100' & sleep 100"
+    what = order(text, working_directory=str(rig.directory))
+    session = await rig.begin(what)
+    path = rig.directory / "pid"
+    await until(lambda: path.exists() and path.read_text())
+    assert await session.stop(timedelta(seconds=0.3)) is Stopped.KILLED
+    assert not alive(int(path.read_text()))
+
+
+async def test_a_stopped_process_ends_too(rig: Rig):
+    what, session = await begun(rig, "sleep 100 & wait", 2)
+    for pid in carriers(what.attempt):
+        kill(pid, signal.SIGSTOP)
+    assert await session.stop(LONG) is Stopped.KILLED
+    assert (await collect(session)).signal == 15
+
+
+async def test_what_the_command_left_behind_ends_too(rig: Rig):
+    what, session = await begun(rig, "setsid sh -c 'sleep 100 & wait' & exit 3", 1)
+    assert (await collect(session)).code == 3
+    await until(lambda: len(carriers(what.attempt)) == 2)
+    assert await session.stop(LONG) is Stopped.KILLED
+    assert carriers(what.attempt) == []
+
+
+async def test_only_the_meant_one_of_two_runs_ends(rig: Rig):
+    one, first = await begun(rig, "sleep 100 & wait", 2)
+    other, second = await begun(rig, "sleep 100 & wait", 2)
+    assert await first.stop(LONG) is Stopped.KILLED
+    assert len(carriers(other.attempt)) == 2
+    assert carriers(one.attempt) == []
+    assert await second.stop(AT_ONCE) is Stopped.KILLED
+    assert [(await collect(each)).signal for each in (first, second)] == [15, 9]
+
+
+async def test_a_stop_while_reading_ends_the_reading(rig: Rig):
+    _, session = await begun(rig, "while :; do echo x; sleep 0.05; done", 1)
+    reading = asyncio.create_task(collect(session))
+    assert await session.stop(LONG) is Stopped.KILLED
+    assert (await reading).signal == 15
+
+
+async def test_a_missing_record_signals_nobody(rig: Rig):
+    other, session = await begun(rig, "sleep 100 & wait", 2)
+    await rig.prepare()
+    left = await rig.launcher.kill(order("true").attempt, Signal.KILL)
+    assert left.count == 0
+    assert len(carriers(other.attempt)) == 2
+    await session.stop(AT_ONCE)
+
+
+async def test_a_pid_that_was_given_out_again_is_left_alone(rig: Rig):
+    await rig.prepare()
+    what = order("true")
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    stranger = subprocess.Popen(["sleep", "100"], start_new_session=True)
+    try:
+        record = rig.spool / f"{what.attempt}.run"
+        record.write_text(f"claim ab {boot} {stranger.pid} 1 1 - ab12 1 x ;\n")
+        assert await rig.attach(what, rig.launcher.spool).stop(AT_ONCE) is Stopped.KILLED
+        assert alive(stranger.pid)
+        record.write_text(f"claim ab 00-ff {stranger.pid} 1 1 - ab12 1 x ;\n")
+        assert await rig.launcher.kill(what.attempt, Signal.KILL) == Left(what.attempt, None, Word.LOST)
+        assert alive(stranger.pid)
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+async def test_an_attempt_that_has_not_begun_never_will(rig: Rig):
+    """Stopped between creating and writing its record: the stop is the verdict."""
+    await rig.prepare()
+    what = order("true")
+    (rig.spool / f"{what.attempt}.run").touch()
+    session = rig.attach(what, rig.launcher.spool)
+    assert await session.stop(AT_ONCE) is Stopped.KILLED
+    assert (await collect(session)).end == NotStarted(reason=Reason.SUPERVISOR)
+
+
+async def test_a_tree_that_multiplies_ends(rig: Rig):
+    text = "f() { [ $1 = 0 ] || { (trap '' TERM; f $(($1 - 1)); sleep 100) & (f $(($1 - 1)); sleep 100) & wait; }; }; f 4"
+    what, session = await begun(rig, text, 20)
+    assert await session.stop(timedelta(seconds=0.1)) is Stopped.KILLED
+    assert carriers(what.attempt) == []
+
+
+async def test_a_stop_survives_the_launcher(rig: Rig):
+    what, session = await begun(rig, "trap '' TERM; while :; do sleep 1; done", 1)
+    stopping = asyncio.create_task(session.stop(timedelta(seconds=0.5)))
+    kill(rig.launcher_pid)
+    assert await stopping is Stopped.KILLED
+    assert carriers(what.attempt) == []
+    seen = await collect(session)
+    assert isinstance(seen.end, Ended)
+    assert seen.signal == 9
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+async def test_without_grep_z_the_tree_is_found_all_the_same(shell, tmp_path):
+    grep = tmp_path / "bin" / "grep"
+    grep.parent.mkdir()
+    grep.write_text('#!/bin/sh\ncase $1 in *z*) exit 2 ;; esac\nexec /usr/bin/grep "$@"\n')
+    grep.chmod(0o755)
+    async with open_rig(shell, tmp_path) as rig:
+        rig.shell = ("/usr/bin/env", f"PATH={grep.parent}:{os.environ['PATH']}", *rig.shell)
+        rig.executor = rig.make()
+        what, session = await begun(rig, "setsid sleep 100 & sleep 100", 3)
+        assert await session.stop(LONG) is Stopped.KILLED
+        assert carriers(what.attempt) == []

@@ -1,0 +1,281 @@
+"""Launchers on real shells: what the tests of `launcher.sh` and of what speaks to it share."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import parts
+
+from distcrond.clock import SystemClock
+from distcrond.executors import launcher, local, spool_session
+from distcrond.executors import launcher_protocol as protocol
+from distcrond.executors.deadline import within
+from distcrond.executors.launcher import Launcher
+from distcrond.executors.local import LocalExecutor
+from distcrond.model.command import Argv, Command, ShellCommand
+from distcrond.model.ids import AttemptId, NodeName
+from distcrond.model.node import Node
+from distcrond.model.run import Spool, Stream
+from distcrond.ports import Chunk, Contact, Ended, NotStarted, Session, SessionEvent, WorkOrder
+
+SHELLS = ("dash", "bash", "busybox")
+CLOCK = SystemClock()
+HERE = Node(name=NodeName("here"), connection="local")
+PATIENCE = timedelta(seconds=60)
+"""For conditions that hold within milliseconds on an idle machine."""
+NOBODY = 54321
+"""A user that exists nowhere, for tests that root runs as somebody else."""
+_numbers = itertools.count(1)
+
+
+def shell_link(name: str, directory: Path) -> Path:
+    """The shell under the name `sh`, as a system that has it for its `/bin/sh` would start it."""
+    program = shutil.which(name)
+    if program is None:
+        parts.not_found(name, "the launcher has to work in this shell too")
+    link = directory / name / "sh"
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to(program)
+    return link
+
+
+def order(command: Command | str | tuple[str, ...], **changes: Any) -> WorkOrder:
+    """A work order with an attempt of its own; a text is a shell command."""
+    if isinstance(command, str):
+        command = ShellCommand(text=command)
+    elif isinstance(command, tuple):
+        command = Argv(words=command)
+    attempt = AttemptId(f"test@20261121T031000Z-{next(_numbers):010x}.0.1")
+    return WorkOrder(**({"attempt": attempt, "command": command, "definition": "sha256:00"} | changes))
+
+
+@dataclass(slots=True)
+class Seen:
+    """What a session told, and in which order."""
+
+    events: list[SessionEvent] = field(default_factory=list)
+
+    @property
+    def end(self) -> Ended | NotStarted:
+        assert isinstance(self.events[-1], Ended | NotStarted)
+        return self.events[-1]
+
+    @property
+    def chunks(self) -> list[Chunk]:
+        return [event for event in self.events if isinstance(event, Chunk)]
+
+    @property
+    def contacts(self) -> list[bool]:
+        return [event.lost for event in self.events if isinstance(event, Contact)]
+
+    def text(self, stream: Stream = Stream.MERGED) -> bytes:
+        return b"".join(chunk.data for chunk in self.chunks if chunk.stream is stream)
+
+    @property
+    def code(self) -> int | None:
+        assert isinstance(self.end, Ended), self.end
+        assert self.end.exit is not None, self.end
+        return self.end.exit.code
+
+    @property
+    def signal(self) -> int | None:
+        assert isinstance(self.end, Ended), self.end
+        assert self.end.exit is not None, self.end
+        return self.end.exit.signal
+
+
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shorten what the launcher's side waits for on purpose, so that tests of it do not wait as long."""
+    monkeypatch.setattr(launcher, "TICK", 0.05)
+    monkeypatch.setattr(spool_session, "SHORTEST_POLL", 0.05)
+    monkeypatch.setattr(spool_session, "LONGEST_POLL", 0.2)
+    monkeypatch.setattr(spool_session, "ADOPTED_WATCH", 0.1)
+    monkeypatch.setattr(spool_session, "SILENT_WATCH", 0.1)
+    monkeypatch.setattr(spool_session, "START_PATIENCE", 0.5)
+    monkeypatch.setattr(local, "_RETRY", 0.05)
+
+
+async def collect(session: Session) -> Seen:
+    """Read a session to its end."""
+    seen = Seen()
+
+    async def read() -> None:
+        async for event in session.events():
+            seen.events.append(event)
+
+    await within(CLOCK, PATIENCE, read())
+    assert all(not isinstance(event, Ended | NotStarted) for event in seen.events[:-1])
+    return seen
+
+
+async def until(holds: Callable[[], object], what: str = "") -> None:
+    """Wait for a condition."""
+    end = CLOCK.monotonic() + PATIENCE.total_seconds()
+    while not holds():
+        assert CLOCK.monotonic() < end, what or "the condition does not come true"
+        await CLOCK.sleep(0.01)
+
+
+@dataclass
+class Rig:
+    """A local executor on one shell, and looks behind it."""
+
+    directory: Path
+    shell: tuple[str, ...]
+    generation: int = 1
+    daemon_id: str = "ab12"
+
+    def __post_init__(self) -> None:
+        self.executor = self.make()
+
+    def make(self, **changes: Any) -> LocalExecutor:
+        """Another executor on the same spool."""
+        facts = {"daemon_id": self.daemon_id, "generation": self.generation, "shell": self.shell} | changes
+        return LocalExecutor(clock=CLOCK, spool_directory=self.directory / "spool", **facts)
+
+    @contextlib.asynccontextmanager
+    async def another(self, **changes: Any) -> AsyncIterator[LocalExecutor]:
+        executor = self.make(**changes)
+        try:
+            yield executor
+        finally:
+            await executor.close()
+
+    async def prepare(self) -> Spool:
+        spool = await self.executor.prepare(HERE, timeout=PATIENCE, durable=True)
+        assert spool is not None
+        return spool
+
+    async def begin(self, what: WorkOrder | str | tuple[str, ...], **changes: Any) -> Session:
+        """Start it; a text or words are made into an order."""
+        await self.prepare()
+        session = self.executor.session(HERE, what if isinstance(what, WorkOrder) else order(what, **changes))
+        session.start()
+        return session
+
+    async def run(self, what: WorkOrder | str | tuple[str, ...], **changes: Any) -> Seen:
+        return await collect(await self.begin(what, **changes))
+
+    def attach(self, to: WorkOrder, spool: Spool | None, **offsets: int) -> Session:
+        known = {Stream(name): offset for name, offset in offsets.items()}
+        return self.executor.attach(HERE, to, spool=spool, offsets=known)
+
+    @property
+    def launcher(self) -> Launcher:
+        assert self.executor._launcher is not None
+        return self.executor._launcher
+
+    @property
+    def launcher_pid(self) -> int:
+        (process,) = self.executor._processes
+        return process._transport.get_pid()
+
+    @property
+    def spool(self) -> Path:
+        """The directory of the records."""
+        (found,) = (self.directory / "spool").iterdir()
+        return found
+
+    def record(self, attempt: str) -> list[list[str]]:
+        """The words of the lines of a record; none if there is no record."""
+        try:
+            return [line.split() for line in (self.spool / f"{attempt}.run").read_text().splitlines()]
+        except FileNotFoundError:
+            return []
+
+    async def claimed(self, attempt: str) -> Claim:
+        """Wait until the command has begun."""
+        await until(lambda: [line for line in self.record(attempt) if line[0] == "claim"], f"no claim of {attempt}")
+        words = self.record(attempt)[0]
+        return Claim(token=words[1], boot=words[2], pid=int(words[3]), birth=int(words[4]), supervisor=int(words[5]))
+
+
+def _open_to_all(directory: Path) -> None:
+    """Let everybody pass through the test's own directories."""
+    for each in (directory, *directory.parents):
+        if each.stat().st_uid == os.geteuid() and each.is_relative_to("/tmp") and each != Path("/tmp"):
+            each.chmod(each.stat().st_mode | 0o011)
+
+
+@contextlib.asynccontextmanager
+async def open_rig(shell: str, directory: Path, *, ordinary: bool = False) -> AsyncIterator[Rig]:
+    """A rig on the named shell; an ordinary one is not root's, even if we are."""
+    words = (str(shell_link(shell, directory)),)
+    if ordinary:
+        words = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", *words)
+        _open_to_all(directory)
+        os.chown(directory, NOBODY, NOBODY)
+    rig = Rig(directory, words)
+    try:
+        yield rig
+    finally:
+        await rig.executor.close()
+
+
+@dataclass(frozen=True)
+class Claim:
+    token: str
+    boot: str
+    pid: int
+    birth: int
+    supervisor: int
+
+
+def kill(pid: int, number: int = signal.SIGKILL) -> None:
+    os.kill(pid, number)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process lives; a zombie does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def carriers(attempt: str) -> list[int]:
+    """The processes with an attempt's key in their environment."""
+    mark = f"{protocol.MARK}={attempt}".encode()
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if mark in path.read_bytes().split(b"\0"):
+                found.append(int(path.parts[2]))
+    return found
+
+
+@contextlib.contextmanager
+def small_disk(directory: Path, size: str) -> Iterator[Path]:
+    """A file system of its own, if we may make one."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small file system needs root")
+    directory.mkdir()
+    options = f"size={size},mode=0700"
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(directory)], check=False).returncode:
+        pytest.skip("mounting is not allowed here")
+    try:
+        yield directory
+    finally:
+        subprocess.run(["umount", "-l", str(directory)], check=True)
+
+
+def fill_up(directory: Path) -> Path:
+    """Write until the disk is full."""
+    hog = directory / "hog"
+    with hog.open("ab", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(512))
+    return hog
+
+
