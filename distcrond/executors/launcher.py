@@ -92,7 +92,7 @@ class Launcher:
         self._loop = asyncio.get_running_loop()
         self._greeting: asyncio.Future[Ready | Unfit] = self._loop.create_future()
         self._unsent: list[bytes] = []
-        self._followers: dict[str, Follower] = {}
+        self._followers: dict[str, list[Follower]] = {}
         self._releases: list[str] = []
         self._starts = 0
         self._beats = 0
@@ -189,7 +189,7 @@ class Launcher:
             if not each.done():
                 each.set_exception(error)
                 each.exception()  # it may be that nobody waits any more
-        followers, self._followers = tuple(self._followers.values()), {}
+        followers, self._followers = self._all_followers(), {}
         for follower in followers:
             follower.launcher_lost()
         for callback in self._last_words:
@@ -216,18 +216,29 @@ class Launcher:
         if self._closed:
             self._loop.call_soon(follower.launcher_lost)
             return
-        self._followers[attempt] = follower
+        self._followers.setdefault(attempt, []).append(follower)
         if not self._ticking:
             self._ticking = True
             self._spawn(self._tick_while_followed())
 
-    def unfollow(self, attempt: AttemptId) -> None:
+    def unfollow(self, attempt: AttemptId, follower: Follower) -> None:
         """The follower has heard enough."""
-        self._followers.pop(attempt, None)
+        followers = self._followers.get(attempt, [])
+        if follower in followers:
+            followers.remove(follower)
+        if not followers:
+            self._followers.pop(attempt, None)
+
+    def _all_followers(self) -> list[Follower]:
+        return [follower for followers in self._followers.values() for follower in followers]
 
     def query(self, attempt: AttemptId, spool: Spool | None) -> None:
         """Ask for the state and make "no record" final; answered by `StateOf`."""
         self._send(protocol.query(attempt, spool))
+
+    def look(self, attempt: AttemptId) -> None:
+        """Ask for the state of a start that is on its way; answered by `StateOf`."""
+        self._send(protocol.look(attempt))
 
     def undo(self, attempt: AttemptId) -> None:
         """End the doubt about an attempt that seems to be starting for ever; answered by `StateOf`."""
@@ -334,8 +345,9 @@ class Launcher:
             answer = self._kills.pop(event.attempt, None)
             if answer is not None:
                 answer.set_result(event)
-        elif (follower := self._followers.get(event.attempt)) is not None:
-            follower.told(event)
+        else:
+            for follower in tuple(self._followers.get(event.attempt, ())):
+                follower.told(event)
 
     def _distrust(self, error: ProtocolError) -> None:
         self._die(NodeUnreachable(Reason.PROTOCOL, error.detail))
@@ -364,7 +376,7 @@ class Launcher:
 
     def _tick(self) -> None:
         now = self._clock.monotonic()
-        files = [file for follower in tuple(self._followers.values()) for file in follower.tick(now)]
+        files = [file for follower in self._all_followers() for file in follower.tick(now)]
         for start in range(0, len(files), _SIZES):
             self._send(protocol.sizes(files[start : start + _SIZES]))
 

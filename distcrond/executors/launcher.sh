@@ -23,7 +23,7 @@
 
 # ================================================================ shared: also sent into `sudo -u USER sh`
 
-# numbers_of PID: read its state, group and birth; fails if there is no such process.
+# numbers_of PID: sets dc_life (the letter of its state) and dc_birth; fails if there is no such process.
 # A process may call itself anything, with blanks, brackets and newlines: fields count from the last `) `.
 numbers_of() {
   dc_line=
@@ -123,6 +123,8 @@ say() { echo "@$dc_nonce $*" >&9; }
 # b NONCE DAEMON GENERATION SPARE_ID KEEP_MINUTES DIRECTORY: check the node, open the spool, say `ready`.
 b() {
   exec 9>&2 2>/dev/null
+  # a login script may have left a line without its end
+  echo >&9
   dc_nonce=$1 dc_daemon=$2 dc_generation=$3 dc_keep=$5 dc_home=$PWD
   trap '' HUP PIPE
   dc_umask=$(umask)
@@ -144,8 +146,7 @@ unfit() {
 }
 
 examine_node() {
-  read -r dc_boot </proc/sys/kernel/random/boot_id && self && dc_maker="$dc_pid $dc_birth" ||
-    unfit node_unsupported 'no Linux /proc'
+  read -r dc_boot </proc/sys/kernel/random/boot_id && self || unfit node_unsupported 'no Linux /proc'
   for dc_tool in dd grep find stat head tail cat rm ln tr setsid; do
     command -v $dc_tool >/dev/null || unfit node_unsupported "no $dc_tool"
   done
@@ -254,7 +255,7 @@ si() {
 
 # feed USER: print the input; a shell inside sudo first gets the functions and facts it needs.
 feed() {
-  [ -z "$1" ] || printf '%s\n' "$dc_shared" "dc_scan=$dc_scan dc_env=$dc_env dc_setsid=$dc_setsid"
+  [ -z "$1" ] || printf '%s\n' "$dc_shared" "dc_scan=$dc_scan dc_env='$dc_env' dc_setsid='$dc_setsid'"
   printf %s "$dc_input"
 }
 
@@ -316,11 +317,12 @@ unsay() {
   exit 125
 }
 
-# refuse REASON: not even begun to begin. The record becomes the tombstone, unless it is another start's.
+# refuse REASON: not even begun to begin. The record becomes the tombstone; if it is another start's, that one counts.
 refuse() {
   set -C
-  { echo "refused $1 $dc_token" >&4; } 4>"$dc_here/$dc_key.run"
-  say refused "$dc_key" "$1"
+  dc_made=
+  { dc_made=1; echo "refused $1 $dc_token" >&4; } 4>"$dc_here/$dc_key.run"
+  if [ -z "$dc_made" ] && [ -e "$dc_here/$dc_key.run" ]; then say dup "$dc_key"; else say refused "$dc_key" "$1"; fi
   exit 125
 }
 
@@ -363,7 +365,6 @@ collect() {
   fill "$dc_key.$dc_stream" "$dc_head"
   dc_total=$dc_got dc_kept=$dc_got
   while [ $dc_end = full ]; do
-    # released while a child of the job still prints: keep no more
     [ -e "$dc_key.$dc_stream" ] || { dc_end=broken; break; }
     dc_last=$((dc_last + 1))
     dc_file=$dc_key.$dc_stream$((dc_last % 2 + 1))
@@ -385,10 +386,12 @@ collect() {
 fill() {
   dc_got=0 dc_end=full
   while [ $((dc_left = $2 - dc_got)) -gt 0 ]; do
+    # released while a child of the job still prints: keep no more
+    [ $dc_got -eq 0 ] || [ -e "$dc_key.$dc_stream" ] || { dc_end=broken; return; }
     dc_block=65536
     [ $dc_left -ge $dc_block ] || dc_block=$dc_left
     dc_count=$((dc_left / dc_block))
-    dc_report=$(LC_ALL=C "$dc_dd" bs=$dc_block count=$dc_count 2>&1 >>"$1") || dc_end=broken
+    dc_report=$(LC_ALL=C "$dc_dd" bs=$dc_block count=$dc_count 2>&1 >>"$1" 9>&-) || dc_end=broken
     tally "$dc_report" || { dc_end=broken; return; }
     dc_got=$((dc_got + dc_bytes))
     [ $dc_end = full ] || return
@@ -398,7 +401,7 @@ fill() {
 
 # drain: the disk is full or nobody wants more; the job must not notice.
 drain() {
-  dc_report=$(LC_ALL=C "$dc_dd" bs=65536 2>&1 >/dev/null)
+  dc_report=$(LC_ALL=C "$dc_dd" bs=65536 2>&1 >/dev/null 9>&-)
   tally "$dc_report" && dc_total=$((dc_total + dc_bytes))
 }
 
@@ -506,6 +509,17 @@ q() {
   [ "$dc_part" = "$dc_spool" ] || { say state "$1" unknown spool_gone; return; }
   look "$1"
   [ "$dc_state" != none ] || fence "$@"
+  say_state "$1"
+}
+
+# l KEY: the same for a start that is on its way: no record yet means "starting", and no tombstone stops it.
+l() {
+  look "$1"
+  [ "$dc_state" != none ] || dc_state=starting
+  say_state "$1"
+}
+
+say_state() {
   set -- "$1" $dc_eofs
   while [ $# -ge 6 ]; do
     say eof "$1" "$2" "$3" "$4" "$5" "$6"

@@ -7,6 +7,7 @@ odd is a `ProtocolError`, never another exception.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ MAX_SCRIPT = 1024 * 1024
 """Bytes of a script: bash reads its requests byte by byte, and the others wait meanwhile."""
 MAX_EVENT = 4096
 """Bytes of an event line: the most a pipe takes in one piece."""
+MAX_NOISE = 1024 * 1024
+"""Bytes without any event of ours between them, after which nobody listens any more."""
 SEGMENT_MIN = 256 * 1024
 """Least bytes of a tail segment on the node, so that a tiny tail does not mean a program per line."""
 MARK = "DISTCRON_ATTEMPT_ID"
@@ -67,6 +70,7 @@ def line(*words: bytes) -> bytes:
     return b"{ " + b" ".join(words) + b" ; }\n"
 
 
+@functools.cache
 def definitions() -> bytes:
     """`launcher.sh` without comments and indentation; the shared part once more as text, for shells inside sudo."""
     text = resources.files("distcrond.executors").joinpath("launcher.sh").read_text("utf-8")
@@ -203,6 +207,11 @@ def query(attempt: AttemptId, spool: Spool | None) -> bytes:
     """Ask for the state, and make "no record" final; answered by `Eof`s and then `StateOf`."""
     known = spool and _HEX.fullmatch(spool.id) and _BOOT.fullmatch(spool.boot)
     return line(b"q", _key(attempt), *((spool.id.encode(), spool.boot.encode()) if spool and known else (b"-", b"-")))
+
+
+def look(attempt: AttemptId) -> bytes:
+    """Ask for the state of a start that is on its way: "no record" means that it is starting; answered as `query`."""
+    return line(b"l", _key(attempt))
 
 
 def undo(attempt: AttemptId) -> bytes:
@@ -396,14 +405,18 @@ class EventDecoder:
         self._prefix = b"@" + nonce.encode() + b" "
         self._rest = b""
         self._skipping = False
+        self._unheard = 0
         self.noise = ""
 
     def feed(self, data: bytes) -> list[Event]:
         """Take bytes as they come, in pieces of any size.
 
         Raises:
-            ProtocolError: a line of ours that has no meaning, or no end.
+            ProtocolError: a line of ours that has no meaning, or no end, or nothing but noise.
         """
+        self._unheard += len(data)
+        if self._unheard > MAX_NOISE:
+            raise ProtocolError("nothing but noise")
         *lines, rest = (self._rest + data).split(b"\n")
         if self._skipping and lines:
             self._skipping = False
@@ -422,6 +435,7 @@ class EventDecoder:
             return None
         if len(text) > MAX_EVENT or not text.isascii():
             raise ProtocolError("an event too long or not ASCII")
+        self._unheard = 0
         words = text[len(self._prefix) :].decode("ascii").split(" ")
         try:
             return _decode(words)

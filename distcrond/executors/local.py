@@ -38,6 +38,7 @@ class LocalExecutor:
         spool_directory: absolute, under the daemon's state directory; made if missing.
         daemon_id: hex, the same over restarts.
         generation: the number of this start of the daemon.
+        keep_records: how long records outlive their attempts at least; not less than the longest catch-up window.
         shell: how the shell is started; tests try others.
     """
 
@@ -48,11 +49,15 @@ class LocalExecutor:
         spool_directory: Path,
         daemon_id: str,
         generation: int,
+        keep_records: timedelta = timedelta(hours=48),
         shell: tuple[str, ...] = ("/bin/sh",),
     ) -> None:
         self._clock = clock
         self._settings = LauncherSettings(
-            daemon_id=daemon_id, generation=generation, spool_directory=str(spool_directory)
+            daemon_id=daemon_id,
+            generation=generation,
+            spool_directory=str(spool_directory),
+            keep_records=keep_records,
         )
         self._shell = shell
         self._launcher: Launcher | None = None

@@ -29,10 +29,12 @@ from distcrond.model.reason import Reason
 from distcrond.model.run import Exit, Spool, Stream
 from distcrond.ports import Chunk, Clock, Contact, Ended, NotStarted, SessionEvent, Stopped, WorkOrder
 
-EOF_PATIENCE = 0.5
-"""Seconds from the command's end to the latest end of its output: children may hold the pipe for ever (rule 12)."""
+EOF_PATIENCE = 1.0
+"""Seconds that output may end after its command: children may hold the pipe for ever (rule 12)."""
 START_PATIENCE = 5.0
-"""Seconds that a record may be "starting" before it is settled that it never will."""
+"""Seconds that somebody else's record may be "starting" before it is settled that it never will."""
+SLOW_START = 120.0
+"""Seconds that our own start may take on a node that is short of everything, before a tombstone stops it."""
 CONTACT_PATIENCE = 2.0
 """Seconds without a launcher before that is worth telling."""
 RELEASE_PATIENCE = timedelta(seconds=5)
@@ -81,6 +83,7 @@ class SpoolSession:
         self._exit: int | None = None
         self._lost: Reason | None = None
         self._over_at = 0.0
+        self._begun_at = 0.0
         self._starting_since: float | None = None
         self._asked_at = 0.0
         self._poll = SHORTEST_POLL
@@ -130,7 +133,7 @@ class SpoolSession:
             self._finish(NotStarted(reason=Reason.UNREACHABLE, detail="the connection ended before the start"))
             return
         self._begun = True
-        self._asked_at = self._clock.monotonic()
+        self._begun_at = self._asked_at = self._clock.monotonic()
         self._due = self._asked_at + SHORTEST_POLL
         self._launcher.start(self._attempt, self._request, self)
         self._request = b""
@@ -186,7 +189,7 @@ class SpoolSession:
             case StateOf():
                 self._state(event)
             case Duplicate():
-                self._void, self._token = self._token, ""
+                self._void, self._token = self._token or self._void, ""
                 self._ask()
             case Refused():
                 self._refused(event.reason, event.detail)
@@ -275,6 +278,8 @@ class SpoolSession:
 
     def _still_starting(self) -> None:
         now = self._clock.monotonic()
+        if self._on_its_way:
+            return
         if self._starting_since is None:
             self._starting_since = now
         elif now - self._starting_since >= START_PATIENCE and self._launcher is not None:
@@ -307,8 +312,18 @@ class SpoolSession:
 
     def _ask(self) -> None:
         self._asked_at = self._clock.monotonic()
-        if self._launcher is not None:
+        if self._launcher is None:
+            return
+        if self._on_its_way:
+            self._launcher.look(self._attempt)
+        else:
             self._launcher.query(self._attempt, self._spool)
+
+    @property
+    def _on_its_way(self) -> bool:
+        """Our own start through this launcher, whose supervisor still holds its output open."""
+        recent = self._clock.monotonic() - self._begun_at < SLOW_START
+        return bool(self._token) and recent and not all(tape.ended for tape in self._tapes.values())
 
     def _finish(self, end: NotStarted | Ended) -> None:
         if self._end is None:
@@ -393,7 +408,7 @@ class SpoolSession:
         if self._regaining is not None:
             self._regaining.cancel()
         if self._launcher is not None:
-            self._launcher.unfollow(self._attempt)
+            self._launcher.unfollow(self._attempt, self)
 
     async def _live_launcher(self) -> Launcher:
         if self._launcher is not None and self._launcher.alive:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.launchers import SHELLS, Rig, collect, open_rig, order, shell_link
+from support.launchers import SHELLS, Rig, collect, command_lines, open_rig, order, shell_link
 
 from distcrond.executors import launcher_protocol as protocol
 from distcrond.model.command import Argv, Script
@@ -28,7 +28,7 @@ def test_a_cut_line_runs_nothing(shell, tmp_path):
     ran = tmp_path / "ran"
     verb = f"m() {{ echo $# >>'{ran}'; }}\n".encode()
     what = order(
-        Argv(words=("sh", "-c", "touch half'; touch \"$(echo whole)\" `id`\n; } ; reboot #\\", "'\\''", "k x -12")),
+        Argv(words=("sh", "-c", 'touch half\'; touch "$(echo whole)" `id`\n; } ; reboot #\\', "'\\''", "k x -12")),
         environment={"A": "it's; }", "B": "\n} ; \n"},
     )
     line = protocol.start(what, "ab")
@@ -41,7 +41,25 @@ def test_a_cut_line_runs_nothing(shell, tmp_path):
 
 WORD = st.binary(max_size=40).map(lambda word: word.replace(b"\0", b""))
 EVIL = st.sampled_from(
-    [b"", b"'", b'"', b"\\", b"\\c", b"$(id)", b"`id`", b"*", b"~", b"-n", b"-e", b"!", b"\n", b"\r\n", b" \t ", b"}", b"#"]
+    [
+        b"",
+        b"'",
+        b'"',
+        b"\\",
+        b"\\c",
+        b"$(id)",
+        b"`id`",
+        b"*",
+        b"~",
+        b"-n",
+        b"-e",
+        b"!",
+        b"\n",
+        b"\r\n",
+        b" \t ",
+        b"}",
+        b"#",
+    ]
     + [bytes([number]) for number in (1, 0x7F, 0x80, 0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0xFF)]
     + [bytes(range(1, 256)), "Grüße, 世界 \N{GRINNING FACE}".encode(), b"\xe2\x82", b"\x1b[31m"]
 )
@@ -70,40 +88,29 @@ def decoded(word: bytes) -> str:
     return word.decode("utf-8", "surrogateescape")
 
 
-def command_lines() -> str:
-    texts = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            texts.append(path.read_bytes().decode("utf-8", "replace"))
-        except OSError:
-            continue
-    return "\n".join(texts)
-
-
 @pytest.mark.parametrize("kind", ["words", "script"])
 async def test_secrets_are_in_no_argv(rig: Rig, kind):
     command = Script(interpreter=("sh",), source='echo on "$SECRET"; read -r x <fifo # canary-of-the-script\n')
     if kind == "words":
         command = Argv(words=("sh", "-c", 'echo on "$SECRET"; read -r x <fifo'))
     fifo = rig.directory / "fifo"
-    subprocess.run(["mkfifo", fifo], check=True)
+    os.mkfifo(fifo)
     session = await rig.begin(
         order(command, environment={"SECRET": "canary-of-the-value"}, working_directory=str(rig.directory))
     )
     texts = []
-    async for event in session.events():
+    async for _ in session.events():
         if not texts:
             texts.append(command_lines())
             fifo.write_text("go\n")
     assert "fifo" in texts[0] or kind == "script"
     assert "canary" not in texts[0]
-    del event
 
 
 async def test_strange_words_in_the_launchers_own_names_do_no_harm(rig: Rig):
     """Variables that the shell itself reads: the job gets them, the launcher does not mind."""
     names = ("IFS", "PS4", "PATH", "HOME", "CDPATH", "ENV", "BASH_ENV", "LC_ALL", "TMPDIR", "OLDPWD", "nonce", "key")
-    environment = {name: "/x:a.1 %s" for name in names}
+    environment = dict.fromkeys(names, "/x:a.1 %s")
     seen = await rig.run(("/usr/bin/env",), environment=environment)
     lines = seen.text().decode().splitlines()
     assert seen.code == 0

@@ -7,9 +7,22 @@ import hashlib
 from datetime import timedelta
 
 import pytest
-from support.launchers import CLOCK, PATIENCE, SHELLS, Rig, collect, fill_up, hurry, open_rig, order, small_disk, until
+from support.launchers import (
+    CLOCK,
+    ONE_SHELL,
+    PATIENCE,
+    SHELLS,
+    Rig,
+    collect,
+    fill_up,
+    hurry,
+    open_rig,
+    order,
+    small_disk,
+    until,
+)
 
-from distcrond.executors import launcher_fetch
+from distcrond.executors import launcher_fetch, spool_session
 from distcrond.executors.deadline import within
 from distcrond.model.job import OutputPolicy, Streams
 from distcrond.model.run import OutputSize, Stream
@@ -43,7 +56,7 @@ async def test_nothing_one_byte_and_every_byte(rig: Rig):
     assert (await rig.run(f"printf '{every}'")).text() == bytes(range(256))
 
 
-@pytest.mark.parametrize("rig", ["dash"], indirect=True)
+@ONE_SHELL
 async def test_large_binary_output_is_exact(rig: Rig):
     data = hashlib.shake_256(b"output").digest(5_000_000)
     source = rig.directory / "data"
@@ -65,10 +78,10 @@ async def test_of_a_flood_head_and_tail_are_kept_and_all_is_counted(rig: Rig):
 
 
 async def test_a_flood_costs_the_node_no_more_than_its_cap(rig: Rig):
-    what = order("yes | head -c 8000000; sleep 100", output=OutputPolicy(max_bytes=1_000_000))
+    printed = rig.directory / "printed"
+    what = order(f"yes | head -c 8000000; touch {printed}; sleep 100", output=OutputPolicy(max_bytes=1_000_000))
     session = await rig.begin(what)
-    await rig.claimed(what.attempt)
-    await until(lambda: (rig.spool / f"{what.attempt}.m2").exists())
+    await until(printed.exists)
     kept = sum(file.stat().st_size for file in rig.spool.glob("*.m*"))
     assert kept <= 500_000 + 2 * 500_000
     await session.stop(timedelta(0))
@@ -76,7 +89,7 @@ async def test_a_flood_costs_the_node_no_more_than_its_cap(rig: Rig):
 
 
 @pytest.mark.parametrize("most", [0, 1, 2, 29_999, 30_000, 30_001])
-@pytest.mark.parametrize("rig", ["dash"], indirect=True)
+@ONE_SHELL
 async def test_at_the_edges_of_the_cap(rig: Rig, most):
     seen = await rig.run(NUMBERS, output=OutputPolicy(max_bytes=most))
     whole = b"".join(b"%09d\n" % number for number in range(1, 3001))
@@ -106,7 +119,8 @@ async def test_opening_dev_stderr_truncates_nothing(rig: Rig):
 
 
 @pytest.mark.parametrize("streams", list(Streams))
-async def test_a_child_that_holds_the_pipe_does_not_hold_the_end(rig: Rig, streams):
+async def test_a_child_that_holds_the_pipe_does_not_hold_the_end(rig: Rig, streams, monkeypatch):
+    monkeypatch.setattr(spool_session, "EOF_PATIENCE", 0.3)
     began = CLOCK.monotonic()
     what = order("echo x; sleep 60 & exit 3", output=OutputPolicy(streams=streams))
     session = await rig.begin(what)
@@ -138,13 +152,14 @@ async def test_a_job_that_closes_its_output_runs_on(rig: Rig):
     assert (seen.code, seen.text()) == (6, b"x\n")
 
 
-async def test_a_slow_reader_stops_the_reading_and_neither_the_command_nor_the_others(rig: Rig, monkeypatch):
+@ONE_SHELL
+async def test_a_slow_reader_stops_the_reading_and_neither_the_command_nor_the_others(rig: Rig):
     what = order("yes | head -c 3000000; echo done >done", working_directory=str(rig.directory))
     session = await rig.begin(what)
     reading = session.events()
     first = await within(CLOCK, PATIENCE, anext(reading))
     assert isinstance(first, Chunk)
-    await until(lambda: (rig.directory / "done").exists())
+    await until((rig.directory / "done").exists)
     # while nobody reads: one piece waits, and others are served
     for _ in range(3):
         assert (await rig.run("echo other")).text() == b"other\n"
@@ -168,7 +183,8 @@ async def test_an_endless_flood_keeps_nobody_from_starting_or_stopping(rig: Rig)
     assert size(seen).kept <= 10_000_000
 
 
-async def test_after_the_release_a_child_fills_no_disk(rig: Rig):
+async def test_after_the_release_a_child_fills_no_disk(rig: Rig, monkeypatch):
+    monkeypatch.setattr(spool_session, "EOF_PATIENCE", 0.3)
     gate = rig.directory / "gate"
     what = order(
         f"(until [ -e {gate} ]; do sleep 0.02; done; yes | head -c 2000000; touch {gate}2) & echo x",
@@ -179,7 +195,7 @@ async def test_after_the_release_a_child_fills_no_disk(rig: Rig):
     await session.release()
     await until(lambda: not (rig.spool / f"{what.attempt}.m").exists())
     gate.touch()
-    await until(lambda: (rig.directory / "gate2").exists())
+    await until((rig.directory / "gate2").exists)
     await until(lambda: any(line[0] == "eof" for line in rig.record(what.attempt)))
     assert list(rig.spool.glob(f"{what.attempt}.m*")) == []
 
@@ -204,6 +220,7 @@ async def test_a_disk_that_fills_up_costs_output_and_not_the_exit_code(shell, tm
             assert size(seen).kept < 400_000
 
 
+@ONE_SHELL
 async def test_adopted_output_goes_on_where_it_was_left(rig: Rig):
     gate = rig.directory / "gate"
     what = order(f"echo 0123456789; until [ -e {gate} ]; do sleep 0.02; done; echo abc")

@@ -5,22 +5,23 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from support.launchers import (
     CLOCK,
+    ONE_SHELL,
     SHELLS,
     Rig,
     alive,
+    boot_id,
     carriers,
     collect,
     hurry,
     kill,
     open_rig,
     order,
+    spawn,
     until,
 )
 
@@ -109,6 +110,7 @@ async def test_only_the_meant_one_of_two_runs_ends(rig: Rig):
     assert [(await collect(each)).signal for each in (first, second)] == [15, 9]
 
 
+@ONE_SHELL
 async def test_a_stop_while_reading_ends_the_reading(rig: Rig):
     _, session = await begun(rig, "while :; do echo x; sleep 0.05; done", 1)
     reading = asyncio.create_task(collect(session))
@@ -128,11 +130,10 @@ async def test_a_missing_record_signals_nobody(rig: Rig):
 async def test_a_pid_that_was_given_out_again_is_left_alone(rig: Rig):
     await rig.prepare()
     what = order("true")
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    stranger = subprocess.Popen(["sleep", "100"], start_new_session=True)
+    stranger = spawn("sleep", "100", start_new_session=True)
     try:
         record = rig.spool / f"{what.attempt}.run"
-        record.write_text(f"claim ab {boot} {stranger.pid} 1 1 - ab12 1 x ;\n")
+        record.write_text(f"claim ab {boot_id()} {stranger.pid} 1 1 - ab12 1 x ;\n")
         assert await rig.attach(what, rig.launcher.spool).stop(AT_ONCE) is Stopped.KILLED
         assert alive(stranger.pid)
         record.write_text(f"claim ab 00-ff {stranger.pid} 1 1 - ab12 1 x ;\n")
@@ -154,12 +155,15 @@ async def test_an_attempt_that_has_not_begun_never_will(rig: Rig):
 
 
 async def test_a_tree_that_multiplies_ends(rig: Rig):
-    text = "f() { [ $1 = 0 ] || { (trap '' TERM; f $(($1 - 1)); sleep 100) & (f $(($1 - 1)); sleep 100) & wait; }; }; f 4"
+    text = (
+        "f() { [ $1 = 0 ] || { (trap '' TERM; f $(($1 - 1)); sleep 100) & (f $(($1 - 1)); sleep 100) & wait; }; }; f 4"
+    )
     what, session = await begun(rig, text, 20)
     assert await session.stop(timedelta(seconds=0.1)) is Stopped.KILLED
     assert carriers(what.attempt) == []
 
 
+@ONE_SHELL
 async def test_a_stop_survives_the_launcher(rig: Rig):
     what, session = await begun(rig, "trap '' TERM; while :; do sleep 1; done", 1)
     stopping = asyncio.create_task(session.stop(timedelta(seconds=0.5)))

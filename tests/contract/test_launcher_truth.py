@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 from collections import Counter
 from datetime import timedelta
@@ -12,6 +11,7 @@ import pytest
 from support.launchers import (
     CLOCK,
     HERE,
+    ONE_SHELL,
     PATIENCE,
     SHELLS,
     Rig,
@@ -29,8 +29,8 @@ from distcrond.executors import launcher as launcher_module
 from distcrond.executors import spool_session
 from distcrond.executors.spool_session import exit_of
 from distcrond.model.reason import Reason
-from distcrond.model.run import Exit, Spool
-from distcrond.ports import Ended, NotStarted, Stopped
+from distcrond.model.run import Exit
+from distcrond.ports import Ended, NotStarted
 
 
 @pytest.fixture(autouse=True)
@@ -49,9 +49,14 @@ async def both(rig: Rig, *orders):
     return await asyncio.gather(*map(collect, sessions))
 
 
-async def test_every_exit_code(rig: Rig):
-    seen = await both(rig, *(order(f"exit {code}") for code in range(256)))
-    assert [each.end.exit for each in seen] == [exit_of(code) for code in range(256)]
+@pytest.mark.parametrize(
+    ("rig", "codes"),
+    [("dash", range(256)), ("bash", range(0, 256, 17)), ("busybox", range(0, 256, 17))],
+    indirect=["rig"],
+)
+async def test_exit_codes(rig: Rig, codes):
+    seen = await both(rig, *(order(("sh", "-c", f"exit {code}")) for code in codes))
+    assert [each.end.exit for each in seen] == [exit_of(code) for code in codes]
 
 
 def test_a_shells_code_for_a_signal_is_that_signal():
@@ -118,7 +123,7 @@ async def test_a_killed_supervisor_is_running_and_then_lost(rig: Rig):
 
 
 async def test_supervisor_and_command_killed_together_are_lost(rig: Rig):
-    what = order("sleep 100")
+    what = order(("sleep", "100"))
     session = await rig.begin(what)
     claim = await rig.claimed(what.attempt)
     kill(claim.supervisor)
@@ -127,25 +132,17 @@ async def test_supervisor_and_command_killed_together_are_lost(rig: Rig):
 
 
 async def test_a_stopped_supervisor_is_only_late(rig: Rig):
-    what = order("exit 3")
-    await rig.prepare()
-    rig.launcher._send(b"{ conclude() { kill -STOP $dc_parent; read_record \"$dc_key\"; kill -STOP $dc_parent; }; }\n")
-    # simpler and closer: stop the supervisor while the job runs, and let it go on later
     what = order("sleep 0.2; exit 3")
-    async with rig.another() as executor:
-        await executor.prepare(HERE, timeout=PATIENCE, durable=True)
-        session = executor.session(HERE, what)
-        session.start()
-        claim = await rig.claimed(what.attempt)
-        kill(claim.supervisor, signal.SIGSTOP)
-        reading = asyncio.create_task(collect(session))
-        adopted = asyncio.create_task(collect(rig.attach(what, rig.launcher.spool)))
-        await until(lambda: not alive(claim.pid))
-        await CLOCK.sleep(0.4)
-        assert not reading.done()
-        assert not adopted.done()
-        kill(claim.supervisor, signal.SIGCONT)
-        assert [seen.code for seen in await asyncio.gather(reading, adopted)] == [3, 3]
+    session = await rig.begin(what)
+    claim = await rig.claimed(what.attempt)
+    kill(claim.supervisor, signal.SIGSTOP)
+    sessions = (session, rig.attach(what, rig.launcher.spool))
+    reading = [asyncio.create_task(collect(each)) for each in sessions]
+    await until(lambda: not alive(claim.pid))
+    await CLOCK.sleep(0.4)
+    assert not any(task.done() for task in reading)
+    kill(claim.supervisor, signal.SIGCONT)
+    assert [seen.code for seen in await asyncio.gather(*reading)] == [3, 3]
 
 
 async def test_the_end_of_a_job_is_never_taken_for_a_loss(rig: Rig):
@@ -171,16 +168,18 @@ async def test_the_end_of_a_job_is_never_taken_for_a_loss(rig: Rig):
             what = order("exit 3")
             running = asyncio.create_task(rig.run(what))
             await until(lambda what=what: rig.record(what.attempt))
-            launcher.follow(what.attempt, Asker())
+            asker = Asker()
+            launcher.follow(what.attempt, asker)
             while not running.done():
                 launcher.query(what.attempt, spool)
                 await CLOCK.sleep(0.001)
             assert (await running).code == 3
-            launcher.unfollow(what.attempt)
+            launcher.unfollow(what.attempt, asker)
         await launcher.ping(PATIENCE)
     assert not {"lost", "absent", "refused"} & set(words)
 
 
+@ONE_SHELL
 async def test_a_start_through_a_dead_launcher_is_not_sent(rig: Rig):
     marks = rig.directory / "marks"
     await rig.prepare()
@@ -191,6 +190,7 @@ async def test_a_start_through_a_dead_launcher_is_not_sent(rig: Rig):
     assert not marks.exists()
 
 
+@ONE_SHELL
 async def test_a_launcher_killed_in_the_middle_of_starts(rig: Rig):
     """Each of them ran once and told its code, or did not run and never will."""
     marks = rig.directory / "marks"
@@ -214,6 +214,7 @@ async def test_a_launcher_killed_in_the_middle_of_starts(rig: Rig):
     assert ran >= 5
 
 
+@ONE_SHELL
 async def test_contact_lost_and_found(rig: Rig, monkeypatch):
     monkeypatch.setattr(spool_session, "CONTACT_PATIENCE", 0.1)
     gate = rig.directory / "gate"
@@ -241,9 +242,12 @@ async def test_contact_lost_and_found(rig: Rig, monkeypatch):
     assert seen.code == 3
 
 
+@ONE_SHELL
 async def test_a_launcher_that_says_nothing_more_is_given_up(rig: Rig, monkeypatch):
     monkeypatch.setattr(launcher_module, "HEARTBEAT", 0.2)
-    session = await rig.begin("sleep 0.5; exit 3")
+    what = order("sleep 0.5; exit 3")
+    session = await rig.begin(what)
+    await rig.claimed(what.attempt)
     pid = rig.launcher_pid
     kill(pid, signal.SIGSTOP)
     try:
@@ -252,6 +256,7 @@ async def test_a_launcher_that_says_nothing_more_is_given_up(rig: Rig, monkeypat
         kill(pid, signal.SIGCONT)
 
 
+@ONE_SHELL
 async def test_a_ping_without_an_answer_is_the_end(rig: Rig):
     await rig.executor.probe(HERE, timeout=PATIENCE)
     pid = rig.launcher_pid
@@ -264,6 +269,7 @@ async def test_a_ping_without_an_answer_is_the_end(rig: Rig):
     await rig.executor.probe(HERE, timeout=PATIENCE)
 
 
+@ONE_SHELL
 async def test_an_aged_launcher_is_replaced_under_running_work(rig: Rig, monkeypatch):
     monkeypatch.setattr(launcher_module, "OLD_AGE", 3)
     gate = rig.directory / "gate"
@@ -279,6 +285,7 @@ async def test_an_aged_launcher_is_replaced_under_running_work(rig: Rig, monkeyp
     assert (seen.code, seen.text(), seen.contacts) == (3, b"a\nb\n", [])
 
 
+@ONE_SHELL
 async def test_cancelling_the_reader_leaves_the_command_running(rig: Rig):
     what = order("sleep 0.5; exit 3")
     session = await rig.begin(what)
@@ -306,7 +313,7 @@ async def test_a_noisy_login_shell_is_no_obstacle(tmp_path):
     await rig.executor.close()
 
 
-@pytest.mark.parametrize("rig", ["dash"], indirect=True)
+@ONE_SHELL
 async def test_a_thousand_at_once_on_one_launcher(rig: Rig, monkeypatch):
     monkeypatch.undo()
     await rig.prepare()
@@ -319,5 +326,3 @@ async def test_a_thousand_at_once_on_one_launcher(rig: Rig, monkeypatch):
     for session in sessions:
         await session.release()
     await until(lambda: not list(rig.spool.glob("*.m")))
-
-

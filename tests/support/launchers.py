@@ -30,6 +30,8 @@ from distcrond.model.run import Spool, Stream
 from distcrond.ports import Chunk, Contact, Ended, NotStarted, Session, SessionEvent, WorkOrder
 
 SHELLS = ("dash", "bash", "busybox")
+ONE_SHELL = pytest.mark.parametrize("rig", ["dash"], indirect=True)
+"""For what happens on our side of the pipe."""
 CLOCK = SystemClock()
 HERE = Node(name=NodeName("here"), connection="local")
 PATIENCE = timedelta(seconds=60)
@@ -102,7 +104,8 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spool_session, "LONGEST_POLL", 0.2)
     monkeypatch.setattr(spool_session, "ADOPTED_WATCH", 0.1)
     monkeypatch.setattr(spool_session, "SILENT_WATCH", 0.1)
-    monkeypatch.setattr(spool_session, "START_PATIENCE", 0.5)
+    monkeypatch.setattr(spool_session, "WATCH", 0.5)
+    monkeypatch.setattr(spool_session, "START_PATIENCE", 0.2)
     monkeypatch.setattr(local, "_RETRY", 0.05)
 
 
@@ -236,10 +239,45 @@ def kill(pid: int, number: int = signal.SIGKILL) -> None:
     os.kill(pid, number)
 
 
+def boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def machine_id() -> str:
+    """What the spool's path ends in."""
+    for source in ("/etc/machine-id", "/proc/sys/kernel/hostname"):
+        with contextlib.suppress(FileNotFoundError):
+            if text := Path(source).read_text().strip():
+                return text
+    return "unnamed"
+
+
+def numbers_of(pid: int) -> list[str]:
+    """What the kernel says of a process, from field 3 on."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+
+
+def exists(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
+def command_lines() -> str:
+    """What `ps` shows of everybody."""
+    texts = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            texts.append(path.read_bytes().decode("utf-8", "replace"))
+    return "\n".join(texts)
+
+
+def spawn(*words: str, **changes: Any) -> subprocess.Popen[str]:
+    return subprocess.Popen(words, text=True, **changes)
+
+
 def alive(pid: int) -> bool:
     """Whether a process lives; a zombie does not."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] not in "ZX"
+        return numbers_of(pid)[0] not in "ZX"
     except (FileNotFoundError, ProcessLookupError):
         return False
 
@@ -277,5 +315,3 @@ def fill_up(directory: Path) -> Path:
         while True:
             file.write(bytes(512))
     return hog
-
-
