@@ -61,7 +61,7 @@ def listen_tcp(address: TcpAddress) -> socket.socket:
 
     Raises:
         InvalidValue: the host is not loopback: over the network one needs tokens and TLS, which come later.
-        OSError: the port is taken.
+        OSError: the system refuses; the text names the address.
     """
     host = _loopback(address.host)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -70,9 +70,9 @@ def listen_tcp(address: TcpAddress) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, address.port))
         listener.listen(BACKLOG)
-    except OSError:
+    except OSError as wrong:
         listener.close()
-        raise
+        raise OSError(wrong.errno, f"cannot listen on {address.host}:{address.port}: {wrong.strerror}") from wrong
     listener.setblocking(False)  # noqa: FBT003  a stdlib call takes it by position only
     return listener
 

@@ -55,7 +55,7 @@ async def _demo(directory: Path, seconds: float | None, port: int) -> None:
         _introduce(daemon, directory)
         async with asyncio.TaskGroup() as tasks:
             telling = tasks.create_task(teller.run())
-            tasks.create_task(_end(daemon, clock, seconds))
+            tasks.create_task(_end(daemon, clock, seconds, directory / "jobs.d"))
             await daemon.run()
             telling.cancel()
         print(teller.summary())
@@ -85,7 +85,7 @@ def _introduce(daemon: Daemon, directory: Path) -> None:
     )
 
 
-async def _end(daemon: Daemon, clock: Clock, seconds: float | None) -> None:
+async def _end(daemon: Daemon, clock: Clock, seconds: float | None, jobs: Path) -> None:
     """Wait for Ctrl-C or the time, then leave nothing behind: commands would outlive a daemon that just stops."""
     enough = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -93,13 +93,28 @@ async def _end(daemon: Daemon, clock: Clock, seconds: float | None) -> None:
         loop.add_signal_handler(number, enough.set)
     loop.add_signal_handler(signal.SIGHUP, daemon.reload)
     await clock.wait(enough, seconds or math.inf)
-    await _cancel_all(daemon)
+    await _forget_jobs(daemon, clock, jobs)
+    await _cancel_all(daemon, State.WAITING)
+    await _cancel_all(daemon, State.RUNNING)
     daemon.stop()
 
 
-async def _cancel_all(daemon: Daemon) -> None:
-    """Commands outlive a daemon that stops, which here would leave them behind."""
-    page = await daemon.engine.queries.runs(RunQuery(state=State.RUNNING, limit=1000))
+async def _forget_jobs(daemon: Daemon, clock: Clock, jobs: Path) -> None:
+    """Let nothing further become due: it would start while the rest is being ended."""
+    await asyncio.to_thread(_empty, jobs)
+    daemon.reload()
+    while daemon.engine.queries.job_names():
+        await clock.sleep(0.02)
+
+
+def _empty(directory: Path) -> None:
+    for file in directory.rglob("*.*"):
+        file.unlink()
+
+
+async def _cancel_all(daemon: Daemon, state: State) -> None:
+    """Cancel what is in that state, and wait for its end."""
+    page = await daemon.engine.queries.runs(RunQuery(state=state, limit=1000))
     for run in page.items:
         with suppress(Conflict, NotFound):
             await daemon.engine.control.cancel(RunId(run["id"]), by="demo")

@@ -125,13 +125,13 @@ class Placing:
             return Reason.CANCELLED
         if target.fixed and self._is_for_all(run) and not self._is_next_on_node(run, target, now):
             return Reason.OVERLAP
+        chosen = self._choose(run, target)
+        if isinstance(chosen, Blocked):
+            return self._blocked(run, target, chosen, now)
         deadline = target_deadline(run, target)
         if deadline is not None and now > deadline:
             self._close(run, target, Outcome.MISSED, Reason.DEADLINE)
             return Reason.DEADLINE
-        chosen = self._choose(run, target)
-        if isinstance(chosen, Blocked):
-            return self._blocked(run, target, chosen, now)
         slot = (run.id, target.index)
         del self._waiting[slot]
         self._forget_alarm(slot)

@@ -55,6 +55,10 @@ def _laid(each: Cell, width: int) -> str:
 
 
 def bar(share: float, width: int = 10) -> str:
-    """Progress against what is usual; over 100 % it is full and the figure tells."""
+    """Progress against what is usual; over 100 % it is full and the figure tells.
+
+    A start in the same second as the answer may seem to lie ahead of it: that is 0 %.
+    """
+    share = max(0.0, share)
     full = min(width, int(share * width))
     return "█" * full + "░" * (width - full) + f" {share:.0%}"

@@ -1,0 +1,82 @@
+"""Who may change what over TCP: whoever came by the one-time link, with the page's header, and nobody else."""
+
+from __future__ import annotations
+
+import http.client
+from contextlib import closing
+from urllib.parse import urlsplit
+
+import pytest
+from support.daemon import exchange, until
+
+TRIGGER = "/api/v1/jobs/job/run"
+
+
+@pytest.fixture(scope="module")
+def link(shared):
+    """The link that a daemon printed on its terminal; `shared` is that daemon."""
+    shared.node("here")
+    shared.job("job", shell_command="echo done")
+    return shared.start_on_terminal()
+
+
+@pytest.fixture
+def tcp(link):
+    def ask(method: str, path: str, body=None, **headers: str):
+        place = urlsplit(link)
+        with closing(http.client.HTTPConnection(place.hostname, place.port, timeout=30)) as connection:
+            named = {name.replace("_", "-"): value for name, value in headers.items()}
+            return exchange(connection, method, path, body, named)
+
+    return ask
+
+
+@pytest.fixture(scope="module")
+def cookie(link):
+    """The session that the link begins, once."""
+    place = urlsplit(link)
+    with closing(http.client.HTTPConnection(place.hostname, place.port, timeout=30)) as connection:
+        answer = exchange(connection, "GET", place.path)
+    assert answer.status == 303
+    text = answer.headers["Set-Cookie"]
+    assert {"HttpOnly", "SameSite=Strict"} <= {part.strip() for part in text.split(";")}
+    return text.split(";")[0]
+
+
+def test_plain_tcp_reads(tcp):
+    assert tcp("GET", "/api/v1/jobs").document["items"][0]["name"] == "job"
+    assert tcp("GET", "/").status == 200
+
+
+def test_plain_tcp_changes_nothing(tcp, shared):
+    for headers in ({}, {"X_Distcron_Request": "1"}, {"Cookie": "distcron_session=guess", "X_Distcron_Request": "1"}):
+        answer = tcp("POST", TRIGGER, {}, **headers)
+        assert answer.status in (401, 403), answer
+        assert answer.headers["Content-Type"].startswith("application/problem+json")
+    assert not shared.all_runs("&job=job")
+
+
+def test_the_session_changes_with_the_page_s_header_and_origin_only(tcp, link, cookie, shared):
+    origin = "{0.scheme}://{0.netloc}".format(urlsplit(link))
+    assert tcp("POST", TRIGGER, {}, Cookie=cookie).status == 403
+    assert tcp("POST", TRIGGER, {}, Cookie=cookie, Origin=origin).status == 403
+    assert tcp("POST", TRIGGER, {}, Cookie=cookie, X_Distcron_Request="1", Origin="http://evil.example").status == 403
+    assert not shared.all_runs("&job=job")
+    answer = tcp("POST", TRIGGER, {}, Cookie=cookie, X_Distcron_Request="1", Origin=origin)
+    assert answer.status == 202, answer
+    assert shared.finished(answer.document["id"])["outcome"] == "success"
+
+
+def test_the_link_works_once(tcp, link, cookie):
+    assert tcp("GET", urlsplit(link).path).status in (403, 404, 410)
+
+
+def test_another_host_name_is_refused(tcp):
+    assert tcp("GET", "/api/v1/jobs", Host="rebound.example").status == 421
+
+
+def test_the_link_is_for_the_terminal_and_never_in_a_log(place):
+    place.node("here")
+    place.start()
+    until(lambda: "listens on" in place.log())
+    assert "/-/enter/" not in place.log()

@@ -1,0 +1,97 @@
+"""What a real browser makes of hostile output and texts, and what the overview shows (GUARANTEES §8, 22 and 23)."""
+
+from __future__ import annotations
+
+import asyncio
+from urllib.parse import urlsplit
+
+import pytest
+from support.browser import open_page
+
+MARKUP = "<script>alert(1)</script><img src=x onerror=alert(2)><img src=http://evil.example/pixel>"
+HOSTILE = f"{MARKUP}<a href=javascript:alert(3)>x</a>\033]0;title\a\033[31mred\033[0m &lt;b&gt; \u202eevil"
+
+
+@pytest.fixture(scope="module")
+def link(shared):
+    """A daemon on a terminal with hostile texts in every place that has room for them; and the link it printed."""
+    shared.node("here", roles=["web"], description=MARKUP, labels={"note": MARKUP})
+    shared.ssh_node("constructor", {"ssh_host": "127.0.0.1:1", "ssh_user": "x", "ssh_private_key_file": f"/{MARKUP}"})
+    texts = {
+        "description": MARKUP,
+        "labels": {"note": MARKUP},
+        "runbook_url": "https://x.example/<script>alert(4)</script>",
+    }
+    web = {"policy": {"hosts": ["here"]}}
+    shared.job("talks", command=["printf", "%s\n", HOSTILE], **texts, **web)
+    shared.job("constructor", command=["sh", "-c", 'printf "%s\n" "$1"; exit 7', "sh", MARKUP], **texts, **web)
+    shared.job("toString", shell_command=f"echo '{MARKUP}'; sleep 300", **texts, **web)
+    printed = shared.start_on_terminal()
+    shared.await_nodes(here="up")
+    shared.run_job("talks")
+    shared.run_job("constructor")
+    shared.trigger("toString")
+    return printed
+
+
+def origin(link: str) -> str:
+    return "{0.scheme}://{0.netloc}/".format(urlsplit(link))
+
+
+def assert_harmless(page, link: str) -> None:
+    assert page.dialogs == []
+    assert [url for url in page.requests if not url.startswith(origin(link))] == []
+    assert page.errors == []
+
+
+async def test_hostile_texts_are_shown_as_text(shared, link):
+    [run] = await asyncio.to_thread(shared.all_runs, "&job=talks")
+    async with open_page() as page:
+        await page.open(link)
+        await page.shows("Running now", "toString", "constructor", "exit 7", MARKUP)
+        assert_harmless(page, link)
+        await page.open(f"{origin(link)}run?id={run['id']}")
+        text = await page.shows(MARKUP, "red &lt;b&gt;", "success")
+        assert "\x1b" not in text
+        assert "\u202e" not in text
+        assert await page.value("document.querySelectorAll('#log img, #log script, #log a').length") == 0
+        assert await page.value("document.title") == "talks · distcron"
+        assert_harmless(page, link)
+
+
+async def test_the_overview_shows_what_runs_and_what_failed(link):
+    async with open_page() as page:
+        await page.open(origin(link))
+        await page.shows("toString", part="#running")
+        await page.shows("constructor", "exit 7", part="#failed")
+        await page.shows("constructor", "key unusable", part="#nodes")
+        assert_harmless(page, link)
+
+
+async def test_the_buttons_of_a_run_work_for_the_browser_with_the_link(shared, link):
+    [run] = await asyncio.to_thread(shared.all_runs, "&job=toString&state=running")
+    link = await asyncio.to_thread(restarted, shared)
+    async with open_page() as page:
+        await page.open(link)
+        await page.shows("Running now")
+        await page.open(f"{origin(link)}run?id={run['id']}")
+        await page.shows("running", MARKUP)
+        await page.value("document.getElementById('cancel').click()")
+        await page.shows("cancelled")
+        assert_harmless(page, link)
+    assert (await asyncio.to_thread(shared.finished, run["id"]))["outcome"] == "cancelled"
+
+
+def restarted(place) -> str:
+    """A new life has a new link."""
+    place.terminate()
+    return place.start_on_terminal()
+
+
+async def test_a_harmful_page_would_be_noticed():
+    async with open_page() as page:
+        await page.call(
+            "Page.navigate", url="data:text/html,<img src=http://127.0.0.1:9/pixel><script>alert(1)</script>"
+        )
+        await page.tries("http://127.0.0.1:9/pixel")
+        assert page.dialogs == ["1"]

@@ -1,0 +1,158 @@
+"""kill -9 of the daemon at random instants, judged by what the commands wrote on their nodes (GUARANTEES §2 and §7)."""
+
+from __future__ import annotations
+
+import json
+import os
+import random  # noqa: TID251  seeded
+import time
+from datetime import datetime, timedelta
+
+import pytest
+from support.checker import Case, Plan, Verdict, check, digest, moment, noting, read_ledger, read_reports, read_said
+from support.daemon import now, until
+
+KILLS = 20
+SECOND = timedelta(seconds=1)
+PATIENCE = 4 * SECOND
+"""From due, or from the end of an outage, to the start; the machines of CI are slow and shared."""
+EVERY_ONE = {"policy": "all", "window": "5m", "max": 1000}
+"""Catch-up after which nothing may be missing."""
+CHATTY = "seq 1 20000; printf 'the last line has no end'"
+SLOW = "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do echo line $i; sleep 0.3; done"
+BOTH = "for i in 1 2 3; do echo out $i; echo err $i >&2; sleep 0.1; done"
+
+JOBS = {
+    Plan("any", every=SECOND): {"shell_command": noting("echo $DISTCRON_RUN_ID")},
+    Plan("fails", every=3 * SECOND): {"shell_command": noting("echo no", code=7)},
+    Plan("all", every=4 * SECOND, targets=3): {
+        "policy": {"hosts": "all", "roles": ["web"]},
+        "shell_command": noting("echo all"),
+    },
+    Plan("two", every=3 * SECOND, targets=2): {
+        "policy": {"hosts": 2, "roles": ["web"]},
+        "shell_command": noting("echo two; sleep 0.5"),
+    },
+    Plan("local", every=2 * SECOND): {"policy": {"roles": ["here"]}, "shell_command": noting("sleep 0.2; echo here")},
+    Plan("chatty", every=4 * SECOND): {"shell_command": noting(CHATTY)},
+    Plan("slow", every=5 * SECOND): {"shell_command": noting(SLOW)},
+    Plan("both", every=6 * SECOND): {"script": {"interpreter": ["/bin/sh"], "source": noting(f"{{ {BOTH}; }} 2>&1")}},
+    Plan("apart", every=6 * SECOND): {"shell_command": noting(BOTH), "output": {"streams": "separate"}},
+    Plan("plain", every=5 * SECOND, durable=False): {
+        "shell_command": noting("sleep 0.5; echo plain"),
+        "durable": False,
+    },
+    Plan("queued", every=SECOND, merges=True, alone=True): {
+        "overlap": "queue",
+        "catch_up": {"policy": "latest", "window": "5m"},
+        "policy": {"hosts": ["web1"]},
+        "shell_command": noting("sleep 1.4; echo queued"),
+    },
+}
+
+
+@pytest.mark.parametrize("seed", [1])
+def test_twenty_random_kills_lose_and_double_nothing(place, farm, seed):
+    verdict = trial(place, farm, kills=KILLS, seed=seed)
+    print(verdict)
+    assert verdict.is_clean, verdict
+    assert verdict.counts["outputs"] > 100, verdict
+
+
+@pytest.mark.long
+def test_many_random_kills_lose_and_double_nothing(place, farm):
+    """`KILLS=1000 SEED=1 python -m pytest -m long -s tests/system/test_kill9.py`: about 1.3 s a kill.
+
+    With `CUTS=1` connections of nodes are cut as well, one at every second kill.
+    """
+    kills, seed = int(os.environ.get("KILLS", "100")), int(os.environ.get("SEED", "1"))
+    verdict = trial(place, farm, kills=kills, seed=seed, cuts=os.environ.get("CUTS") == "1")
+    print(f"{kills} kills, seed {seed}: {verdict}")
+    assert verdict.is_clean, verdict
+
+
+def trial(place, farm, *, kills: int, seed: int, cuts: bool = False) -> Verdict:
+    """Kill so often, let the work end, and judge."""
+    _configure(place, farm)
+    place.start()
+    place.await_nodes(web1="up", web2="up", web3="up", here="up")
+    start = now() + SECOND
+    servers = [farm.host(index) for index in range(3)] if cuts else []
+    outages = _kill_often(place, kills, random.Random(seed), servers)
+    stop = now()
+    until(lambda: _is_over(place, stop), 60, what=lambda: f"still open: {_open_runs(place)}\n{place.log()}")
+    runs = place.all_runs(f"&until={stop:%Y-%m-%dT%H:%M:%S.%fZ}")
+    recorded = _recorded(place, runs)
+    place.terminate()
+    (place.root / "reports").write_text("".join(json.dumps(run) + "\n" for run in runs))
+    return check(
+        Case(
+            plans=tuple(JOBS),
+            start=start,
+            stop=stop,
+            executions=[each for each in read_ledger(place.ledger) if each.scheduled < stop],
+            runs=read_reports(place.root / "reports"),
+            recorded=recorded,
+            said=read_said(place.ledger),
+            outages=outages,
+            patience=PATIENCE * (2 if cuts else 1),
+        )
+    )
+
+
+def _configure(place, farm) -> None:
+    for index, name in enumerate(("web1", "web2", "web3")):
+        place.ssh_node(name, farm.node(farm.host(index)).options, roles=["web"], capacity=50)
+    place.node("here", roles=["here"], capacity=50)
+    usual = {"overlap": "allow", "catch_up": EVERY_ONE, "policy": {"hosts": "any", "roles": ["web"]}}
+    for plan, keys in JOBS.items():
+        assert plan.every is not None
+        place.job(plan.job, **(usual | {"schedule": f"@every {plan.every.total_seconds():g}s"} | keys))
+
+
+def _kill_often(place, kills: int, chance: random.Random, servers) -> list[tuple[datetime, datetime]]:
+    """Kill at random instants, some before the daemon is ready, and start the next at once; returns the outages.
+
+    In about half of these lives the connections to one of `servers` are cut.
+    """
+    outages, down_since = [], None
+    for _ in range(kills):
+        length = chance.uniform(0.2, 2.4)
+        instant = time.perf_counter() + length
+        cut = instant - chance.uniform(-length, length)
+        while time.perf_counter() < instant:
+            if servers and time.perf_counter() >= cut:
+                chance.choice(servers).drop_connections()
+                cut = instant
+            if down_since and place.is_ready():
+                outages.append((down_since, now()))
+                down_since = None
+            time.sleep(0.01)
+        down_since = down_since or now()
+        place.kill()
+        place.spawn()
+    place.await_ready()
+    return [*outages, (down_since or now(), now())]
+
+
+def _is_over(place, stop: datetime) -> bool:
+    """Whether every job has gone past `stop`, and nothing that was due before is open."""
+    newest = {run["job"]: run["scheduled_at"] for run in reversed(place.get("runs?limit=1000")["items"])}
+    passed = all(moment(newest.get(plan.job, "2000-01-01T00:00:00Z")) >= stop for plan in JOBS)
+    return passed and all(moment(run["scheduled_at"]) >= stop for run in _open_runs(place))
+
+
+def _open_runs(place) -> list[dict]:
+    return place.all_runs("&state=waiting") + place.all_runs("&state=running")
+
+
+def _recorded(place, runs) -> dict[str, str]:
+    """The output that the daemon kept: attempt → sha256."""
+    return {
+        f"{run['id']}.{target['index']}.{attempt['number']}": digest(
+            place.output(run["id"], target["node"], attempt=attempt["number"])
+        )
+        for run in runs
+        for target in run["targets"]
+        for attempt in target["attempts"]
+    }
