@@ -30,6 +30,7 @@ from distcrond.journals.sqlite import SqliteJournal
 from distcrond.model.event import DaemonStarted
 from distcrond.model.ledger import Ledger, fold
 from distcrond.ports import Batch, Executor, Journal
+from distcrond.reports import Reports, open_reports
 from distcrond.systemd import notify
 from distcrond.web import pages
 
@@ -39,9 +40,12 @@ _log = logging.getLogger(__name__)
 class Daemon:
     """A built daemon: `run` it; `api` and `engine` are for those who show it (the demo)."""
 
-    def __init__(self, *, settings: Settings, loaded: Loaded, desired: Desired, engine: Engine, api: Api) -> None:
+    def __init__(
+        self, *, settings: Settings, loaded: Loaded, desired: Desired, engine: Engine, api: Api, reports: Reports
+    ) -> None:
         self.engine = engine
         self.api = api
+        self._reports = reports
         self._settings = settings
         self._loaded = loaded
         self._desired = desired
@@ -57,11 +61,14 @@ class Daemon:
         async with asyncio.TaskGroup() as tasks:
             engine = tasks.create_task(self.engine.run())
             reloading = tasks.create_task(self._reload_when_asked())
+            reporting = tasks.create_task(self._reports.outboxes.run())
             notify("READY=1", f"STATUS={self._status()}")
             await self._stop.wait()
             notify("STOPPING=1")
             reloading.cancel()
             engine.cancel()
+            await asyncio.wait([engine])
+            reporting.cancel()  # last, so that what the engine recorded last is reported too
 
     def stop(self) -> None:
         """End `run` in good order: nothing new is started, what runs goes on without us."""
@@ -82,6 +89,7 @@ class Daemon:
         while True:
             await self._reload.wait()
             self._reload.clear()
+            self._reports.reopen()
             self._loaded = await asyncio.to_thread(_load, self._settings, self._loaded)
             _report_problems(self._loaded)
             self._desired.swap(self._loaded.catalog)
@@ -120,7 +128,9 @@ async def build(settings: Settings) -> AsyncIterator[Daemon]:
         stack.push_async_callback(journal.close)
         ledger = await journal.load()
         await _begin_life(journal, ledger, clock.now())
-        _log.info("reports are kept in the journal %s; no Elasticsearch is configured", state / "journal.db")
+        reports = await open_reports(
+            settings, stack, clock=clock, database=database, state=state, desired=desired, daemon=ledger.daemon
+        )
 
         executors: dict[str, Executor] = {
             "ssh": SshExecutor(
@@ -147,6 +157,7 @@ async def build(settings: Settings) -> AsyncIterator[Daemon]:
             executors=executors,
             desired=desired,
             health_check_interval=settings.health_check_interval,
+            outboxes=reports.outboxes,
         )
         api = Api(
             control=engine.control,
@@ -158,7 +169,7 @@ async def build(settings: Settings) -> AsyncIterator[Daemon]:
         )
         await stack.enter_async_context(api)
         _spare_the_collector()
-        yield Daemon(settings=settings, loaded=loaded, desired=desired, engine=engine, api=api)
+        yield Daemon(settings=settings, loaded=loaded, desired=desired, engine=engine, api=api, reports=reports)
 
 
 async def serve(settings: Settings, *, greet: Callable[[str], None] | None = None) -> None:
@@ -168,6 +179,8 @@ async def serve(settings: Settings, *, greet: Callable[[str], None] | None = Non
         settings: what it is told.
         greet: gets the one-time link for a browser, which is a secret and so never goes to the log.
     """
+    # What is being read now is new enough: a reload asked for too early must not end the daemon.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, lambda: None)
     async with build(settings) as daemon:
         daemon.obey_signals()
         _log.info("distcrond %s listens on %s and %s", __version__, settings.socket, daemon.api.url)

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator, Mappin
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from distcrond.model.command import Command
 from distcrond.model.event import Event, OutputChunk
@@ -304,8 +304,7 @@ class NodeBook(Protocol):
 # ---------------------------------------------------------------- reports
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Printed:
+class Printed(NamedTuple):
     """A stored piece of output.
 
     `offset` counts bytes as printed; `at` is when it reached us, None if that is forgotten.
@@ -331,8 +330,7 @@ class Printout(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunReport:
+class RunReport(NamedTuple):
     """A run as it is now, for whoever tells the world of it.
 
     `document` is what `model.report.run_document` makes, `ended` names the attempts (target index, number) to report
@@ -346,8 +344,7 @@ class RunReport:
     printout: Printout
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuditReport:
+class AuditReport(NamedTuple):
     """An event that says who changed what."""
 
     event: Event

@@ -21,7 +21,7 @@ from distcrond.api.schemas import COMPONENTS
 from distcrond.model.ids import JOB_NAME_PATTERN, NAME_PATTERN
 
 _ALWAYS = (400, 401, 403, 404, 405, 408, 413, 415, 421, 500, 503)
-_VARIABLES = {"job": JOB_NAME_PATTERN, "node": NAME_PATTERN, "run": None, "token": None}
+_VARIABLES = {"job": JOB_NAME_PATTERN, "node": NAME_PATTERN, "run": None, "sink": NAME_PATTERN, "token": None}
 
 
 def openapi_handler(routes: Iterable[Route]) -> Handler:

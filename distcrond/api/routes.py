@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from distcrond.api import jobs, nodes, ops, output, runs
+from distcrond.api import jobs, nodes, ops, output, runs, sinks
 from distcrond.api.auth import Scope
 from distcrond.api.openapi import openapi_handler
 from distcrond.api.parameters import CURSOR, MAX_LIMIT, Kind, Parameter, limit
@@ -192,6 +192,42 @@ _API = (
         handler=ops.show_stats,
         summary="Counters for a glance",
         answer=Answer(schema="Stats"),
+    ),
+    Route(
+        method="GET",
+        path="/api/v1/sinks",
+        scope=Scope.READ,
+        handler=sinks.list_sinks,
+        summary="Where reports go, and how that goes",
+        answer=Answer(schema="Sinks"),
+    ),
+    Route(
+        method="GET",
+        path="/api/v1/sinks/{sink}",
+        scope=Scope.READ,
+        handler=sinks.show_sink,
+        summary="One sink",
+        answer=Answer(schema="Sink"),
+    ),
+    Route(
+        method="POST",
+        path="/api/v1/sinks/{sink}/reindex",
+        scope=Scope.OPERATE,
+        handler=sinks.reindex,
+        summary="Tell a sink everything again",
+        body=NOTHING,
+        refusals=(409,),
+        answer=Answer(status=202, schema="Reindex"),
+    ),
+    Route(
+        method="POST",
+        path="/api/v1/sinks/{sink}/setup",
+        scope=Scope.OPERATE,
+        handler=sinks.setup,
+        summary="Make a sink's place ready",
+        body=NOTHING,
+        refusals=(502,),
+        answer=Answer(status=202, schema="SinkNamed"),
     ),
     Route(
         method="GET",

@@ -182,6 +182,30 @@ COMPONENTS: dict[str, Schema] = {
     "Health": _shape({"healthy": _FLAG, "ready": _FLAG, "reasons": {"type": "array", "items": _TEXT}}),
     "RunStarted": _shape({"id": _TEXT}),
     "NodeNamed": _shape({"name": _TEXT}),
+    "SinkNamed": _shape({"name": _TEXT}),
+    "Sinks": _list_of(_ref("Sink")),
+    "Sink": _shape(
+        {
+            "sink": _TEXT,
+            "state": {"type": "string", "enum": ["ok", "retrying", "refused"]},
+            "reason": _or_null(_TEXT),
+            "detail": _TEXT,
+            "since": _or_null(_INSTANT),
+            "lag": _WHOLE,
+            "dead": _WHOLE,
+            "drops": _WHOLE,
+            "reindex": _or_null(_ref("Reindex")),
+        }
+    ),
+    "Reindex": _shape(
+        {
+            "started_at": _INSTANT,
+            "finished_at": _or_null(_INSTANT),
+            "done": _WHOLE,
+            "total": _WHOLE,
+            "error": _or_null(_TEXT),
+        }
+    ),
     "Any": {"type": "object"},
     "Problem": _PROBLEM,
 }

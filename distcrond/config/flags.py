@@ -17,7 +17,7 @@ _FLAGS: tuple[tuple[str, str, str], ...] = (
     (
         "storage",
         "KIND",
-        "where reports go besides the journal: sqlite is the journal alone; es, plain: not yet supported",
+        "where reports go besides the journal: es, plain (JSON lines) or sqlite, the journal alone",
     ),
     ("listen", "HOST:PORT", "address of the API and web pages (127.0.0.1:8080); none for the socket alone"),
     ("socket", "PATH", "Unix socket of the API (/run/distcrond/api.sock)"),
@@ -25,9 +25,9 @@ _FLAGS: tuple[tuple[str, str, str], ...] = (
     ("timezone", "ZONE", "time zone of schedules that name none (UTC)"),
     ("log-format", "KIND", "text or json"),
     ("log-level", "LEVEL", "debug, info, warning or error"),
-    ("log-directory", "DIR", "not yet supported"),
-    ("es-host", "HOST", "not yet supported"),
-    ("es-port", "PORT", "not yet supported"),
+    ("log-directory", "DIR", "where the JSON lines of --storage plain go"),
+    ("es-host", "HOST", "host of Elasticsearch; switches reports to it on"),
+    ("es-port", "PORT", "its port (9200)"),
 )
 _SWITCHES: tuple[tuple[str, str], ...] = (
     ("allow-no-owner", "accept jobs that nobody owns"),
@@ -48,7 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     for name, metavar, text in _FLAGS:
         parser.add_argument(*_spellings(name), metavar=metavar, help=text)
-    parser.add_argument(*_spellings("es-url"), metavar="URL", action="append", help="not yet supported")
+    parser.add_argument(*_spellings("es-url"), metavar="URL", action="append", help="its URL; may be repeated")
     for name, text in _SWITCHES:
         parser.add_argument(*_spellings(name), action="store_true", help=text)
     parser.add_argument("--version", action="version", version=f"distcrond {__version__}")

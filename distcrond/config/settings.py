@@ -21,6 +21,14 @@ from distcrond.config.files import read_bytes
 from distcrond.config.flags import flag_of
 from distcrond.config.marks import Marks
 from distcrond.config.parse_schedule import check_zone
+from distcrond.config.reporting import (
+    GROUP,
+    SECRETS,
+    ElasticsearchSettings,
+    elasticsearch_settings,
+    parse_url,
+    parse_value,
+)
 from distcrond.config.validate import validate
 from distcrond.errors import ConfigurationRejected, InvalidValue
 from distcrond.model.problem import Problem
@@ -39,7 +47,8 @@ _NOT_OURS = re.compile("run_id|job|node|attempt(_id)?|scheduled_at|trigger|serve
 class Settings:
     """What the daemon is told about itself; paths are absolute.
 
-    `listen` is host and port (0 = any free one), None for the socket alone. `origins` tells where each value comes
+    `listen` is host and port (0 = any free one), None for the socket alone. `elasticsearch` is None unless reports go
+    there; `log_directory` is where the JSON lines of the storage `plain` go. `origins` tells where each value comes
     from; a setting without an origin is a default.
     """
 
@@ -54,12 +63,22 @@ class Settings:
     log_level: str = "info"
     timezone: str = "UTC"
     storage: str = "sqlite"
+    log_directory: Path | None = None
+    elasticsearch: ElasticsearchSettings | None = None
     origins: Mapping[str, str] = field(default_factory=dict)
 
     def described(self) -> list[str]:
         """Return a line `name: value  # origin` for each setting, as `--show-config` prints it."""
-        names = [item.name for item in fields(self) if item.name != "origins"]
-        return [f"{name}: {_shown(getattr(self, name))}  # {self.origins.get(name, 'default')}" for name in names]
+        names = [item.name for item in fields(self) if item.name not in {"origins", GROUP}]
+        shown = {name: getattr(self, name) for name in names}
+        if self.elasticsearch is not None:
+            group = self.elasticsearch
+            shown |= {f"{GROUP}.{item.name}": getattr(group, item.name) for item in fields(group)}
+        return [f"{name}: {_masked(name, value)}  # {self._origin(name)}" for name, value in shown.items()]
+
+    def _origin(self, name: str) -> str:
+        short = ("es_url", "es_host", "es_port") if name == f"{GROUP}.urls" else ()
+        return next((self.origins[each] for each in (*short, name) if each in self.origins), "default")
 
 
 def read_settings(flags: Mapping[str, Any], environment: Mapping[str, str]) -> Settings:
@@ -81,11 +100,28 @@ def read_settings(flags: Mapping[str, Any], environment: Mapping[str, str]) -> S
     for name, value in flags.items():
         collected.add_flag(name, value)
     values = collected.values()
+    origins = {name: given.origin for name, given in collected.given.items()}
+    try:
+        values = _with_sinks(values, is_chosen="storage" in origins)
+    except InvalidValue as error:
+        collected.refuse(f"{GROUP}.username", error)
+    if values.get("storage") == "plain" and "log_directory" not in values:
+        collected.refuse("storage", InvalidValue("the storage `plain` needs a place", "add --log-directory DIR"))
     if collected.problems:
         raise ConfigurationRejected(in_order(collected.problems))
-    origins = {name: given.origin for name, given in collected.given.items()}
     places = {"state_directory": default_state_directory(environment), "socket": default_socket(environment)}
     return Settings(**{**places, **values}, origins=origins)
+
+
+def _with_sinks(values: Mapping[str, Any], *, is_chosen: bool) -> dict[str, Any]:
+    """Decide where reports go: naming Elasticsearch alone switches it on, `--storage sqlite` keeps it off."""
+    kept = {name: value for name, value in values.items() if not name.startswith((f"{GROUP}.", "es_"))}
+    group = elasticsearch_settings(values)
+    storage = values.get("storage", "sqlite") if is_chosen else "es" if group.urls else "sqlite"
+    if storage == "es" and not group.urls:
+        group = elasticsearch_settings({**values, "es_url": (parse_url("http://localhost"),)})
+    is_on = storage == "es" or (storage == "plain" and bool(group.urls))
+    return kept | {"storage": storage, GROUP: group if is_on else None}
 
 
 def default_state_directory(environment: Mapping[str, str]) -> Path:
@@ -129,13 +165,23 @@ class _Collected:
         except FileFault as fault:
             self.problems.append(problem_of(fault, str(path)))
             return
+        self._refuse_secrets(source)
         self._add(source, lambda pointer: f"{path}:{source.find(pointer).line}", path.parent)
+
+    def _refuse_secrets(self, source: Source) -> None:
+        """A settings file is shown, copied and versioned: a secret in it would be too."""
+        for name in sorted(SECRETS):
+            pointer = tuple(name.split("."))
+            if source.holds(pointer):
+                text = f"`{pointer[-1]}` belongs in the environment or in a file of its own"
+                finding = Finding(pointer, "secret_in_file", text, f"name the file in `{pointer[-1]}_file`")
+                self.problems.append(Layers((source,)).problem(finding))
 
     def add_variable(self, name: str, text: str) -> None:
         setting = name.removeprefix(_PREFIX).lower()
         if not name.startswith(_PREFIX) or setting in _NO_SETTING or _NOT_OURS.fullmatch(setting):
             return
-        pointer = _GROUPED.get(setting) or tuple(setting.split("__"))
+        pointer = _GROUPED.get(setting) or _spelled_out(tuple(setting.split("__")))
         source = Source(name, _nest(pointer, _from_text(pointer, text)), Marks)
         self._add(source, lambda _: f"environment {name}", Path.cwd())
 
@@ -155,9 +201,16 @@ class _Collected:
             try:
                 values[name] = _parse(name, given.value, given.base)
             except InvalidValue as error:
-                finding = Finding(given.pointer, "bad_value", error.text, error.hint)
-                self.problems.append(Layers((given.source,)).problem(finding))
+                self._note(given, error)
         return values
+
+    def refuse(self, name: str, error: InvalidValue) -> None:
+        """Note that a setting does not go with the others."""
+        self._note(self.given[name], error)
+
+    def _note(self, given: _Given, error: InvalidValue) -> None:
+        finding = Finding(given.pointer, "bad_value", error.text, error.hint)
+        self.problems.append(Layers((given.source,)).problem(finding))
 
     def _add(self, source: Source, origin: Any, base: Path) -> None:
         findings = validate("settings", source.data)
@@ -165,7 +218,7 @@ class _Collected:
         if findings or not isinstance(source.data, dict):
             return
         for pointer, value in _flat(source.data):
-            self.given[str(pointer[-1])] = _Given(value, pointer, origin(pointer), source, base)
+            self.given[_name(pointer)] = _Given(value, pointer, origin(pointer), source, base)
 
 
 def _files(config: Path, *, is_required: bool) -> Iterator[Path]:
@@ -177,10 +230,22 @@ def _files(config: Path, *, is_required: bool) -> Iterator[Path]:
 
 def _flat(data: Mapping[str, Any], pointer: Pointer = ()) -> Iterator[tuple[Pointer, Any]]:
     for key, value in data.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and key != "job_retention":
             yield from _flat(value, (*pointer, key))
         else:
             yield (*pointer, key), value
+
+
+def _name(pointer: Pointer) -> str:
+    """The setting's name; those of Elasticsearch keep their group's, since others have words like theirs."""
+    return ".".join(map(str, pointer)) if pointer[0] == GROUP else str(pointer[-1])
+
+
+def _spelled_out(pointer: Pointer) -> Pointer:
+    """`DISTCRON_ES__URL` is short for `DISTCRON_ELASTICSEARCH__URLS`."""
+    if pointer[0] != "es" or len(pointer) == 1:
+        return pointer
+    return (GROUP, "urls" if pointer[1] == "url" else pointer[1])
 
 
 def _nest(pointer: Pointer, value: Any) -> Any:
@@ -195,12 +260,20 @@ def _from_text(pointer: Pointer, text: str) -> Any:
         return {"true": True, "false": False}.get(text.lower(), text)
     if pointer == ("health_check_interval",) and text.isascii() and text.isdigit():
         return int(text)
+    if pointer == (GROUP, "urls"):
+        return text.replace(",", " ").split()
+    if pointer == ("es_port",) and text.isascii() and text.isdigit():
+        return int(text)
     return text.lower() if pointer == ("log_level",) else text
 
 
-def _parse(name: str, value: Any, base: Path) -> Any:
+def _parse(name: str, value: Any, base: Path) -> Any:  # noqa: PLR0911  one for each kind of value
+    if name.startswith(f"{GROUP}."):
+        return parse_value(name.partition(".")[2], value, base)
     match name:
-        case "jobs_directory" | "nodes_directory" | "state_directory" | "socket":
+        case "es_url":
+            return tuple(parse_url(url) for url in value)
+        case "jobs_directory" | "nodes_directory" | "state_directory" | "socket" | "log_directory":
             return Path(os.path.normpath(base / Path(value).expanduser()))
         case "listen":
             return _listen(value)
@@ -229,14 +302,22 @@ def _interval(value: str | float) -> timedelta:
     return span
 
 
-def _shown(value: Any) -> str:
+def _masked(name: str, value: Any) -> str:
+    return "***" if name in SECRETS and value else _shown(value)
+
+
+def _shown(value: Any) -> str:  # noqa: PLR0911  one for each kind of value
     match value:
         case bool():
             return str(value).lower()
         case timedelta():
             return format_duration(value)
-        case (host, port):
+        case (str(host), int(port)):
             return f"{host}:{port}"
+        case tuple():
+            return " ".join(map(_shown, value)) or "none"
+        case dict():
+            return " ".join(f"{name}={_shown(each)}" for name, each in value.items()) or "none"
         case None:
             return "none"
         case _:

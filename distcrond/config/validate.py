@@ -74,7 +74,7 @@ def _wrong_type(objection: Objection, pointer: Pointer) -> Iterator[Finding]:
 
 
 def _not_one_of(objection: Objection, pointer: Pointer) -> Iterator[Finding]:
-    words: list[str] = objection.demanded
+    words = [str(word) for word in objection.demanded]
     value = objection.value
     if value in objection.planned:
         yield _not_yet(value, pointer)

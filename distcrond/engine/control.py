@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from distcrond.engine.desired import Desired
 from distcrond.engine.dispatcher import Pokes
 from distcrond.engine.health import Health
+from distcrond.engine.outboxes import Outboxes
 from distcrond.engine.placing import Placing
 from distcrond.engine.runner import Runner
 from distcrond.engine.scribe import Scribe
@@ -20,6 +21,7 @@ from distcrond.model.job import Job
 from distcrond.model.occurrence import Occurrence, Request, Trigger
 from distcrond.model.policy import Overlap
 from distcrond.model.reason import Reason
+from distcrond.model.report import Document
 from distcrond.model.run import Run, State
 from distcrond.ports import Clock, History
 
@@ -58,6 +60,7 @@ class Control:
         placing: Placing,
         runner: Runner,
         pokes: Pokes,
+        outboxes: Outboxes,
     ) -> None:
         self._clock = clock
         self._scribe = scribe
@@ -67,6 +70,7 @@ class Control:
         self._placing = placing
         self._runner = runner
         self._pokes = pokes
+        self._outboxes = outboxes
 
     async def trigger(self, order: Order) -> RunId:
         """Run a job now.
@@ -145,6 +149,24 @@ class Control:
                 self._runner.stop(slot, Reason.CANCELLED)
             elif target.state is State.WAITING:
                 self._placing.hurry(slot)
+
+    async def reindex(self, sink: str) -> Document:
+        """Begin to tell a sink everything again; returns the progress.
+
+        Raises:
+            NotFound: no such sink.
+            Conflict: a reindex is under way, or the sink only appends.
+        """
+        return await self._outboxes.one(sink).reindex()
+
+    async def setup_sink(self, sink: str) -> None:
+        """Make a sink's place ready now.
+
+        Raises:
+            NotFound: no such sink.
+            SinkError: it cannot be done.
+        """
+        await self._outboxes.one(sink).setup()
 
     async def probe(self, node: NodeName) -> None:
         """Ask a node now instead of at the next health check, and return when it has answered or not.

@@ -124,7 +124,7 @@ class Outbox:
             SinkError: at the first trouble; what is left waits for the next start.
         """
         await self._open_book()
-        await self._sink.prepare()
+        await self._prepare()
         while await self._round(self._deliver_once):
             _log.debug("%s: %d events are left", self.name, self._health.lag)
 

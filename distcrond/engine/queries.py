@@ -11,6 +11,7 @@ from typing import Any
 from distcrond.engine.desired import Desired
 from distcrond.engine.feed import Feed, Follower
 from distcrond.engine.health import Health
+from distcrond.engine.outboxes import Outboxes
 from distcrond.engine.placing import Placing
 from distcrond.engine.punctuality import Punctuality
 from distcrond.errors import NotFound
@@ -47,6 +48,7 @@ class Queries:
         placing: Placing,
         feed: Feed,
         punctuality: Punctuality,
+        outboxes: Outboxes,
     ) -> None:
         self._clock = clock
         self._ledger = ledger
@@ -56,6 +58,7 @@ class Queries:
         self._placing = placing
         self._feed = feed
         self._punctuality = punctuality
+        self._outboxes = outboxes
 
     # ------------------------------------------------------------ jobs
 
@@ -91,7 +94,7 @@ class Queries:
         catalog = self._desired.catalog
         written = catalog.documents.get(job.name, {})
         place = catalog.places.get(job.name)
-        coming = self.next(job.name, count=1, until=None)
+        _, coming = next(self._coming(job), (None, None))
         figures = await self._history.summary(job.name, limit=_FIGURES_OVER)
         return {
             "name": job.name,
@@ -107,7 +110,7 @@ class Queries:
             "definition": job.definition,
             "file": place and place.file,
             "line": place and place.line,
-            "next": coming[0]["due_at"] if coming else None,
+            "next": coming and coming["due_at"],
             "running": sum(run.state is State.RUNNING for run in self._ledger.of_job(job.name)),
             "last": figures["last"],
             "stats": {key: value for key, value in figures.items() if not key.startswith("last")},
@@ -251,7 +254,10 @@ class Queries:
     # ------------------------------------------------------------ the whole
 
     async def stats(self) -> Document:
-        """`{jobs, nodes, running, failing, late, runs_24h, success_24h, lateness_ms: {p50, p95, p99}, outbox: {}}`."""
+        """Counters: `{jobs, nodes, running, failing, late, runs_24h, success_24h, lateness_ms, outbox}`.
+
+        `lateness_ms` is `{p50, p95, p99}`; `outbox` counts by sink the events that it does not know of yet.
+        """
         now = self._clock.now()
         outcomes = await self._history.outcomes(since=now - timedelta(days=1))
         open_runs = list(self._ledger.runs.values())
@@ -270,13 +276,21 @@ class Queries:
             "runs_24h": sum(outcomes.values()),
             "success_24h": outcomes.get(Outcome.SUCCESS, 0),
             "lateness_ms": self._punctuality.percentiles(),
-            "outbox": {},
+            "outbox": self._outboxes.lags(),
         }
 
     def _failing(self) -> int:
         """Jobs whose last finished run did not succeed."""
         last = (self._ledger.job(name).last_outcome for name in self._desired.catalog.jobs)
         return sum(outcome not in (None, Outcome.SUCCESS) for outcome in last)
+
+    async def sinks(self) -> Sequence[Document]:
+        """How reporting goes, for each sink; see `Outbox.status`."""
+        return await self._outboxes.documents()
+
+    async def sink(self, name: str) -> Document:
+        """One sink as in `sinks`. Raises NotFound."""
+        return await self._outboxes.one(name).status()
 
     def problems(self) -> Sequence[Document]:
         """What is wrong with the files: `{file, line, column, code, message, hint, active}`."""

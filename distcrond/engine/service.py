@@ -16,6 +16,7 @@ from distcrond.engine.dispatcher import Dispatcher, Pokes
 from distcrond.engine.feed import Feed
 from distcrond.engine.generator import Generator
 from distcrond.engine.health import Health
+from distcrond.engine.outboxes import Outboxes
 from distcrond.engine.placing import Placing
 from distcrond.engine.punctuality import Punctuality
 from distcrond.engine.queries import Queries
@@ -42,6 +43,7 @@ class Engine:
         executors: Mapping[str, Executor],
         desired: Desired,
         health_check_interval: timedelta = timedelta(seconds=10),
+        outboxes: Outboxes | None = None,
     ) -> None:
         self._clock = clock
         self._desired = desired
@@ -97,6 +99,7 @@ class Engine:
         desired.observe(self._recovery.adopt_orphans)
         desired.observe(admission.reconsider)
         desired.observe(pokes.any)
+        outboxes = outboxes or Outboxes(clock)
         self.control = Control(
             clock=clock,
             scribe=scribe,
@@ -106,6 +109,7 @@ class Engine:
             placing=placing,
             runner=runner,
             pokes=pokes,
+            outboxes=outboxes,
         )
         self.queries = Queries(
             clock=clock,
@@ -116,6 +120,7 @@ class Engine:
             placing=placing,
             feed=feed,
             punctuality=punctuality,
+            outboxes=outboxes,
         )
 
     async def run(self) -> None:

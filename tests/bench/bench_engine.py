@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from statistics import median
@@ -37,13 +37,13 @@ from distcrond.journals.sqlite import SqliteJournal
 from distcrond.model.catalog import Catalog
 from distcrond.model.command import Argv
 from distcrond.model.event import DaemonStarted
-from distcrond.model.ids import JobName, NodeName, RunId
+from distcrond.model.ids import JobName, RunId
 from distcrond.model.job import Job
 from distcrond.model.ledger import fold
 from distcrond.model.policy import PlacementPolicy, Strategy
 from distcrond.model.run import State
 from distcrond.model.spec import OnceSpec
-from distcrond.ports import Batch, RunQuery
+from distcrond.ports import Batch
 
 AHEAD = timedelta(seconds=4)
 IN_FLIGHT = 100
@@ -87,8 +87,6 @@ async def running(farm: Farm, hosts: int, directory: Path) -> AsyncIterator[Benc
 
 
 def _node(farm: Farm, index: int):
-    from dataclasses import replace
-
     return replace(farm.node(farm.host(index), name=f"n{index}"), capacity=100_000)
 
 
@@ -163,7 +161,8 @@ async def main(arguments: argparse.Namespace, farm: Farm) -> None:
                 )
             bad = await bench.history.outcomes(since=bench.clock.now() - timedelta(hours=1))
             print(f"outcomes {dict(bad)}")
-            print(f"G4  first <= 3 ms: {median(firsts):.1f}   last <= 10 ms: {median(lasts):.1f}   early: {sum(f < 0 for f in firsts)}")
+            early = sum(first < 0 for first in firsts)
+            print(f"G4  first <= 3 ms: {median(firsts):.1f}   last <= 10 ms: {median(lasts):.1f}   early: {early}")
             print(f"G1  <= 0.35 ms CPU a run (without Elasticsearch): {median(costs):.3f}   runs/s {median(rates):.0f}")
 
 

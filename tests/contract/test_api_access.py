@@ -43,7 +43,7 @@ async def unix(served) -> AsyncIterator[aiohttp.ClientSession]:
 
 def filled(path: str, served: Served) -> str:
     run = served.world.add_run(OPEN_JOB, key=path)
-    values = {"job": "invoices", "node": "web1", "run": run.id, "token": "no-such-token"}
+    values = {"job": "invoices", "node": "web1", "run": run.id, "sink": "elasticsearch", "token": "no-such-token"}
     return path.format(**values)
 
 
@@ -99,7 +99,8 @@ async def test_reading_changes_nothing(served, tcp) -> None:
     before = dict(served.world.runs)
     for route in ROUTES:
         if route.method == "GET" and "token" not in route.path:
-            async with tcp.get(route.path.format(job="invoices", node="web1", run=next(iter(before)))) as answer:
+            names = {"job": "invoices", "node": "web1", "run": next(iter(before)), "sink": "elasticsearch"}
+            async with tcp.get(route.path.format(**names)) as answer:
                 assert answer.status == 200, route.path
     assert (served.world.runs, served.world.orders, served.world.probed) == (before, [], [])
 

@@ -76,6 +76,12 @@ def test_any_names(case: schemathesis.Case, served: Served, session: requests.Se
 @SCHEMA.include(path_regex="{").parametrize()
 @BOUNDED
 def test_names_that_exist(case: schemathesis.Case, served: Served, session: requests.Session) -> None:
-    known = {"job": "invoices", "node": "web1", "run": next(iter(served.world.runs)), "token": "x"}
+    known = {
+        "job": "invoices",
+        "node": "web1",
+        "run": next(iter(served.world.runs)),
+        "sink": "elasticsearch",
+        "token": "x",
+    }
     case.path_parameters = {name: known[name] for name in case.path_parameters}
     check(case, served, session)

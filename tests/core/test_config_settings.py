@@ -117,12 +117,7 @@ def test_conf_d_is_merged_in_the_order_of_names(tmp_path):
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["--es-host", "x"], "--es-host:1:1: error: `es_host` is not yet supported (remove it)"),
-        (["--esPort", "9200"], "--es-port:1:1: error: `es_port` is not yet supported (remove it)"),
-        (["--es-url", "a", "--es-url", "b"], "--es-url:1:1: error: `es_url` is not yet supported (remove it)"),
-        (["--logDirectory", "/x"], "--log-directory:1:1: error: `log_directory` is not yet supported (remove it)"),
-        (["--storage", "es"], "--storage:1:1: error: `es` is not yet supported (remove it)"),
-        (["--storage", "oracle"], '--storage:1:1: error: `storage` cannot be "oracle" (one of sqlite)'),
+        (["--storage", "oracle"], '--storage:1:1: error: `storage` cannot be "oracle" (one of sqlite, es, plain)'),
         (
             ["--log-level", "loud"],
             '--log-level:1:1: error: `log_level` cannot be "loud" (one of debug, info, warning, error)',
@@ -148,12 +143,12 @@ def test_refused_flags(words, line):
 
 def test_refused_variables():
     problems = refused(
-        DISTCRON_ES__URL="x", DISTCRON_ALLOW_NO_OWNER="maybe", DISTCRON_JOBS_DIRECTROY="/x", DISTCRON_API__TLS="x"
+        DISTCRON_CLUSTER="x", DISTCRON_ALLOW_NO_OWNER="maybe", DISTCRON_JOBS_DIRECTROY="/x", DISTCRON_API__TLS="x"
     )
     assert [(problem.file, problem.code) for problem in problems] == [
         ("DISTCRON_ALLOW_NO_OWNER", "wrong_type"),
         ("DISTCRON_API__TLS", "not_yet_supported"),
-        ("DISTCRON_ES__URL", "not_yet_supported"),
+        ("DISTCRON_CLUSTER", "not_yet_supported"),
         ("DISTCRON_JOBS_DIRECTROY", "unknown_key"),
     ]
     assert problems[-1].hint == "did you mean `jobs_directory`?"
@@ -161,9 +156,9 @@ def test_refused_variables():
 
 def test_all_faults_of_all_files_come_at_once(tmp_path):
     (tmp_path / "x.yaml").write_text("time_zone: UTC\ncluster: {}\nlog_level: loud\napi:\n  listen: 8080\n")
-    problems = refused("--config", str(tmp_path / "x.yaml"), "--storage", "plain")
+    problems = refused("--config", str(tmp_path / "x.yaml"), "--storage", "oracle")
     assert [(problem.line, problem.column, problem.code) for problem in problems] == [
-        (1, 1, "not_yet_supported"),
+        (1, 1, "bad_value"),
         (1, 1, "unknown_key"),
         (2, 1, "not_yet_supported"),
         (3, 12, "bad_value"),

@@ -203,6 +203,15 @@ class FakeControl(Control):
         self.world.cancelled.append((run, by))
         self.world.finish(run, Ending(outcome=Outcome.CANCELLED, signal=15, reason=Reason.CANCELLED))
 
+    async def reindex(self, sink: str) -> Document:
+        if sink != "elasticsearch":
+            raise NotFound("sink_unknown", f"there is no sink {sink!r}")
+        return make_sink()["reindex"]
+
+    async def setup_sink(self, sink: str) -> None:
+        if sink != "elasticsearch":
+            raise NotFound("sink_unknown", f"there is no sink {sink!r}")
+
     async def probe(self, node: NodeName) -> None:
         if node not in self.world.nodes:
             raise NotFound("not_found", f"no node {node}")
@@ -313,6 +322,14 @@ class FakeQueries(Queries):
             "outbox": {},
         }
 
+    async def sinks(self) -> Sequence[Document]:
+        return [make_sink()]
+
+    async def sink(self, name: str) -> Document:
+        if name != "elasticsearch":
+            raise NotFound("sink_unknown", f"there is no sink {name!r}")
+        return make_sink()
+
     def problems(self) -> Sequence[Document]:
         return self.world.problems
 
@@ -351,6 +368,13 @@ class FakeQueries(Queries):
             and (query.until is None or run.occurrence.nominal < query.until)
             and query.search in (None, "ledger")
         )
+
+
+def make_sink() -> Document:
+    done = {"started_at": "2026-11-21T03:10:00Z", "finished_at": "2026-11-21T03:10:01Z", "done": 7, "total": 7}
+    quiet = {"state": "ok", "reason": None, "detail": "", "since": None}
+    counted = {"lag": 0, "epoch": 1, "dead": 0, "drops": 0, "dead_letters": []}
+    return {"sink": "elasticsearch", **quiet, **counted, "reindex": {**done, "error": None}}
 
 
 def job_document(name: str, now: datetime, **more: Any) -> Document:

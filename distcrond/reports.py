@@ -1,0 +1,108 @@
+"""Which sinks the settings ask for, built for the composition root. A sink that is not used is not even imported."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from distcrond.config.reporting import ElasticsearchSettings
+from distcrond.config.settings import Settings
+from distcrond.engine.desired import Desired
+from distcrond.engine.outbox import Outbox
+from distcrond.engine.outboxes import Outboxes
+from distcrond.journals.database import Database
+from distcrond.journals.outbox_book import SqliteOutboxBook
+from distcrond.journals.outgoing import SqliteOutgoing
+from distcrond.model.ids import NodeName
+from distcrond.ports import Clock, Sink
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Reports:
+    """The outboxes, and what SIGHUP means to their sinks."""
+
+    outboxes: Outboxes
+    reopen: Callable[[], None]
+
+
+async def open_reports(
+    settings: Settings,
+    stack: AsyncExitStack,
+    *,
+    clock: Clock,
+    database: Database,
+    state: Path,
+    desired: Desired,
+    daemon: str,
+) -> Reports:
+    """Open an outbox for each sink; `stack` closes them.
+
+    Raises:
+        InvalidValue: a secret cannot be read.
+        JournalError: the outboxes' book cannot be opened.
+    """
+
+    def roles(name: NodeName) -> frozenset[str]:
+        node = desired.node(name)
+        return node.roles if node is not None else frozenset()
+
+    sinks: list[Sink] = []
+    reopen: list[Callable[[], None]] = []
+    if settings.elasticsearch is not None:
+        sinks.append(_elasticsearch(settings.elasticsearch, daemon, roles))
+        _log.info("reports go to Elasticsearch at %s", ", ".join(settings.elasticsearch.urls))
+    if settings.storage == "plain" and settings.log_directory is not None:
+        from distcrond.sinks.documents import Documents  # noqa: PLC0415
+        from distcrond.sinks.jsonl import JsonLinesSink  # noqa: PLC0415
+
+        plain = JsonLinesSink(
+            settings.log_directory, documents=Documents(prefix="distcron", daemon=daemon, roles=roles)
+        )
+        sinks.append(plain)
+        reopen.append(plain.reopen)
+        _log.info("reports go to JSON lines in %s", settings.log_directory)
+    if not sinks:
+        _log.info("reports are kept in the journal %s; no Elasticsearch is configured", state / "journal.db")
+    outboxes = []
+    for sink in sinks:
+        stack.push_async_callback(sink.close)
+        source = SqliteOutgoing(database)
+        stack.callback(source.close)
+        book = SqliteOutboxBook(state / "outbox.db")
+        stack.callback(book.close)
+        outbox = Outbox(clock=clock, sink=sink, source=source, book=book)
+        stack.callback(outbox.close)
+        outboxes.append(outbox)
+
+    def reopen_all() -> None:
+        for call in reopen:
+            call()
+
+    return Reports(Outboxes(clock, outboxes), reopen_all)
+
+
+def _elasticsearch(settings: ElasticsearchSettings, daemon: str, roles: Callable[[NodeName], frozenset[str]]) -> Sink:
+    # 0.4 s that a daemon without Elasticsearch need not wait for
+    from distcrond.sinks.documents import Documents  # noqa: PLC0415
+    from distcrond.sinks.elasticsearch import Connection, ElasticsearchSink  # noqa: PLC0415
+    from distcrond.sinks.retention import Keep  # noqa: PLC0415
+
+    connection = Connection(
+        urls=settings.urls,
+        api_key=settings.read_api_key(),
+        username=settings.username,
+        password=settings.read_password(),
+        ca_file=settings.ca_file,
+        compat=settings.compat,
+    )
+    return ElasticsearchSink(
+        connection=connection,
+        documents=Documents(prefix=settings.index_prefix, daemon=daemon, roles=roles),
+        prefix=settings.index_prefix,
+        keep=Keep(span=settings.retention, jobs=settings.job_retention),
+    )

@@ -1,0 +1,156 @@
+"""The Sink port on files: one JSON line per finished run and per line of output, for whoever has tools for files.
+
+`runs.jsonl` and `output.jsonl` in one directory hold the same documents as Elasticsearch, each with its id and version.
+A file that has grown too large becomes `….jsonl.1`, that one `….jsonl.2` and so on. What a parcel holds is on the disk
+before it counts as delivered; after a crash, or a stop in the midst of
+a parcel, its lines may be there twice, with the same id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from distcrond.errors import SinkUnavailable
+from distcrond.ports import Parcel, Receipt, Report, RunReport
+from distcrond.sinks.documents import Documents, Indexed
+
+_MOST_LINES: Final = 500
+_MOST_BYTES: Final = 1024 * 1024
+_LARGEST: Final = 100 * 1024 * 1024  # bytes of a file
+_GENERATIONS: Final = 10
+_MODE: Final = 0o640
+
+Line = tuple[str, bytes]
+"""The file's name without its ending, and the line."""
+
+
+class JsonLinesSink:
+    """Sink below a directory. See `ports.Sink`."""
+
+    def __init__(
+        self, directory: Path, *, documents: Documents, largest: int = _LARGEST, generations: int = _GENERATIONS
+    ) -> None:
+        self._directory = directory
+        self._documents = documents
+        self._largest = largest
+        self._generations = generations
+        self._files: dict[str, int] = {}
+        self._reopen_asked = False
+
+    @property
+    def name(self) -> str:
+        """`plain`."""
+        return "plain"
+
+    @property
+    def can_refill(self) -> bool:
+        """Lines are only ever added."""
+        return False
+
+    def reopen(self) -> None:
+        """Let go of the files before the next line: for SIGHUP, after another program has moved them away."""
+        self._reopen_asked = True
+
+    async def prepare(self) -> None:
+        """Make the directory."""
+        try:
+            await asyncio.to_thread(self._directory.mkdir, mode=0o750, parents=True, exist_ok=True)
+        except OSError as error:
+            raise SinkUnavailable("unwritable", f"{self._directory}: {error.strerror}") from None
+
+    def pack(self, reports: Iterable[Report], *, with_output: bool) -> Iterator[Parcel]:
+        """Turn finished runs into lines; see `Sink.pack`."""
+        lines: list[Line] = []
+        size = 0
+        for line in self._lines(reports, with_output=with_output):
+            lines.append(line)
+            size += len(line[1])
+            if len(lines) >= _MOST_LINES or size >= _MOST_BYTES:
+                yield Parcel(count=len(lines), body=lines)
+                lines, size = [], 0
+        if lines:
+            yield Parcel(count=len(lines), body=lines)
+
+    def _lines(self, reports: Iterable[Report], *, with_output: bool) -> Iterator[Line]:
+        for report in reports:
+            if not isinstance(report, RunReport) or report.document["state"] != "finished":
+                continue
+            yield "runs", _line(self._documents.run(report))
+            if with_output:
+                for document in self._documents.lines(report):
+                    yield "output", _line(document)
+
+    async def deliver(self, parcel: Parcel) -> Receipt:
+        """Write the lines and wait for the disk; see `Sink.deliver`."""
+        try:
+            await asyncio.to_thread(self._write, parcel.body)
+        except OSError as error:
+            raise SinkUnavailable("unwritable", f"{self._directory}: {error.strerror}") from None
+        return Receipt()
+
+    async def expire(self, now: datetime) -> int:  # noqa: ARG002  the port's
+        """Nothing to do: old generations go when new ones come."""
+        return 0
+
+    async def close(self) -> None:
+        """Close the files."""
+        self._let_go()
+
+    # ------------------------------------------------------------ files
+
+    def _write(self, lines: list[Line]) -> None:
+        if self._reopen_asked:
+            self._reopen_asked = False
+            self._let_go()
+        for name in dict.fromkeys(name for name, _ in lines):
+            self._append(name, b"".join(line for mine, line in lines if mine == name))
+
+    def _append(self, name: str, data: bytes) -> None:
+        """Add whole lines or nothing: what a full disk cut off is taken back, since it will come again."""
+        descriptor = self._open(name)
+        size = os.fstat(descriptor).st_size
+        try:
+            written = os.write(descriptor, data)
+            while written < len(data):
+                written += os.write(descriptor, data[written:])
+            os.fdatasync(descriptor)
+        except OSError:
+            os.ftruncate(descriptor, size)
+            raise
+        if size + len(data) >= self._largest:
+            self._rotate(name)
+
+    def _open(self, name: str) -> int:
+        if name not in self._files:
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+            self._files[name] = os.open(self._path(name), flags, _MODE)
+        return self._files[name]
+
+    def _rotate(self, name: str) -> None:
+        os.close(self._files.pop(name))
+        for number in range(self._generations - 1, 0, -1):
+            older = self._path(name, number)
+            if older.exists():
+                older.replace(self._path(name, number + 1))
+        self._path(name).replace(self._path(name, 1))
+
+    def _path(self, name: str, number: int = 0) -> Path:
+        return self._directory / (f"{name}.jsonl.{number}" if number else f"{name}.jsonl")
+
+    def _let_go(self) -> None:
+        for descriptor in self._files.values():
+            os.close(descriptor)
+        self._files.clear()
+
+
+def _line(document: Indexed) -> bytes:
+    """The document with what names it in front, on one line."""
+    head: dict[str, Any] = {"id": document.id, "version": document.version}
+    return msgspec.json.encode(head)[:-1] + b"," + document.source[1:] + b"\n"

@@ -1,0 +1,96 @@
+"""Stored pieces of output → lines, each with the offset of its first byte as printed.
+
+A line ends at its newline, at a hole, and where its stream ends. A longer one than `LONGEST` goes on in a further line,
+cut after a space if there is one: nothing is left out and no word is torn. Where lines begin and end depends on the
+stored bytes alone, never on how they were cut into pieces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from typing import Final, NamedTuple
+
+from distcrond.model.run import Stream
+from distcrond.ports import Printed
+
+LONGEST: Final = 32 * 1024
+"""Bytes."""
+
+
+class Line(NamedTuple):
+    """One line without its newline; `at` is when its first byte reached us."""
+
+    target: int
+    attempt: int
+    stream: Stream
+    offset: int
+    at: datetime | None
+    data: bytes
+
+
+def split_lines(pieces: Iterable[Printed]) -> Iterator[Line]:
+    """Split pieces that come ordered by target, attempt, stream and offset."""
+    rest: _Rest | None = None
+    for piece in pieces:
+        if rest is None or not rest.goes_on_with(piece):
+            if rest is not None:
+                yield from rest.finish()
+            rest = _Rest(piece)
+        yield from rest.take(piece)
+    if rest is not None:
+        yield from rest.finish()
+
+
+class _Rest:
+    """What of a stream is not a line yet."""
+
+    __slots__ = ("_at", "_data", "_offset", "_place")
+
+    def __init__(self, first: Printed) -> None:
+        self._place = (first.target, first.attempt, first.stream)
+        self._offset = first.offset
+        self._at = first.at
+        self._data = b""
+
+    def goes_on_with(self, piece: Printed) -> bool:
+        """Whether the piece is of the same stream and leaves no hole."""
+        is_same = self._place == (piece.target, piece.attempt, piece.stream)
+        return is_same and self._offset + len(self._data) == piece.offset
+
+    def take(self, piece: Printed) -> Iterator[Line]:
+        """Add a piece and give back what became whole by it."""
+        known, data, start = len(self._data), self._data + piece.data, 0
+        while (end := _end_of_line(data, start)) is not None:
+            yield self._line(start, self._at if start < known else piece.at, data[start : end[0]])
+            start = end[1]
+        self._at = self._at if start < known else piece.at
+        self._offset += start
+        self._data = data[start:]
+
+    def finish(self) -> Iterator[Line]:
+        """Give back a last line that has no newline."""
+        if self._data:
+            yield self._line(0, self._at, self._data)
+
+    def _line(self, start: int, at: datetime | None, data: bytes) -> Line:
+        return Line(*self._place, self._offset + start, at, data)
+
+
+def _end_of_line(data: bytes, start: int) -> tuple[int, int] | None:
+    """Where the line that begins at `start` ends and where the next begins, or None while that is unknown."""
+    newline = data.find(b"\n", start, start + LONGEST + 1)
+    if newline >= 0:
+        return newline, newline + 1
+    if len(data) - start <= LONGEST:
+        return None
+    cut = data.rfind(b" ", start, start + LONGEST) + 1 or _between_characters(data, start + LONGEST)
+    return cut, cut
+
+
+def _between_characters(data: bytes, place: int) -> int:
+    """The last place not after `place` that tears no UTF-8 character; `place` itself where there is no UTF-8."""
+    for back in range(4):
+        if data[place - back] & 0xC0 != 0x80:
+            return place - back
+    return place

@@ -1,0 +1,18 @@
+"""All benchmarks, one after the other: `python tests/bench`, on a quiet machine; every figure has a peer or target.
+
+stream through the whole daemon: G1, G4), `bench_journal` (G9), `bench_sink` (Elasticsearch, if a server can be had).
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+failed = []
+for script in sorted(HERE.glob("bench_*.py")):
+    print(f"\n== {script.stem}", flush=True)
+    if subprocess.run([sys.executable, str(script)], cwd=HERE.parents[1], check=False).returncode:
+        failed.append(script.stem)
+sys.exit(f"failed: {', '.join(failed)}" if failed else 0)

@@ -1,0 +1,379 @@
+"""The Elasticsearch sink on a real server: what is there equals what the journal says."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from support.journaling import START, Story, make_job
+from support.reporting import Rig, roles_of, sink_for
+
+from distcrond.errors import Conflict
+from distcrond.journals.history import SqliteHistory
+from distcrond.model import event as ev
+from distcrond.model.ids import NodeName
+from distcrond.model.job import Job
+from distcrond.model.occurrence import Occurrence, Request, Trigger
+from distcrond.model.run import Outcome
+from distcrond.ports import RunQuery
+from distcrond.sinks.retention import Keep
+from distcrond.sinks.search import search_output
+
+_prefixes = (f"t{number}" for number in itertools.count())
+
+
+@pytest.fixture(params=[9, 8])
+def server(elastic, request):
+    return elastic.of(request.param)
+
+
+@pytest.fixture
+def nine(elastic):
+    return elastic.of(9)
+
+
+@pytest.fixture
+async def rig(server, tmp_path):
+    async for opened in open_rig(server, tmp_path):
+        yield opened
+
+
+@pytest.fixture
+async def rig9(nine, tmp_path):
+    async for opened in open_rig(nine, tmp_path):
+        yield opened
+
+
+async def open_rig(server, tmp_path, **options):
+    prefix = next(_prefixes)
+    rig = Rig(folder=tmp_path, prefix=prefix, sink=sink_for(server.url, prefix, **options))
+    yield rig
+    await rig.close()
+    server.wipe(prefix)
+
+
+def varied(story: Story, count: int) -> list:
+    """Runs of several jobs, months, outcomes and lengths of output."""
+    batches = []
+    for number in range(count):
+        job = make_job(f"billing.job-{number % 5}")
+        outcome = (Outcome.SUCCESS, Outcome.SUCCESS, Outcome.FAILURE)[number % 3]
+        output = b"".join(b"line %d of run %d\n" % (line, number) for line in range(number % 4))
+        nominal = START + timedelta(days=number % 40, seconds=number)
+        batches.append(story.whole(job, output, node=f"web{number % 4}", outcome=outcome, nominal=nominal))
+    return batches
+
+
+def assert_equal(rig: Rig, server) -> None:
+    there, expected = server.all(f"{rig.prefix}-*"), rig.expected()
+    for name in rig.ambiguous():
+        del there[name], expected[name]
+    assert there == expected
+
+
+async def test_all_there_is_arrives_with_its_version(rig, server):
+    await rig.feed(*varied(rig.story, 200))
+    async with rig.running():
+        await rig.drained()
+    assert server.all(f"{rig.prefix}-*") == rig.expected()
+
+
+async def test_anything_that_may_happen_arrives(rig9, nine):
+    await rig9.feed(*(rig9.story.anything(number * 7919) for number in range(600)))
+    async with rig9.running():
+        await rig9.drained()
+        await rig9.feed(*(rig9.story.anything(number * 104729) for number in range(600)))
+        await rig9.drained()
+    assert_equal(rig9, nine)
+
+
+async def test_a_run_is_updated_in_place_while_it_goes_on(rig9, nine):
+    story, job = rig9.story, make_job()
+    due = story.due(job)
+    await rig9.feed(story.batch(*story.defined(job), due, story.opened(due.run, None)))
+    async with rig9.running():
+        await rig9.drained()
+        waiting = nine.all(f"{rig9.prefix}-runs-*")[due.run]
+        said = story.said(due.run, b"hello\n")
+        await rig9.feed(story.batch(story.started(due.run)), story.batch(said.stored, chunks=[said]))
+        await rig9.drained()
+        running = nine.all(f"{rig9.prefix}-runs-*")[due.run]
+        await rig9.feed(story.batch(*story.ended(due.run), story.closed(due.run)))
+        await rig9.drained()
+    finished = nine.all(f"{rig9.prefix}-runs-*")[due.run]
+    assert [one[1]["distcron"]["state"] for one in (waiting, running, finished)] == ["waiting", "running", "finished"]
+    assert [one[0] for one in (waiting, running, finished)] == [1 << 32 | 2, 1 << 32 | 4, 1 << 32 | 7]
+    assert finished[1]["items"][0]["output"] == "hello\n"
+    assert nine.all(f"{rig9.prefix}-*") == rig9.expected()
+
+
+async def test_indices_are_named_from_the_scheduled_month_and_have_our_mapping(rig9, nine):
+    await rig9.feed(rig9.story.whole(make_job(), b"x\n", nominal=datetime(2027, 2, 28, 23, 59, 59, tzinfo=UTC)))
+    async with rig9.running():
+        await rig9.drained()
+    mapping = nine.ask("GET", f"/{rig9.prefix}-*/_mapping")
+    assert set(mapping) == {f"{rig9.prefix}-{kind}-2027.02" for kind in ("runs", "executions", "output")} | {
+        f"{rig9.prefix}-audit-2026.11"
+    }
+    runs = mapping[f"{rig9.prefix}-runs-2027.02"]["mappings"]
+    assert runs["dynamic"] == "false"
+    assert runs["properties"]["distcron"]["properties"]["lateness_ms"] == {"type": "long"}
+
+
+async def test_everything_in_a_document_is_in_its_mapping(rig9, nine):
+    """Kibana charts what is mapped: nothing of ours may be kept in `_source` alone."""
+    job = Job(**{**fields(make_job()), "labels": {"team": "billing", "cost.center": "7"}})
+    await rig9.feed(rig9.story.whole(job, b"web1.example.com failed\n", outcome=Outcome.FAILURE), requested(rig9.story))
+    async with rig9.running():
+        await rig9.drained()
+    for index, content in nine.ask("GET", f"/{rig9.prefix}-*/_mapping").items():
+        mapped = set(leaves(content["mappings"]["properties"]))
+        for _, source in nine.all(index).values():
+            assert set(paths(source)) <= mapped, index
+
+
+def fields(job: Job) -> dict:
+    return {name: getattr(job, name) for name in Job.__dataclass_fields__}
+
+
+def leaves(properties: dict, before: str = ""):
+    for name, content in properties.items():
+        if "properties" in content:
+            yield from leaves(content["properties"], f"{before}{name}.")
+        else:
+            yield before + name
+
+
+def paths(value, before: str = ""):
+    match value:
+        case dict():
+            for name, inner in value.items():
+                yield from paths(inner, f"{before}.{name}" if before else name)
+        case list():
+            for inner in value:
+                yield from paths(inner, before)
+        case None:
+            pass
+        case _:
+            yield before
+
+
+def requested(story: Story):
+    occurrence = Occurrence(job=make_job().name, nominal=START, due=START, trigger=Trigger.MANUAL, key="k1")
+    request = Request(by="anna", nodes=(NodeName("web1"),), force=True)
+    due = ev.Due(
+        at=story.at(), run=occurrence.run, occurrence=occurrence, definition=make_job().definition, request=request
+    )
+    cancel = ev.CancelRequested(at=story.at(), run=occurrence.run, by="bert")
+    return story.batch(*story.defined(make_job()), due, cancel)
+
+
+async def test_who_changed_what_is_in_the_audit(rig9, nine):
+    started = ev.DaemonStarted(at=START, daemon="d1", generation=3, version="1.0")
+    await rig9.feed(rig9.story.batch(started), requested(rig9.story))
+    async with rig9.running():
+        await rig9.drained()
+    told = [source for _, source in nine.all(f"{rig9.prefix}-audit-*").values()]
+    actions = {one["event"]["action"]: one.get("user", {}).get("name") for one in told}
+    assert actions == {"daemon-started": None, "job-defined": None, "run-requested": "anna", "run-cancelled": "bert"}
+
+
+async def test_a_long_output_arrives_whole_and_in_order(rig9, nine):
+    """More than is read at once, in pieces that cut lines anywhere."""
+    story, job = rig9.story, make_job()
+    text = b"".join(b"%06d %s\n" % (number, b"x" * 100) for number in range(12_000))
+    due = story.due(job)
+    await rig9.feed(story.batch(*story.defined(job), due, story.opened(due.run, None), story.started(due.run)))
+    for offset in range(0, len(text), 50_001):
+        said = story.said(due.run, text[offset : offset + 50_001], offset=offset)
+        await rig9.feed(story.batch(said.stored, chunks=[said]))
+    await rig9.feed(story.batch(*story.ended(due.run), story.closed(due.run)))
+    async with rig9.running():
+        await rig9.drained()
+    there = nine.all(f"{rig9.prefix}-output-*")
+    lines = sorted((source["log"]["offset"], source["message"]) for _, source in there.values())
+    assert "".join(f"{message}\n" for _, message in lines).encode() == text
+    assert len({source["@timestamp"] for _, source in there.values()}) > 20
+    assert_equal(rig9, nine)
+
+
+# ---------------------------------------------------------------- refilling
+
+
+async def test_reindex_refills_a_wiped_index_with_the_same(rig9, nine):
+    await rig9.feed(*varied(rig9.story, 120))
+    async with rig9.running():
+        await rig9.drained()
+        before = nine.all(f"{rig9.prefix}-*")
+        nine.wipe(rig9.prefix)
+        assert nine.all(f"{rig9.prefix}-*") == {}
+        begun = await rig9.outbox.reindex()
+        await rig9.refilled()
+        once = nine.all(f"{rig9.prefix}-*")
+        await rig9.outbox.reindex()
+        await rig9.refilled()
+    done = (await rig9.outbox.status())["reindex"]
+    assert begun["total"] == done["done"] == done["total"] == 125  # 120 runs, 5 definitions
+    assert done["error"] is None
+    assert before == once == nine.all(f"{rig9.prefix}-*") == rig9.expected()
+
+
+async def test_reindex_mends_a_partial_index_during_normal_work(rig9, nine):
+    await rig9.feed(*varied(rig9.story, 100))
+    async with rig9.running():
+        await rig9.drained()
+        # For so long a server remembers what was deleted, and refuses it meanwhile; a minute unless told otherwise.
+        nine.ask("PUT", f"/{rig9.prefix}-*/_settings", {"index.gc_deletes": "1s"})
+        victims = [name for number, name in enumerate(nine.all(f"{rig9.prefix}-runs-*")) if number % 2]
+        for name in victims:
+            month = f"{name.split('@')[1][:4]}.{name.split('@')[1][4:6]}"
+            nine.ask("DELETE", f"/{rig9.prefix}-runs-{month}/_doc/{name}")
+        await rig9.outbox.reindex()
+        with pytest.raises(Conflict):
+            await rig9.outbox.reindex()
+        await rig9.feed(*(rig9.story.anything(number * 31) for number in range(300)))
+        await rig9.refilled()
+        await rig9.drained()
+    assert_equal(rig9, nine)
+
+
+async def test_a_restart_goes_on_where_it_was(rig9, nine):
+    await rig9.feed(*varied(rig9.story, 30))
+    async with rig9.running():
+        await rig9.drained()
+    nine.wipe(rig9.prefix)
+    rig9.begin_again()
+    await rig9.feed(rig9.story.whole(make_job("later"), b"x\n"))
+    async with rig9.running():
+        await rig9.drained()
+    assert {one[1]["job"] for one in nine.all(f"{rig9.prefix}-runs-*").values()} == {"later"}
+
+
+async def test_a_journal_restored_from_a_backup_is_told_again_in_a_new_epoch(rig9, nine, tmp_path):
+    await rig9.feed(*varied(rig9.story, 10))
+    async with rig9.running():
+        await rig9.drained()
+    restored = tmp_path / "restored"
+    restored.mkdir()
+    (restored / "outbox.db").write_bytes(checkpointed(tmp_path / "outbox.db"))
+    rig = Rig(folder=restored, prefix=rig9.prefix, sink=sink_for(nine.url, rig9.prefix))
+    await rig.feed(*varied(rig.story, 6))  # the same six runs, and none of the other four
+    async with rig.running():
+        await rig.drained()
+    found = nine.all(f"{rig.prefix}-*")
+    expected = rig.expected(epoch=2)
+    assert {name: found[name] for name in expected} == expected
+    await rig.close()
+
+
+def checkpointed(path) -> bytes:
+    import sqlite3
+
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    return path.read_bytes()
+
+
+async def test_a_lost_book_finds_the_epoch_that_is_there(rig9, nine, tmp_path):
+    await rig9.feed(*varied(rig9.story, 10))
+    rig9._book.turn("elasticsearch", rig9._book.bookmark("elasticsearch").__class__(epoch=7))
+    async with rig9.running():
+        await rig9.drained()
+    rig9.outbox.close()
+    rig9._book.close()
+    for path in tmp_path.glob("outbox.db*"):
+        path.unlink()
+    rig9._open()
+    await rig9.feed(*varied(rig9.story, 10)[:0])
+    async with rig9.running():
+        await rig9.drained()
+    assert nine.all(f"{rig9.prefix}-*") == rig9.expected(epoch=8)
+
+
+# ---------------------------------------------------------------- searching
+
+_QUESTIONS = [
+    RunQuery(search="disk full"),
+    RunQuery(search="DISK"),
+    RunQuery(search="example"),
+    RunQuery(search="web1.example.com"),
+    RunQuery(search="cafe"),
+    RunQuery(search="café"),
+    RunQuery(search="bar"),
+    RunQuery(search="foo_bar"),
+    RunQuery(search="3"),
+    RunQuery(search="red"),
+    RunQuery(search="nothing like it"),
+    RunQuery(search="disk", job="billing.a"),
+    RunQuery(search="disk", node="web2"),
+    RunQuery(search="disk", outcome=Outcome.FAILURE),
+    RunQuery(search="disk", outcome=Outcome.SUCCESS, job="b"),
+    RunQuery(search="full", since=START + timedelta(days=20)),
+    RunQuery(search="full", until=START + timedelta(days=20)),
+    RunQuery(search="disk", limit=2),
+]
+_TEXTS = [
+    b"the disk is full\n",
+    b"disk\nis it\nfull?\n",
+    b"DISK quota of web1.example.com: foo_bar\n",
+    "Café am Eck\n".encode(),
+    b"\x1b[31mred\x1b[0m alert, 3.14 of disk\n",
+    b"don't panic\n",
+    b"",
+]
+
+
+async def test_search_finds_the_same_runs_as_the_journal(rig9, nine):
+    for number in range(56):
+        nominal = START + timedelta(days=number, minutes=number)
+        await rig9.feed(
+            rig9.story.whole(
+                make_job("billing.a" if number % 2 else "b"),
+                _TEXTS[number % len(_TEXTS)],
+                node=f"web{number % 3}",
+                outcome=Outcome.FAILURE if number % 5 == 0 else Outcome.SUCCESS,
+                nominal=nominal,
+            )
+        )
+    async with rig9.running():
+        await rig9.drained()
+    nine.ask("POST", f"/{rig9.prefix}-*/_refresh")
+    history = SqliteHistory(rig9.database)
+    found = 0
+    for query in _QUESTIONS:
+        page = await history.search(query)
+        journal = [run["id"] for run in page.items]
+        assert await search_output(rig9.sink.ask, rig9.prefix, query) == journal, query
+        found += len(journal)
+    await history.close()
+    assert found > 100
+
+
+# ---------------------------------------------------------------- retention
+
+
+async def test_whole_months_go_by_index_and_jobs_by_id(nine, tmp_path):
+    keep = Keep(span=timedelta(days=20), jobs={"short": timedelta(days=5)})
+    async for rig in open_rig(nine, tmp_path, keep=keep):
+        for name, nominal in (
+            ("long", datetime(2026, 9, 30, tzinfo=UTC)),
+            ("long", datetime(2026, 10, 31, tzinfo=UTC)),
+            ("long", datetime(2026, 11, 1, tzinfo=UTC)),
+            ("short", datetime(2026, 11, 10, tzinfo=UTC)),
+            ("short", datetime(2026, 11, 19, tzinfo=UTC)),
+        ):
+            await rig.feed(rig.story.whole(make_job(name), b"x\n", nominal=nominal))
+        async with rig.running():
+            await rig.drained()
+        nine.ask("POST", f"/{rig.prefix}-*/_refresh")
+        gone = await rig.sink.expire(datetime(2026, 11, 21, tzinfo=UTC))
+        assert gone == 6 + 3  # September and October of three families; run, execution and line of the 10th
+        left = [source["time"]["start"] is not None for _, source in nine.all(f"{rig.prefix}-runs-*").values()]
+        assert len(left) == 2
+        assert await rig.sink.expire(datetime(2026, 11, 21, tzinfo=UTC)) == 0
+
+
+def test_roles_are_those_of_the_node():
+    assert roles_of(NodeName("web1")) == {"web", "web1"}

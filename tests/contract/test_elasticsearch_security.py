@@ -1,0 +1,162 @@
+"""A server that asks who comes: the documented role is enough and no more, and a wrong password is no catastrophe."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import ipaddress
+import urllib.error
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from support.elasticsearch import Login
+from support.faulty_proxy import closed
+from support.journaling import START, make_job
+from support.reporting import Rig, sink_for, until
+
+from distcrond.errors import SinkRefuses
+from distcrond.sinks.retention import Keep
+
+ROLE = Path(__file__).parents[2] / "etc-example/elasticsearch-role.yml"
+ADMIN = Login("boss", "boss-password", "superuser")
+WRITER = Login("distcron", "writer-canary", "distcron_writer")
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("tls")
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "distcron test")])
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(dt.datetime(2020, 1, 1))
+        .not_valid_after(dt.datetime(2100, 1, 1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    (folder / "ca.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    (folder / "key.pem").write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return folder / "ca.pem", folder / "key.pem"
+
+
+@pytest.fixture(scope="module")
+def server(elastic, certificate):
+    server = elastic.secured(9, roles=ROLE.read_text(), users=[ADMIN, WRITER], tls=certificate)
+    server.start()
+    yield server
+    server.stop()
+
+
+def sink(server, prefix="distcron", *, password=WRITER.password, keep=None, **connection):
+    who = {"username": WRITER.name, "password": password, "ca_file": server.certificate} | connection
+    return sink_for(server.url, prefix, keep=keep, **who)
+
+
+@pytest.fixture
+async def rig(server, tmp_path):
+    keep = Keep(span=timedelta(days=1), jobs={"b": timedelta(days=1)})
+    rig = Rig(folder=tmp_path, prefix="distcron", sink=sink(server, keep=keep))
+    yield rig
+    await rig.close()
+    server.wipe("distcron")
+
+
+async def test_the_documented_role_is_enough_for_everything(rig, server):
+    await rig.feed(rig.story.whole(make_job("a"), b"x\n"), rig.story.whole(make_job("b"), b"x\n"))
+    async with rig.running():
+        await rig.drained()
+        assert server.all("distcron-*") == rig.expected()
+        await rig.outbox.setup()
+        await rig.outbox.reindex()
+        await rig.refilled()
+    server.ask("POST", "/distcron-*/_refresh")
+    assert await rig.sink.expire(START + timedelta(days=5)) == 3  # of job b, by id
+    assert await rig.sink.expire(START + timedelta(days=60)) == 4  # indices
+
+
+async def test_the_role_is_refused_on_other_indices(server, tmp_path):
+    rig = Rig(folder=tmp_path, prefix="other", sink=sink(server, "other"))
+    await rig.feed(rig.story.whole(make_job("a"), b"x\n"))
+    async with rig.running():
+
+        async def is_refused() -> bool:
+            return (await rig.outbox.status())["state"] != "ok"
+
+        await until(is_refused)
+        told = await rig.outbox.status()
+    assert "403" in told["reason"] + told["detail"]
+    assert told["dead"] == 0
+    assert server.all("other-*") == {}
+    await rig.close()
+
+
+async def test_a_wrong_password_raises_an_alarm_and_a_slow_retry(server, tmp_path, caplog):
+    rig = Rig(folder=tmp_path, prefix="distcron", sink=sink(server, password="wrong-canary"))
+    await rig.feed(rig.story.whole(make_job("a"), b"x\n"))
+    async with rig.running():
+        await until(lambda: len(rig.clock.pauses) >= 3)
+        told = await rig.outbox.status()
+    assert (told["state"], told["reason"]) == ("refused", "401")
+    assert rig.clock.pauses[:3] == [60.0, 60.0, 60.0]
+    errors = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert len(errors) == 1
+    assert "canary" not in caplog.text + str(told)
+    await rig.close()
+
+
+async def test_a_certificate_of_another_authority_is_refused(server):
+    strict = sink(server, ca_file=None)
+    with pytest.raises(SinkRefuses) as refused:
+        await strict.prepare()
+    assert refused.value.reason == "tls"
+    await strict.close()
+
+
+async def test_nobody_may_without_a_name(server):
+    nobody = sink(server, username="", password="")
+    with pytest.raises(SinkRefuses):
+        await nobody.prepare()
+    await nobody.close()
+    server.login = WRITER
+    with pytest.raises(urllib.error.HTTPError):
+        server.ask("PUT", "/other-1/_doc/1", {"x": 1})
+    server.login = ADMIN
+
+
+@pytest.mark.parametrize(
+    ("connection", "header"),
+    [
+        ({"api_key": "a2V5OmNhbmFyeQ=="}, "ApiKey a2V5OmNhbmFyeQ=="),
+        ({"username": "u", "password": "p"}, "Basic dTpw"),
+        ({}, None),
+    ],
+)
+async def test_who_we_are_travels_in_the_header(connection, header):
+    seen: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 401 No\r\nContent-Length: 2\r\nContent-Type: application/json\r\n\r\n{}")
+        await closed(writer)
+
+    stub = await asyncio.start_server(answer, "127.0.0.1", 0)
+    made = sink_for(f"http://127.0.0.1:{stub.sockets[0].getsockname()[1]}", "x", **connection)
+    with pytest.raises(SinkRefuses) as refused:
+        await made.prepare()
+    head = seen[0].decode().lower()
+    assert (f"authorization: {header}".lower() in head) if header else "authorization" not in head
+    assert "a2V5" not in str(refused.value)
+    await made.close()
+    stub.close()
