@@ -1,6 +1,8 @@
-"""All benchmarks, one after the other: `python tests/bench`, on a quiet machine; every figure has a peer or target.
+"""All benchmarks, one after the other: `python tests/bench`, on a quiet machine.
 
-stream through the whole daemon: G1, G4), `bench_journal` (G9), `bench_sink` (Elasticsearch, if a server can be had).
+Each is a script of its own with `--help`: `bench_ssh` (engines side by side in interleaved rounds: G2, G5),
+`bench_engine` (a burst and a stream through the whole daemon: G1, G4), `bench_journal` (G9), `bench_sink`
+(Elasticsearch, where a server can be had). They print ratios to peers or targets and judge nothing.
 """
 
 from __future__ import annotations
