@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 from support import parts
 from support.elasticsearch import Servers, open_servers
 from support.sshd import Farm, find_sshd, open_farm
+
+# The same examples in every run, so that a failure is the change's and not chance's; HYPOTHESIS_PROFILE=explore looks
+# for new ones.
+hypothesis.settings.register_profile("steady", derandomize=True)
+hypothesis.settings.register_profile("explore")
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ from distcrond.config.limits import MAX_DEPTH, MAX_FILE_BYTES, MAX_VALUES
 from distcrond.config.marks import Marks
 from distcrond.config.yaml12 import read_yaml
 
-LETTERS = st.characters(exclude_categories=("Cs", "Cc", "Cn", "Co"))
+LETTERS = st.characters(exclude_categories=("Cs", "Cc", "Cn", "Co"), exclude_characters="\ufeff")
 SCALARS = st.none() | st.booleans() | st.integers(-(10**18), 10**18) | st.text(LETTERS, max_size=20)
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 DATA = st.recursive(
