@@ -9,7 +9,7 @@ from distcrond.cli.settings import global_options, settings
 from distcrond.cli.show.formats import say
 
 
-@click.group(short_help="Elasticsearch: index templates.")
+@click.group(short_help="Elasticsearch: index templates.", epilog="\b\nExamples:\n  distcronctl es setup")
 def command() -> None:
     """Elasticsearch: index templates."""
 
