@@ -13,6 +13,7 @@ from distcrond.engine.feed import Feed, Follower
 from distcrond.engine.health import Health
 from distcrond.engine.outboxes import Outboxes
 from distcrond.engine.placing import Placing
+from distcrond.engine.pulse import Pulse
 from distcrond.engine.punctuality import Punctuality
 from distcrond.errors import NotFound
 from distcrond.model.ids import JobName, NodeName, RunId
@@ -49,6 +50,7 @@ class Queries:
         feed: Feed,
         punctuality: Punctuality,
         outboxes: Outboxes,
+        pulse: Pulse,
     ) -> None:
         self._clock = clock
         self._ledger = ledger
@@ -59,6 +61,7 @@ class Queries:
         self._feed = feed
         self._punctuality = punctuality
         self._outboxes = outboxes
+        self._pulse = pulse
 
     # ------------------------------------------------------------ jobs
 
@@ -309,7 +312,8 @@ class Queries:
 
     def health(self) -> Document:
         """`{healthy, ready, reasons: […]}`: ready means that runs can start; node troubles do not count."""
-        return {"healthy": True, "ready": True, "reasons": []}
+        troubles = self._pulse.troubles()
+        return {"healthy": not troubles, "ready": not troubles, "reasons": troubles}
 
 
 def _command(written: Mapping[str, Any]) -> Any:

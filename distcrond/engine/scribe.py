@@ -46,6 +46,13 @@ class Scribe:
         self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._pending: set[asyncio.Future[None]] = set()
         self._latest: asyncio.Future[None] | None = None
+        self.written = 0
+        """Appends that the disk has acknowledged."""
+
+    @property
+    def unwritten(self) -> int:
+        """Appends that wait for the disk."""
+        return len(self._pending)
 
     def record(self, *events: Event, chunks: Sequence[OutputChunk] = ()) -> Receipt:
         """Fold events now and make them durable; await the result where a side effect must not come first.
@@ -108,6 +115,7 @@ class Scribe:
             if not self._broken.done():
                 self._broken.set_exception(error)
             return
+        self.written += 1
         for run in runs.values():
             if run.state is State.FINISHED:
                 self.ledger.forget(run.id)

@@ -18,6 +18,7 @@ from distcrond.engine.generator import Generator
 from distcrond.engine.health import Health
 from distcrond.engine.outboxes import Outboxes
 from distcrond.engine.placing import Placing
+from distcrond.engine.pulse import Pulse
 from distcrond.engine.punctuality import Punctuality
 from distcrond.engine.queries import Queries
 from distcrond.engine.recovery import Recovery
@@ -100,6 +101,7 @@ class Engine:
         desired.observe(admission.reconsider)
         desired.observe(pokes.any)
         outboxes = outboxes or Outboxes(clock)
+        self._pulse = pulse = Pulse(clock=clock, scribe=scribe)
         self.control = Control(
             clock=clock,
             scribe=scribe,
@@ -121,6 +123,7 @@ class Engine:
             feed=feed,
             punctuality=punctuality,
             outboxes=outboxes,
+            pulse=pulse,
         )
 
     async def run(self) -> None:
@@ -138,6 +141,7 @@ class Engine:
                 loops.create_task(self._health.run())
                 loops.create_task(self._generator.run())
                 loops.create_task(self._dispatcher.run())
+                loops.create_task(self._pulse.run())
         except asyncio.CancelledError:
             self._scribe.record(DaemonStopped(at=self._clock.now()))
             raise

@@ -176,3 +176,24 @@ async def test_an_engine_that_ends_says_nothing_it_does_not_mean(
     gc.collect()
     await world.clock.settle()
     assert [record.message for record in caplog.records if "never retrieved" in record.message] == []
+
+
+async def test_a_disk_that_answers_no_more_is_seen_and_forgiven(world: World) -> None:
+    well = {"healthy": True, "ready": True, "reasons": []}
+    await world.start(a_job(schedule=every(minutes=1)), a_node("a"))
+    await world.until(seconds=30)
+    assert well == world.engine.queries.health()
+    world.journal.hold()
+    await world.until(minutes=1, seconds=30)
+    stalled = {"healthy": False, "ready": False, "reasons": ["journal_stalled"]}
+    assert stalled == world.engine.queries.health()
+    await world.journal.let_go()
+    await world.until(minutes=1, seconds=40)
+    assert well == world.engine.queries.health()
+
+
+async def test_an_engine_that_does_not_run_is_not_healthy(world: World) -> None:
+    await world.start(a_job(schedule=every(minutes=1)), a_node("a"))
+    queries = world.engine.queries
+    await world.stop()
+    assert queries.health()["reasons"] == ["not_running"]

@@ -1,0 +1,44 @@
+"""Whether the engine does its work: what `/-/healthy` and `/-/ready` stand on."""
+
+from __future__ import annotations
+
+from distcrond.engine.scribe import Scribe
+from distcrond.ports import Clock
+
+_BEAT = 1.0
+_PATIENCE = 5.0
+"""Seconds without a single answer of the disk to what was recorded."""
+
+
+class Pulse:
+    """Beats while the loops run. A loop that fails ends the daemon, so what is left to watch is the disk."""
+
+    def __init__(self, *, clock: Clock, scribe: Scribe) -> None:
+        self._clock = clock
+        self._scribe = scribe
+        self._running = False
+        self._written = 0
+        self._wrote_at = 0.0
+
+    async def run(self) -> None:
+        """Look once a second, until cancelled."""
+        self._running = True
+        self._wrote_at = self._clock.monotonic()
+        try:
+            while True:
+                self._look()
+                await self._clock.sleep(_BEAT)
+        finally:
+            self._running = False
+
+    def _look(self) -> None:
+        if self._scribe.unwritten == 0 or self._scribe.written != self._written:
+            self._written = self._scribe.written
+            self._wrote_at = self._clock.monotonic()
+
+    def troubles(self) -> list[str]:
+        """Say what is wrong: `not_running` before the start and after the end, `journal_stalled` when the disk hangs."""
+        if not self._running:
+            return ["not_running"]
+        silent = self._clock.monotonic() - self._wrote_at
+        return ["journal_stalled"] if self._scribe.unwritten and silent > _PATIENCE else []
