@@ -37,7 +37,10 @@ class Pulse:
             self._wrote_at = self._clock.monotonic()
 
     def troubles(self) -> list[str]:
-        """Say what is wrong: `not_running` before the start and after the end, `journal_stalled` when the disk hangs."""
+        """Say what is wrong.
+
+        `not_running` before the start and after the end, `journal_stalled` when the disk does not answer.
+        """
         if not self._running:
             return ["not_running"]
         silent = self._clock.monotonic() - self._wrote_at
