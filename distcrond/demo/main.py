@@ -8,6 +8,7 @@ import math
 import os
 import shutil
 import signal
+import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
@@ -73,12 +74,16 @@ def _settings(directory: Path, port: int) -> Settings:
 
 def _introduce(daemon: Daemon, directory: Path) -> None:
     jobs = len(daemon.engine.queries.job_names())
+    # In a virtual environment that is not activated the client is on nobody's PATH.
+    client = "distcronctl" if shutil.which("distcronctl") else str(Path(sys.executable).with_name("distcronctl"))
     print(
         f"distcrond demo: {len(NODES)} SSH nodes on loopback, {jobs} jobs, everything in {directory}\n"
         f"  web page  {daemon.api.invite()}\n"
         "            (a one-time link: the browser that opens it may also start and cancel)\n"
         f"  client    export DISTCRON_SOCKET={directory}/api.sock\n"
-        "            distcronctl status; distcronctl logs -f slow-import; distcronctl run by-hand --follow\n"
+        f"            {client} status\n"
+        f"            {client} logs -f slow-import\n"
+        f"            {client} run by-hand --follow\n"
         f"  files     {directory}/jobs.d (edit one, then: kill -HUP {os.getpid()})\n"
         "Runs as they finish (Ctrl-C ends):",
         flush=True,

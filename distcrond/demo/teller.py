@@ -10,7 +10,16 @@ from distcrond.model.report import Document
 from distcrond.model.run import State
 from distcrond.ports import Clock, RunQuery
 
-_SIGNS = {"success": "✓", "failure": "✗", "timeout": "⧖", "skipped": "·", "missed": "○"}
+_SIGNS = {
+    "success": "✓",
+    "failure": "✗",
+    "timeout": "⧖",
+    "skipped": "·",
+    "missed": "○",
+    "cancelled": "⊘",
+    "partial": "◐",
+    "lost": "!",
+}
 _WIDTH = 48
 
 
