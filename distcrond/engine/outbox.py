@@ -278,8 +278,9 @@ class Outbox:
 
     async def _turn(self, mark: Bookmark) -> None:
         present = await self._aside(self._source.fingerprint, mark.seq)
-        self._mark = replace(mark, fingerprint=present)
-        await self._aside(self._book.turn, self.name, self._mark)
+        mark = replace(mark, fingerprint=present)
+        await self._aside(self._book.turn, self.name, mark)  # first, else a stop in between would forget what was told
+        self._mark = mark
 
     def _next(self, parcels: Iterator[Parcel]) -> asyncio.Future[Parcel | None]:
         return self._aside(lambda: next(parcels, None))

@@ -6,6 +6,7 @@ Works on what is there, so a shorter span holds for what was written under a lon
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -13,12 +14,15 @@ from typing import Any, Final
 
 import msgspec
 
+from distcrond.errors import SinkUnavailable
 from distcrond.model.span import format_instant
 
 Ask = Callable[..., Awaitable[Any]]
 """method, path, body → the answer; None for 404."""
 
 _PAGE: Final = 1000
+_DELETED: Final = 200
+_GONE_ALREADY: Final = 404
 _OF_JOBS: Final = ("runs", "executions", "output")
 
 
@@ -31,12 +35,15 @@ class Keep:
 
 
 async def expire(ask: Ask, prefix: str, keep: Keep, now: datetime) -> int:
-    """Delete what is too old; returns how many indices and documents."""
+    """Delete what is too old; returns how many indices and documents.
+
+    Raises:
+        SinkUnavailable, SinkRefuses: the cluster cannot be asked, or keeps documents that were to go.
+    """
     gone = 0
     if keep.span is not None:
         for index in past_months(await _indices(ask, prefix), prefix, now - keep.span):
-            await ask("DELETE", f"/{index}")
-            gone += 1
+            gone += await ask("DELETE", f"/{index}") is not None
     for job, span in sorted(keep.jobs.items()):
         for kind in _OF_JOBS:
             gone += await _expire_job(ask, f"{prefix}-{kind}-*", job, now - span)
@@ -74,6 +81,10 @@ async def _expire_job(ask: Ask, pattern: str, job: str, limit: datetime) -> int:
             return gone
         lines = [msgspec.json.encode({"delete": {"_index": hit["_index"], "_id": hit["_id"]}}) for hit in hits]
         answer = await ask("POST", "/_bulk?refresh=true&filter_path=items.*.status", b"\n".join(lines) + b"\n")
-        gone += len([item for item in answer["items"] if item["delete"]["status"] == 200])
+        statuses = Counter(item["delete"]["status"] for item in answer["items"])
+        gone += statuses[_DELETED]
+        refused = sorted(set(statuses) - {_DELETED, _GONE_ALREADY})
+        if refused:  # to ask again at once would bring the same ids
+            raise SinkUnavailable(str(refused[0]), f"{pattern} keeps what is too old of job {job}")
         if len(hits) < _PAGE:
             return gone

@@ -11,7 +11,7 @@ from datetime import timedelta
 import pytest
 from support.faulty_proxy import Fault, FaultyProxy, closed
 from support.journaling import START, make_job
-from support.reporting import Rig, sink_for, until
+from support.reporting import Rig, open_rig, sink_for, until
 
 from distcrond.clock import SystemClock
 from distcrond.model.event import JobDefined
@@ -35,9 +35,8 @@ async def proxy(nine):
 
 @pytest.fixture
 async def rig(proxy, tmp_path):
-    rig = Rig(folder=tmp_path, prefix=PREFIX, sink=sink_for(proxy.url, PREFIX))
-    yield rig
-    await rig.close()
+    async with open_rig(tmp_path, PREFIX, sink_for(proxy.url, PREFIX)) as rig:
+        yield rig
 
 
 def runs(rig: Rig, count: int, *, lines: int = 2):
@@ -51,13 +50,6 @@ def runs(rig: Rig, count: int, *, lines: int = 2):
 
 async def state(rig: Rig) -> str:
     return (await rig.outbox.status())["state"]
-
-
-async def in_trouble(rig: Rig) -> None:
-    async def holds() -> bool:
-        return await state(rig) != "ok"
-
-    await until(holds)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +72,7 @@ async def test_trouble_is_waited_out(rig, proxy, nine, fault, status):
         await rig.drained()
         proxy.fault = fault
         await rig.feed(*runs(rig, 50))
-        await in_trouble(rig)
+        await rig.in_trouble()
         tries = proxy.seen
         await until(lambda: len(rig.clock.pauses) > 8)
         told = await rig.outbox.status()
@@ -111,7 +103,7 @@ async def test_a_server_that_comes_late_gets_all(rig, proxy, nine):
     await proxy.stop()
     await rig.feed(*runs(rig, 50))
     async with rig.running():
-        await in_trouble(rig)
+        await rig.in_trouble()
         await rig.feed(*runs(rig, 50))
         await proxy.start()
         await rig.drained()
@@ -182,7 +174,7 @@ async def test_a_read_only_index_is_waited_out(rig, nine):
         await rig.drained()
         nine.ask("PUT", f"/{PREFIX}-*/_settings", {"index.blocks.read_only_allow_delete": True})
         await rig.feed(*runs(rig, 20))
-        await in_trouble(rig)
+        await rig.in_trouble()
         nine.ask("PUT", f"/{PREFIX}-*/_settings", {"index.blocks.read_only_allow_delete": None})
         await rig.drained()
         assert (await rig.outbox.status())["dead"] == 0
@@ -225,7 +217,7 @@ async def test_a_cluster_out_of_shards_is_waited_out(rig, nine):
     try:
         await rig.feed(*runs(rig, 20))
         async with rig.running():
-            await in_trouble(rig)
+            await rig.in_trouble()
             nine.ask("PUT", "/_cluster/settings", {"persistent": {"cluster.max_shards_per_node": None}})
             await rig.drained()
             assert (await rig.outbox.status())["dead"] == 0
@@ -251,18 +243,17 @@ async def test_a_small_limit_on_the_way_is_met_by_smaller_requests(rig, proxy, n
 
 
 async def test_a_lagging_outbox_leaves_out_lines_and_says_which(proxy, nine, tmp_path):
-    rig = Rig(folder=tmp_path, prefix=PREFIX, sink=sink_for(proxy.url, PREFIX), cap=100)
-    await rig.feed(*runs(rig, 50))
-    async with rig.running():
-        await rig.drained()
-        told = await rig.outbox.status()
-        assert told["drops"] == 1
-        there = nine.all(f"{PREFIX}-*")
-        assert there == {name: one for name, one in rig.expected().items() if "log" not in one[1]}
-        await rig.outbox.reindex()
-        await rig.refilled()
-    assert nine.all(f"{PREFIX}-*") == rig.expected()
-    await rig.close()
+    async with open_rig(tmp_path, PREFIX, sink_for(proxy.url, PREFIX), cap=100) as rig:
+        await rig.feed(*runs(rig, 50))
+        async with rig.running():
+            await rig.drained()
+            told = await rig.outbox.status()
+            assert told["drops"] == 1
+            there = nine.all(f"{PREFIX}-*")
+            assert there == {name: one for name, one in rig.expected().items() if "log" not in one[1]}
+            await rig.outbox.reindex()
+            await rig.refilled()
+        assert nine.all(f"{PREFIX}-*") == rig.expected()
 
 
 async def test_opensearch_is_refused_with_a_clear_word(tmp_path, caplog):
@@ -278,16 +269,13 @@ async def test_opensearch_is_refused_with_a_clear_word(tmp_path, caplog):
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    rig = Rig(folder=tmp_path, prefix=PREFIX, sink=sink_for(f"http://127.0.0.1:{port}", PREFIX))
-    await rig.feed(*runs(rig, 3))
-    async with rig.running():
-        await in_trouble(rig)
-        told = await rig.outbox.status()
+    async with server, open_rig(tmp_path, PREFIX, sink_for(f"http://127.0.0.1:{port}", PREFIX)) as rig:
+        await rig.feed(*runs(rig, 3))
+        async with rig.running():
+            await until(lambda: 60 in rig.clock.pauses)
+            told = await rig.outbox.status()
     assert (told["state"], told["reason"]) == ("refused", "unsupported_product")
     assert "OpenSearch" in caplog.text
-    assert rig.clock.pauses[-1] == 60
-    await rig.close()
-    server.close()
 
 
 # ---------------------------------------------------------------- what a run notices
@@ -333,6 +321,7 @@ async def test_a_backlog_of_100000_documents_delays_no_start(rig, nine):
 async def test_starts_are_as_punctual_beside_a_sink_in_trouble(rig, proxy, outcome):
     alone = statistics.median(await starts(rig, 1))
     proxy.fault = {"up": Fault.NONE, "gone": Fault.CUT, "slow": Fault.SLOW}[outcome]
+    proxy.delay = 0.5  # a start that waited for the sink would be as late
     async with rig.running():
         beside = statistics.median(await starts(rig, 1))
-    assert beside < alone + 10, (alone, beside)
+    assert beside < alone + 100, (alone, beside)

@@ -17,7 +17,7 @@ from cryptography.x509.oid import NameOID
 from support.elasticsearch import Login
 from support.faulty_proxy import closed
 from support.journaling import START, make_job
-from support.reporting import Rig, sink_for, until
+from support.reporting import open_rig, sink_for, until
 
 from distcrond.errors import SinkRefuses
 from distcrond.sinks.retention import Keep
@@ -66,14 +66,20 @@ def sink(server, prefix="distcron", *, password=WRITER.password, keep=None, **co
 
 @pytest.fixture
 async def rig(server, tmp_path):
-    keep = Keep(span=timedelta(days=1), jobs={"b": timedelta(days=1)})
-    rig = Rig(folder=tmp_path, prefix="distcron", sink=sink(server, keep=keep))
-    yield rig
-    await rig.close()
+    async with open_rig(tmp_path, "distcron", sink(server)) as rig:
+        yield rig
     server.wipe("distcron")
 
 
-async def test_the_documented_role_is_enough_for_everything(rig, server):
+@pytest.fixture
+async def keeper(server):
+    """A sink that removes what is old, followed by no outbox, which would remove it at an instant of its own."""
+    keeper = sink(server, keep=Keep(span=timedelta(days=1), jobs={"b": timedelta(days=1)}))
+    yield keeper
+    await keeper.close()
+
+
+async def test_the_documented_role_is_enough_for_everything(rig, keeper, server):
     await rig.feed(rig.story.whole(make_job("a"), b"x\n"), rig.story.whole(make_job("b"), b"x\n"))
     async with rig.running():
         await rig.drained()
@@ -82,38 +88,32 @@ async def test_the_documented_role_is_enough_for_everything(rig, server):
         await rig.outbox.reindex()
         await rig.refilled()
     server.ask("POST", "/distcron-*/_refresh")
-    assert await rig.sink.expire(START + timedelta(days=5)) == 3  # of job b, by id
-    assert await rig.sink.expire(START + timedelta(days=60)) == 4  # indices
+    assert await keeper.expire(START + timedelta(days=5)) == 3  # of job b, by id
+    assert await keeper.expire(START + timedelta(days=60)) == 4  # indices
 
 
 async def test_the_role_is_refused_on_other_indices(server, tmp_path):
-    rig = Rig(folder=tmp_path, prefix="other", sink=sink(server, "other"))
-    await rig.feed(rig.story.whole(make_job("a"), b"x\n"))
-    async with rig.running():
-
-        async def is_refused() -> bool:
-            return (await rig.outbox.status())["state"] != "ok"
-
-        await until(is_refused)
-        told = await rig.outbox.status()
+    async with open_rig(tmp_path, "other", sink(server, "other")) as rig:
+        await rig.feed(rig.story.whole(make_job("a"), b"x\n"))
+        async with rig.running():
+            await rig.in_trouble()
+            told = await rig.outbox.status()
     assert "403" in told["reason"] + told["detail"]
     assert told["dead"] == 0
     assert server.all("other-*") == {}
-    await rig.close()
 
 
 async def test_a_wrong_password_raises_an_alarm_and_a_slow_retry(server, tmp_path, caplog):
-    rig = Rig(folder=tmp_path, prefix="distcron", sink=sink(server, password="wrong-canary"))
-    await rig.feed(rig.story.whole(make_job("a"), b"x\n"))
-    async with rig.running():
-        await until(lambda: len(rig.clock.pauses) >= 3)
-        told = await rig.outbox.status()
+    async with open_rig(tmp_path, "distcron", sink(server, password="wrong-canary")) as rig:
+        await rig.feed(rig.story.whole(make_job("a"), b"x\n"))
+        async with rig.running():
+            await until(lambda: len(rig.clock.pauses) >= 3)
+            told = await rig.outbox.status()
     assert (told["state"], told["reason"]) == ("refused", "401")
     assert rig.clock.pauses[:3] == [60.0, 60.0, 60.0]
     errors = [record for record in caplog.records if record.levelname == "ERROR"]
     assert len(errors) == 1
     assert "canary" not in caplog.text + str(told)
-    await rig.close()
 
 
 async def test_a_certificate_of_another_authority_is_refused(server):

@@ -7,7 +7,7 @@ import os
 
 import pytest
 from support.journaling import make_job
-from support.reporting import Rig, documents
+from support.reporting import documents, open_rig
 
 from distcrond.errors import Conflict, SinkUnavailable
 from distcrond.sinks.jsonl import JsonLinesSink
@@ -15,11 +15,9 @@ from distcrond.sinks.jsonl import JsonLinesSink
 
 @pytest.fixture
 async def rig(tmp_path):
-    rig = Rig(
-        folder=tmp_path, prefix="x", sink=JsonLinesSink(tmp_path / "log", documents=documents("x"), largest=20_000)
-    )
-    yield rig
-    await rig.close()
+    sink = JsonLinesSink(tmp_path / "log", documents=documents("x"), largest=20_000)
+    async with open_rig(tmp_path, "x", sink) as rig:
+        yield rig
 
 
 def lines(path) -> list:

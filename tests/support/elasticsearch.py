@@ -31,7 +31,7 @@ from support import parts
 
 VERSIONS = {8: "8.19.21", 9: "9.2.0"}
 """The server of each major that the tests run against."""
-START_SECONDS = 90.0
+START_SECONDS = 240.0
 _USER = "distcron-test"
 _ARTIFACT = "org/elasticsearch/distribution/integ-test-zip/elasticsearch"
 _SETTINGS = {

@@ -25,7 +25,7 @@ from distcrond.sinks.documents import Documents, Indexed
 from distcrond.sinks.elasticsearch import Connection, ElasticsearchSink
 from distcrond.sinks.retention import Keep
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 class HastyClock(SystemClock):
@@ -116,6 +116,12 @@ class Rig:
     async def _is_drained(self) -> bool:
         return bool((await self.outbox.status())["lag"] == 0)
 
+    async def in_trouble(self) -> None:
+        async def is_in_trouble() -> bool:
+            return bool((await self.outbox.status())["state"] != "ok")
+
+        await until(is_in_trouble)
+
     async def refilled(self) -> None:
         async def is_done() -> bool:
             refill = (await self.outbox.status())["reindex"]
@@ -145,6 +151,16 @@ class Rig:
         await self.sink.close()
         await self.journal.close()
         self.database.close()
+
+
+@asynccontextmanager
+async def open_rig(folder: Path, prefix: str, sink: Sink, **options: Any) -> AsyncIterator[Rig]:
+    """A rig that is closed however the block ends: an open client of a failed test would fail a later one."""
+    rig = Rig(folder=folder, prefix=prefix, sink=sink, **options)
+    try:
+        yield rig
+    finally:
+        await rig.close()
 
 
 async def until(holds: Callable[[], Any], *, seconds: float = PATIENCE) -> None:
