@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -21,7 +22,7 @@ from distcrond.ports import RunQuery
 from distcrond.sinks.retention import Keep
 from distcrond.sinks.search import search_output
 
-_prefixes = (f"t{number}" for number in itertools.count())
+_prefixes = (f"t{os.getpid()}-{number}" for number in itertools.count())
 
 
 @pytest.fixture(params=[9, 8])
@@ -30,19 +31,8 @@ def server(elastic, request):
 
 
 @pytest.fixture
-def nine(elastic):
-    return elastic.of(9)
-
-
-@pytest.fixture
 async def rig(server, tmp_path):
     async with rig_on(server, tmp_path) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def rig9(nine, tmp_path):
-    async with rig_on(nine, tmp_path) as opened:
         yield opened
 
 
@@ -80,57 +70,57 @@ async def test_all_there_is_arrives_with_its_version(rig, server):
     assert server.all(f"{rig.prefix}-*") == rig.expected()
 
 
-async def test_anything_that_may_happen_arrives(rig9, nine):
-    await rig9.feed(*(rig9.story.anything(number * 7919) for number in range(600)))
-    async with rig9.running():
-        await rig9.drained()
-        await rig9.feed(*(rig9.story.anything(number * 104729) for number in range(600)))
-        await rig9.drained()
-    assert_equal(rig9, nine)
+async def test_anything_that_may_happen_arrives(rig, server):
+    await rig.feed(*(rig.story.anything(number * 7919) for number in range(600)))
+    async with rig.running():
+        await rig.drained()
+        await rig.feed(*(rig.story.anything(number * 104729) for number in range(600)))
+        await rig.drained()
+    assert_equal(rig, server)
 
 
-async def test_a_run_is_updated_in_place_while_it_goes_on(rig9, nine):
-    story, job = rig9.story, make_job()
+async def test_a_run_is_updated_in_place_while_it_goes_on(rig, server):
+    story, job = rig.story, make_job()
     due = story.due(job)
-    await rig9.feed(story.batch(*story.defined(job), due, story.opened(due.run, None)))
-    async with rig9.running():
-        await rig9.drained()
-        waiting = nine.all(f"{rig9.prefix}-runs-*")[due.run]
+    await rig.feed(story.batch(*story.defined(job), due, story.opened(due.run, None)))
+    async with rig.running():
+        await rig.drained()
+        waiting = server.all(f"{rig.prefix}-runs-*")[due.run]
         said = story.said(due.run, b"hello\n")
-        await rig9.feed(story.batch(story.started(due.run)), story.batch(said.stored, chunks=[said]))
-        await rig9.drained()
-        running = nine.all(f"{rig9.prefix}-runs-*")[due.run]
-        await rig9.feed(story.batch(*story.ended(due.run), story.closed(due.run)))
-        await rig9.drained()
-    finished = nine.all(f"{rig9.prefix}-runs-*")[due.run]
+        await rig.feed(story.batch(story.started(due.run)), story.batch(said.stored, chunks=[said]))
+        await rig.drained()
+        running = server.all(f"{rig.prefix}-runs-*")[due.run]
+        await rig.feed(story.batch(*story.ended(due.run), story.closed(due.run)))
+        await rig.drained()
+    finished = server.all(f"{rig.prefix}-runs-*")[due.run]
     assert [one[1]["distcron"]["state"] for one in (waiting, running, finished)] == ["waiting", "running", "finished"]
     assert [one[0] for one in (waiting, running, finished)] == [1 << 32 | 2, 1 << 32 | 4, 1 << 32 | 7]
     assert finished[1]["items"][0]["output"] == "hello\n"
-    assert nine.all(f"{rig9.prefix}-*") == rig9.expected()
+    assert server.all(f"{rig.prefix}-*") == rig.expected()
 
 
-async def test_indices_are_named_from_the_scheduled_month_and_have_our_mapping(rig9, nine):
-    await rig9.feed(rig9.story.whole(make_job(), b"x\n", nominal=datetime(2027, 2, 28, 23, 59, 59, tzinfo=UTC)))
-    async with rig9.running():
-        await rig9.drained()
-    mapping = nine.ask("GET", f"/{rig9.prefix}-*/_mapping")
-    assert set(mapping) == {f"{rig9.prefix}-{kind}-2027.02" for kind in ("runs", "executions", "output")} | {
-        f"{rig9.prefix}-audit-2026.11"
+async def test_indices_are_named_from_the_scheduled_month_and_have_our_mapping(rig, server):
+    await rig.feed(rig.story.whole(make_job(), b"x\n", nominal=datetime(2027, 2, 28, 23, 59, 59, tzinfo=UTC)))
+    async with rig.running():
+        await rig.drained()
+    mapping = server.ask("GET", f"/{rig.prefix}-*/_mapping")
+    assert set(mapping) == {f"{rig.prefix}-{kind}-2027.02" for kind in ("runs", "executions", "output")} | {
+        f"{rig.prefix}-audit-2026.11"
     }
-    runs = mapping[f"{rig9.prefix}-runs-2027.02"]["mappings"]
+    runs = mapping[f"{rig.prefix}-runs-2027.02"]["mappings"]
     assert runs["dynamic"] == "false"
     assert runs["properties"]["distcron"]["properties"]["lateness_ms"] == {"type": "long"}
 
 
-async def test_everything_in_a_document_is_in_its_mapping(rig9, nine):
+async def test_everything_in_a_document_is_in_its_mapping(rig, server):
     """Kibana charts what is mapped: nothing of ours may be kept in `_source` alone."""
     job = Job(**{**fields(make_job()), "labels": {"team": "billing", "cost.center": "7"}})
-    await rig9.feed(rig9.story.whole(job, b"web1.example.com failed\n", outcome=Outcome.FAILURE), requested(rig9.story))
-    async with rig9.running():
-        await rig9.drained()
-    for index, content in nine.ask("GET", f"/{rig9.prefix}-*/_mapping").items():
+    await rig.feed(rig.story.whole(job, b"web1.example.com failed\n", outcome=Outcome.FAILURE), requested(rig.story))
+    async with rig.running():
+        await rig.drained()
+    for index, content in server.ask("GET", f"/{rig.prefix}-*/_mapping").items():
         mapped = set(leaves(content["mappings"]["properties"]))
-        for _, source in nine.all(index).values():
+        for _, source in server.all(index).values():
             assert set(paths(source)) <= mapped, index
 
 
@@ -170,100 +160,100 @@ def requested(story: Story):
     return story.batch(*story.defined(make_job()), due, cancel)
 
 
-async def test_who_changed_what_is_in_the_audit(rig9, nine):
+async def test_who_changed_what_is_in_the_audit(rig, server):
     started = ev.DaemonStarted(at=START, daemon="d1", generation=3, version="1.0")
-    await rig9.feed(rig9.story.batch(started), requested(rig9.story))
-    async with rig9.running():
-        await rig9.drained()
-    told = [source for _, source in nine.all(f"{rig9.prefix}-audit-*").values()]
+    await rig.feed(rig.story.batch(started), requested(rig.story))
+    async with rig.running():
+        await rig.drained()
+    told = [source for _, source in server.all(f"{rig.prefix}-audit-*").values()]
     actions = {one["event"]["action"]: one.get("user", {}).get("name") for one in told}
     assert actions == {"daemon-started": None, "job-defined": None, "run-requested": "anna", "run-cancelled": "bert"}
 
 
-async def test_a_long_output_arrives_whole_and_in_order(rig9, nine):
+async def test_a_long_output_arrives_whole_and_in_order(rig, server):
     """More than is read at once, in pieces that cut lines anywhere."""
-    story, job = rig9.story, make_job()
+    story, job = rig.story, make_job()
     text = b"".join(b"%06d %s\n" % (number, b"x" * 100) for number in range(12_000))
     due = story.due(job)
-    await rig9.feed(story.batch(*story.defined(job), due, story.opened(due.run, None), story.started(due.run)))
+    await rig.feed(story.batch(*story.defined(job), due, story.opened(due.run, None), story.started(due.run)))
     for offset in range(0, len(text), 50_001):
         said = story.said(due.run, text[offset : offset + 50_001], offset=offset)
-        await rig9.feed(story.batch(said.stored, chunks=[said]))
-    await rig9.feed(story.batch(*story.ended(due.run), story.closed(due.run)))
-    async with rig9.running():
-        await rig9.drained()
-    there = nine.all(f"{rig9.prefix}-output-*")
+        await rig.feed(story.batch(said.stored, chunks=[said]))
+    await rig.feed(story.batch(*story.ended(due.run), story.closed(due.run)))
+    async with rig.running():
+        await rig.drained()
+    there = server.all(f"{rig.prefix}-output-*")
     lines = sorted((source["log"]["offset"], source["message"]) for _, source in there.values())
     assert "".join(f"{message}\n" for _, message in lines).encode() == text
     assert len({source["@timestamp"] for _, source in there.values()}) > 20
-    assert_equal(rig9, nine)
+    assert_equal(rig, server)
 
 
 # ---------------------------------------------------------------- refilling
 
 
-async def test_reindex_refills_a_wiped_index_with_the_same(rig9, nine):
-    await rig9.feed(*varied(rig9.story, 120))
-    async with rig9.running():
-        await rig9.drained()
-        before = nine.all(f"{rig9.prefix}-*")
-        nine.wipe(rig9.prefix)
-        assert nine.all(f"{rig9.prefix}-*") == {}
-        begun = await rig9.outbox.reindex()
-        await rig9.refilled()
-        once = nine.all(f"{rig9.prefix}-*")
-        await rig9.outbox.reindex()
-        await rig9.refilled()
-    done = (await rig9.outbox.status())["reindex"]
+async def test_reindex_refills_a_wiped_index_with_the_same(rig, server):
+    await rig.feed(*varied(rig.story, 120))
+    async with rig.running():
+        await rig.drained()
+        before = server.all(f"{rig.prefix}-*")
+        server.wipe(rig.prefix)
+        assert server.all(f"{rig.prefix}-*") == {}
+        begun = await rig.outbox.reindex()
+        await rig.refilled()
+        once = server.all(f"{rig.prefix}-*")
+        await rig.outbox.reindex()
+        await rig.refilled()
+    done = (await rig.outbox.status())["reindex"]
     assert begun["total"] == done["done"] == done["total"] == 125  # 120 runs, 5 definitions
     assert done["error"] is None
-    assert before == once == nine.all(f"{rig9.prefix}-*") == rig9.expected()
+    assert before == once == server.all(f"{rig.prefix}-*") == rig.expected()
 
 
-async def test_reindex_mends_a_partial_index_during_normal_work(rig9, nine):
-    await rig9.feed(*varied(rig9.story, 100))
-    async with rig9.running():
-        await rig9.drained()
+async def test_reindex_mends_a_partial_index_during_normal_work(rig, server):
+    await rig.feed(*varied(rig.story, 100))
+    async with rig.running():
+        await rig.drained()
         # For so long a server remembers what was deleted, and refuses it meanwhile; a minute unless told otherwise.
-        nine.ask("PUT", f"/{rig9.prefix}-*/_settings", {"index.gc_deletes": "1s"})
-        victims = [name for number, name in enumerate(nine.all(f"{rig9.prefix}-runs-*")) if number % 2]
+        server.ask("PUT", f"/{rig.prefix}-*/_settings", {"index.gc_deletes": "1s"})
+        victims = [name for number, name in enumerate(server.all(f"{rig.prefix}-runs-*")) if number % 2]
         for name in victims:
             month = f"{name.split('@')[1][:4]}.{name.split('@')[1][4:6]}"
-            nine.ask("DELETE", f"/{rig9.prefix}-runs-{month}/_doc/{name}")
-        await rig9.outbox.reindex()
+            server.ask("DELETE", f"/{rig.prefix}-runs-{month}/_doc/{name}")
+        await rig.outbox.reindex()
         with pytest.raises(Conflict):
-            await rig9.outbox.reindex()
-        await rig9.feed(*(rig9.story.anything(number * 31) for number in range(300)))
-        await rig9.refilled()
-        await rig9.drained()
-    assert_equal(rig9, nine)
+            await rig.outbox.reindex()
+        await rig.feed(*(rig.story.anything(number * 31) for number in range(300)))
+        await rig.refilled()
+        await rig.drained()
+    assert_equal(rig, server)
 
 
-async def test_a_restart_goes_on_where_it_was(rig9, nine):
-    await rig9.feed(*varied(rig9.story, 30))
-    async with rig9.running():
-        await rig9.drained()
-    nine.wipe(rig9.prefix)
-    rig9.begin_again()
-    await rig9.feed(rig9.story.whole(make_job("later"), b"x\n"))
-    async with rig9.running():
-        await rig9.drained()
-    assert {one[1]["job"] for one in nine.all(f"{rig9.prefix}-runs-*").values()} == {"later"}
+async def test_a_restart_goes_on_where_it_was(rig, server):
+    await rig.feed(*varied(rig.story, 30))
+    async with rig.running():
+        await rig.drained()
+    server.wipe(rig.prefix)
+    rig.begin_again()
+    await rig.feed(rig.story.whole(make_job("later"), b"x\n"))
+    async with rig.running():
+        await rig.drained()
+    assert {one[1]["job"] for one in server.all(f"{rig.prefix}-runs-*").values()} == {"later"}
 
 
-async def test_a_journal_restored_from_a_backup_is_told_again_in_a_new_epoch(rig9, nine, tmp_path):
-    await rig9.feed(*varied(rig9.story, 10))
-    async with rig9.running():
-        await rig9.drained()
+async def test_a_journal_restored_from_a_backup_is_told_again_in_a_new_epoch(rig, server, tmp_path):
+    await rig.feed(*varied(rig.story, 10))
+    async with rig.running():
+        await rig.drained()
     restored = tmp_path / "restored"
     restored.mkdir()
     (restored / "outbox.db").write_bytes(checkpointed(tmp_path / "outbox.db"))
-    async with open_rig(restored, rig9.prefix, sink_for(nine.url, rig9.prefix)) as rig:
-        await rig.feed(*varied(rig.story, 6))  # the same six runs, and none of the other four
-        async with rig.running():
-            await rig.drained()
-        found = nine.all(f"{rig.prefix}-*")
-        expected = rig.expected(epoch=2)
+    async with open_rig(restored, rig.prefix, sink_for(server.url, rig.prefix)) as later:
+        await later.feed(*varied(later.story, 6))  # the same six runs, and none of the other four
+        async with later.running():
+            await later.drained()
+        found = server.all(f"{rig.prefix}-*")
+        expected = later.expected(epoch=2)
     assert {name: found[name] for name in expected} == expected
 
 
@@ -276,20 +266,20 @@ def checkpointed(path) -> bytes:
     return path.read_bytes()
 
 
-async def test_a_lost_book_finds_the_epoch_that_is_there(rig9, nine, tmp_path):
-    await rig9.feed(*varied(rig9.story, 10))
-    rig9._book.turn("elasticsearch", rig9._book.bookmark("elasticsearch").__class__(epoch=7))
-    async with rig9.running():
-        await rig9.drained()
-    rig9.outbox.close()
-    rig9._book.close()
+async def test_a_lost_book_finds_the_epoch_that_is_there(rig, server, tmp_path):
+    await rig.feed(*varied(rig.story, 10))
+    rig._book.turn("elasticsearch", rig._book.bookmark("elasticsearch").__class__(epoch=7))
+    async with rig.running():
+        await rig.drained()
+    rig.outbox.close()
+    rig._book.close()
     for path in tmp_path.glob("outbox.db*"):
         path.unlink()
-    rig9._open()
-    await rig9.feed(*varied(rig9.story, 10)[:0])
-    async with rig9.running():
-        await rig9.drained()
-    assert nine.all(f"{rig9.prefix}-*") == rig9.expected(epoch=8)
+    rig._open()
+    await rig.feed(*varied(rig.story, 10)[:0])
+    async with rig.running():
+        await rig.drained()
+    assert server.all(f"{rig.prefix}-*") == rig.expected(epoch=8)
 
 
 # ---------------------------------------------------------------- searching
@@ -325,11 +315,11 @@ _TEXTS = [
 ]
 
 
-async def test_search_finds_the_same_runs_as_the_journal(rig9, nine):
+async def test_search_finds_the_same_runs_as_the_journal(rig, server):
     for number in range(56):
         nominal = START + timedelta(days=number, minutes=number)
-        await rig9.feed(
-            rig9.story.whole(
+        await rig.feed(
+            rig.story.whole(
                 make_job("billing.a" if number % 2 else "b"),
                 _TEXTS[number % len(_TEXTS)],
                 node=f"web{number % 3}",
@@ -337,15 +327,15 @@ async def test_search_finds_the_same_runs_as_the_journal(rig9, nine):
                 nominal=nominal,
             )
         )
-    async with rig9.running():
-        await rig9.drained()
-    nine.ask("POST", f"/{rig9.prefix}-*/_refresh")
-    history = SqliteHistory(rig9.database)
+    async with rig.running():
+        await rig.drained()
+    server.ask("POST", f"/{rig.prefix}-*/_refresh")
+    history = SqliteHistory(rig.database)
     found = 0
     for query in _QUESTIONS:
         page = await history.search(query)
         journal = [run["id"] for run in page.items]
-        assert await search_output(rig9.sink.ask, rig9.prefix, query) == journal, query
+        assert await search_output(rig.sink.ask, rig.prefix, query) == journal, query
         found += len(journal)
     await history.close()
     assert found > 100
@@ -354,10 +344,10 @@ async def test_search_finds_the_same_runs_as_the_journal(rig9, nine):
 # ---------------------------------------------------------------- retention
 
 
-async def test_whole_months_go_by_index_and_jobs_by_id(nine, tmp_path):
+async def test_whole_months_go_by_index_and_jobs_by_id(server, tmp_path):
     keep = Keep(span=timedelta(days=20), jobs={"short": timedelta(days=5)})
     now = datetime(2026, 11, 21, tzinfo=UTC)
-    async with rig_on(nine, tmp_path, keep=keep) as rig:
+    async with rig_on(server, tmp_path, keep=keep) as rig:
         for name, nominal in (
             ("long", datetime(2026, 9, 30, tzinfo=UTC)),
             ("long", datetime(2026, 10, 31, tzinfo=UTC)),
@@ -367,23 +357,23 @@ async def test_whole_months_go_by_index_and_jobs_by_id(nine, tmp_path):
         ):
             await rig.feed(rig.story.whole(make_job(name), b"x\n", nominal=nominal))
         await rig.outbox.flush()  # a running outbox would look for what is too old itself, at the real time
-        nine.ask("POST", f"/{rig.prefix}-*/_refresh")
+        server.ask("POST", f"/{rig.prefix}-*/_refresh")
         # September and October of three families; run, execution and line of the 10th
         assert await rig.sink.expire(now) == 6 + 3
-        assert len(nine.all(f"{rig.prefix}-runs-*")) == 2
+        assert len(server.all(f"{rig.prefix}-runs-*")) == 2
         assert await rig.sink.expire(now) == 0
 
 
-async def test_documents_that_may_not_go_are_trouble_and_no_endless_loop(nine, tmp_path):
+async def test_documents_that_may_not_go_are_trouble_and_no_endless_loop(server, tmp_path):
     """As on a full disk; a sweep that asked again at once would get the same page for ever."""
-    async with rig_on(nine, tmp_path, keep=Keep(jobs={"short": timedelta(days=5)})) as rig:
+    async with rig_on(server, tmp_path, keep=Keep(jobs={"short": timedelta(days=5)})) as rig:
         await rig.feed(rig.story.whole(make_job("short"), b"x\n", nominal=START - timedelta(days=9)))
         await rig.outbox.flush()
-        nine.ask("POST", f"/{rig.prefix}-*/_refresh")
-        nine.ask("PUT", f"/{rig.prefix}-*/_settings", {"index.blocks.write": True})
+        server.ask("POST", f"/{rig.prefix}-*/_refresh")
+        server.ask("PUT", f"/{rig.prefix}-*/_settings", {"index.blocks.write": True})
         with pytest.raises(SinkUnavailable, match="job short"):
             await rig.sink.expire(START)
-        nine.ask("PUT", f"/{rig.prefix}-*/_settings", {"index.blocks.write": False})
+        server.ask("PUT", f"/{rig.prefix}-*/_settings", {"index.blocks.write": False})
         assert await rig.sink.expire(START) == 3
 
 

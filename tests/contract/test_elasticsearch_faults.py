@@ -21,15 +21,19 @@ PREFIX = "faulty"
 
 
 @pytest.fixture
-def nine(elastic):
-    server = elastic.of(9)
+def server(elastic, request):
+    """Of major 9; of both for the tests in which the server's own words decide, and not the proxy."""
+    server = elastic.of(getattr(request, "param", 9))
     server.wipe(PREFIX)
     return server
 
 
+both_majors = pytest.mark.parametrize("server", [9, 8], indirect=True)
+
+
 @pytest.fixture
-async def proxy(nine):
-    async with FaultyProxy(nine.port) as proxy:
+async def proxy(server):
+    async with FaultyProxy(server.port) as proxy:
         yield proxy
 
 
@@ -63,7 +67,7 @@ async def state(rig: Rig) -> str:
         (Fault.ANSWERED, 403),
     ],
 )
-async def test_trouble_is_waited_out(rig, proxy, nine, fault, status):
+async def test_trouble_is_waited_out(rig, proxy, server, fault, status):
     proxy.status = status
     if status == 403:
         proxy.body = b'{"error":{"type":"cluster_block_exception","reason":"blocked by: [FORBIDDEN/8/index write]"}}'
@@ -82,10 +86,11 @@ async def test_trouble_is_waited_out(rig, proxy, nine, fault, status):
         await rig.drained()
         assert await state(rig) == "ok"
     assert proxy.seen >= tries
-    assert nine.all(f"{PREFIX}-*") == rig.expected()
+    assert server.all(f"{PREFIX}-*") == rig.expected()
 
 
-async def test_an_answer_lost_after_the_write_doubles_nothing(rig, proxy, nine):
+@both_majors
+async def test_an_answer_lost_after_the_write_doubles_nothing(rig, proxy, server):
     """Every second bulk request is done and its answer lost."""
 
     def alternate(_: int) -> None:
@@ -96,10 +101,10 @@ async def test_an_answer_lost_after_the_write_doubles_nothing(rig, proxy, nine):
     async with rig.running():
         await rig.drained()
     assert proxy.seen >= 8
-    assert nine.all(f"{PREFIX}-*") == rig.expected()
+    assert server.all(f"{PREFIX}-*") == rig.expected()
 
 
-async def test_a_server_that_comes_late_gets_all(rig, proxy, nine):
+async def test_a_server_that_comes_late_gets_all(rig, proxy, server):
     await proxy.stop()
     await rig.feed(*runs(rig, 50))
     async with rig.running():
@@ -107,15 +112,15 @@ async def test_a_server_that_comes_late_gets_all(rig, proxy, nine):
         await rig.feed(*runs(rig, 50))
         await proxy.start()
         await rig.drained()
-    assert nine.all(f"{PREFIX}-*") == rig.expected()
+    assert server.all(f"{PREFIX}-*") == rig.expected()
 
 
-async def test_a_slow_server_is_awaited(rig, proxy, nine):
+async def test_a_slow_server_is_awaited(rig, proxy, server):
     proxy.fault, proxy.delay = Fault.SLOW, 0.2
     await rig.feed(*runs(rig, 300))
     async with rig.running():
         await rig.drained()
-    assert nine.all(f"{PREFIX}-*") == rig.expected()
+    assert server.all(f"{PREFIX}-*") == rig.expected()
 
 
 async def test_backoff_grows_to_a_minute_with_jitter(rig, proxy):
@@ -129,9 +134,10 @@ async def test_backoff_grows_to_a_minute_with_jitter(rig, proxy):
     assert len(set(pauses)) == 60
 
 
-async def test_a_refused_document_is_buried_with_the_reason_and_holds_nothing_up(rig, nine):
+@both_majors
+async def test_a_refused_document_is_buried_with_the_reason_and_holds_nothing_up(rig, server):
     """The index exists with a field that a job's label does not fit: that job's documents will never be taken."""
-    nine.ask(
+    server.ask(
         "PUT",
         f"/{PREFIX}-runs-2026.11",
         {"mappings": {"properties": {"labels": {"properties": {"size": {"type": "long"}}}}}},
@@ -149,47 +155,50 @@ async def test_a_refused_document_is_buried_with_the_reason_and_holds_nothing_up
     assert told["dead"] == 1
     for name in buried:
         del expected[name]
-    assert nine.all(f"{PREFIX}-*") == expected
+    assert server.all(f"{PREFIX}-*") == expected
 
 
-async def test_an_index_deleted_while_running_comes_back_with_its_mapping(rig, nine):
+@both_majors
+async def test_an_index_deleted_while_running_comes_back_with_its_mapping(rig, server):
     await rig.feed(*runs(rig, 20))
     async with rig.running():
         await rig.drained()
-        nine.wipe(PREFIX)
+        server.wipe(PREFIX)
         await rig.feed(*runs(rig, 20))
         await rig.drained()
-        assert len(nine.all(f"{PREFIX}-runs-*")) == 20
+        assert len(server.all(f"{PREFIX}-runs-*")) == 20
         await rig.outbox.reindex()
         await rig.refilled()
-    assert nine.all(f"{PREFIX}-*") == rig.expected()
-    mapping = nine.ask("GET", f"/{PREFIX}-runs-2026.11/_mapping")
+    assert server.all(f"{PREFIX}-*") == rig.expected()
+    mapping = server.ask("GET", f"/{PREFIX}-runs-2026.11/_mapping")
     assert mapping[f"{PREFIX}-runs-2026.11"]["mappings"]["dynamic"] == "false"
 
 
-async def test_a_read_only_index_is_waited_out(rig, nine):
+@both_majors
+async def test_a_read_only_index_is_waited_out(rig, server):
     """What a full disk does: the flood stage puts this very block on every index."""
     await rig.feed(*runs(rig, 20))
     async with rig.running():
         await rig.drained()
-        nine.ask("PUT", f"/{PREFIX}-*/_settings", {"index.blocks.read_only_allow_delete": True})
+        server.ask("PUT", f"/{PREFIX}-*/_settings", {"index.blocks.read_only_allow_delete": True})
         await rig.feed(*runs(rig, 20))
         await rig.in_trouble()
-        nine.ask("PUT", f"/{PREFIX}-*/_settings", {"index.blocks.read_only_allow_delete": None})
+        server.ask("PUT", f"/{PREFIX}-*/_settings", {"index.blocks.read_only_allow_delete": None})
         await rig.drained()
         assert (await rig.outbox.status())["dead"] == 0
-    assert nine.all(f"{PREFIX}-*") == rig.expected()
+    assert server.all(f"{PREFIX}-*") == rig.expected()
 
 
 @pytest.mark.long
-async def test_a_full_disk_is_waited_out(rig, nine):
+@both_majors
+async def test_a_full_disk_is_waited_out(rig, server):
     """The server itself shuts its indices when it believes its disk to be full, and opens them again."""
     disk = "cluster.routing.allocation.disk"
     names = [f"{disk}.watermark.{level}" for level in ("low", "high", "flood_stage")]
 
     def believe(value: str | None, *, enabled: str | None) -> None:
         wanted = dict.fromkeys(names, value) | {f"{disk}.threshold_enabled": enabled}
-        nine.ask("PUT", "/_cluster/settings", {"persistent": wanted | {"cluster.info.update.interval": "10s"}})
+        server.ask("PUT", "/_cluster/settings", {"persistent": wanted | {"cluster.info.update.interval": "10s"}})
 
     async def told() -> bool:
         return "flood" in (await rig.outbox.status())["detail"]
@@ -199,34 +208,39 @@ async def test_a_full_disk_is_waited_out(rig, nine):
         await rig.drained()
         believe("90000gb", enabled="true")
         try:
-            await until(lambda: "read_only_allow_delete" in str(nine.ask("GET", f"/{PREFIX}-*/_settings")), seconds=60)
+            await until(
+                lambda: "read_only_allow_delete" in str(server.ask("GET", f"/{PREFIX}-*/_settings")), seconds=60
+            )
             await rig.feed(*runs(rig, 20))
             await until(told)
         finally:
             believe("1kb", enabled="true")
-        await until(lambda: "read_only_allow_delete" not in str(nine.ask("GET", f"/{PREFIX}-*/_settings")), seconds=60)
+        await until(
+            lambda: "read_only_allow_delete" not in str(server.ask("GET", f"/{PREFIX}-*/_settings")), seconds=60
+        )
         await rig.drained()
         believe(None, enabled=None)
         assert (await rig.outbox.status())["dead"] == 0
-    assert nine.all(f"{PREFIX}-*") == rig.expected()
+    assert server.all(f"{PREFIX}-*") == rig.expected()
 
 
-async def test_a_cluster_out_of_shards_is_waited_out(rig, nine):
+@both_majors
+async def test_a_cluster_out_of_shards_is_waited_out(rig, server):
     """A 400 that is no document's fault."""
-    nine.ask("PUT", "/_cluster/settings", {"persistent": {"cluster.max_shards_per_node": 1}})
+    server.ask("PUT", "/_cluster/settings", {"persistent": {"cluster.max_shards_per_node": 1}})
     try:
         await rig.feed(*runs(rig, 20))
         async with rig.running():
             await rig.in_trouble()
-            nine.ask("PUT", "/_cluster/settings", {"persistent": {"cluster.max_shards_per_node": None}})
+            server.ask("PUT", "/_cluster/settings", {"persistent": {"cluster.max_shards_per_node": None}})
             await rig.drained()
             assert (await rig.outbox.status())["dead"] == 0
     finally:
-        nine.ask("PUT", "/_cluster/settings", {"persistent": {"cluster.max_shards_per_node": None}})
-    assert nine.all(f"{PREFIX}-*") == rig.expected()
+        server.ask("PUT", "/_cluster/settings", {"persistent": {"cluster.max_shards_per_node": None}})
+    assert server.all(f"{PREFIX}-*") == rig.expected()
 
 
-async def test_a_small_limit_on_the_way_is_met_by_smaller_requests(rig, proxy, nine):
+async def test_a_small_limit_on_the_way_is_met_by_smaller_requests(rig, proxy, server):
     """nginx takes 1 MiB unless told otherwise."""
     sizes: list[int] = []
 
@@ -239,21 +253,21 @@ async def test_a_small_limit_on_the_way_is_met_by_smaller_requests(rig, proxy, n
     async with rig.running():
         await rig.drained()
     assert max(sizes) > 50_000
-    assert nine.all(f"{PREFIX}-*") == rig.expected()
+    assert server.all(f"{PREFIX}-*") == rig.expected()
 
 
-async def test_a_lagging_outbox_leaves_out_lines_and_says_which(proxy, nine, tmp_path):
+async def test_a_lagging_outbox_leaves_out_lines_and_says_which(proxy, server, tmp_path):
     async with open_rig(tmp_path, PREFIX, sink_for(proxy.url, PREFIX), cap=100) as rig:
         await rig.feed(*runs(rig, 50))
         async with rig.running():
             await rig.drained()
             told = await rig.outbox.status()
             assert told["drops"] == 1
-            there = nine.all(f"{PREFIX}-*")
+            there = server.all(f"{PREFIX}-*")
             assert there == {name: one for name, one in rig.expected().items() if "log" not in one[1]}
             await rig.outbox.reindex()
             await rig.refilled()
-        assert nine.all(f"{PREFIX}-*") == rig.expected()
+        assert server.all(f"{PREFIX}-*") == rig.expected()
 
 
 async def test_opensearch_is_refused_with_a_clear_word(tmp_path, caplog):
@@ -295,7 +309,7 @@ async def starts(rig: Rig, seconds: float) -> list[float]:
 
 
 @pytest.mark.long
-async def test_a_backlog_of_100000_documents_delays_no_start(rig, nine):
+async def test_a_backlog_of_100000_documents_delays_no_start(rig, server):
     before = sys.getswitchinterval()
     sys.setswitchinterval(0.00005)  # as the application does
     backlog = runs(rig, 25_000)
@@ -312,7 +326,7 @@ async def test_a_backlog_of_100000_documents_delays_no_start(rig, nine):
     for name, late in (("without", alone), ("with", beside)):
         cuts = statistics.quantiles(late, n=100)
         print(f"start {name} outbox: p50 {cuts[49]:.2f} p99 {cuts[98]:.2f} max {max(late):.2f} ms, n {len(late)}")
-    there, expected = nine.all(f"{PREFIX}-*"), rig.expected()
+    there, expected = server.all(f"{PREFIX}-*"), rig.expected()
     print(f"{len(expected)} documents in {seconds:.1f} s")
     assert there == expected
 

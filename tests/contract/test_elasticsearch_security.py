@@ -23,8 +23,10 @@ from distcrond.errors import SinkRefuses
 from distcrond.sinks.retention import Keep
 
 ROLE = Path(__file__).parents[2] / "etc-example/elasticsearch-role.yml"
-ADMIN = Login("boss", "boss-password", "superuser")
-WRITER = Login("distcron", "writer-canary", "distcron_writer")
+ADMIN = Login("boss", "boss-password", "$2a$10$6bBVjwm5waNy3MvDHZRODOXqZkGU3yFkYV53v4qNPwH4khXshipOi", "superuser")
+WRITER = Login(
+    "distcron", "writer-canary", "$2a$10$BjF9BFekV7/Iwj1NfGXLIOWK7KzW0yp/gVGktTFOsjReP1q7VwFUm", "distcron_writer"
+)
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +53,9 @@ def certificate(tmp_path_factory) -> tuple[Path, Path]:
     return folder / "ca.pem", folder / "key.pem"
 
 
-@pytest.fixture(scope="module")
-def server(elastic, certificate):
-    server = elastic.secured(9, roles=ROLE.read_text(), users=[ADMIN, WRITER], tls=certificate)
+@pytest.fixture(scope="module", params=[9, 8])
+def server(elastic, certificate, request):
+    server = elastic.secured(request.param, roles=ROLE.read_text(), users=[ADMIN, WRITER], tls=certificate)
     server.start()
     yield server
     server.stop()

@@ -31,6 +31,8 @@ from support import parts
 
 VERSIONS = {8: "8.19.21", 9: "9.2.0"}
 """The server of each major that the tests run against."""
+LENT = "DISTCRON_TEST_ELASTICSEARCH"
+"""Variable that hands running servers on to the tests in another process."""
 START_SECONDS = 240.0
 _USER = "distcron-test"
 _ARTIFACT = "org/elasticsearch/distribution/integ-test-zip/elasticsearch"
@@ -46,10 +48,11 @@ _SETTINGS = {
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """A user of the file realm."""
+    """A user of the file realm. `hash` is what `elasticsearch-users useradd` makes of the password in ten seconds."""
 
     name: str
     password: str
+    hash: str
     role: str
 
 
@@ -174,13 +177,6 @@ class Servers:
             self.plain[major].start()
         return self.plain[major]
 
-    def fresh(self, major: int, **settings: str) -> Server:
-        """A server of one's own, without security and not started; `a__b` in a name means `a.b`."""
-        named = {name.replace("__", "."): value for name, value in settings.items()}
-        server = self._make(major, {"xpack.security.enabled": "false"} | named)
-        self.others.append(server)
-        return server
-
     def secured(
         self, major: int, *, roles: str, users: Sequence[Login], tls: tuple[Path, Path] | None = None
     ) -> Server:
@@ -196,9 +192,9 @@ class Servers:
                 lines.write("xpack.security.http.ssl.certificate: http.crt\nxpack.security.http.ssl.key: http.key\n")
             server.certificate = tls[0]
         (config / "roles.yml").write_text(roles)
+        (config / "users").write_text("".join(f"{user.name}:{user.hash}\n" for user in users))
+        (config / "users_roles").write_text("".join(f"{user.role}:{user.name}\n" for user in users))
         _give(server.directory)
-        for user in users:
-            self._add_user(server, user)
         server.login = users[0]
         self.others.append(server)
         return server
@@ -228,27 +224,27 @@ class Servers:
         _give(directory)
         return Server(major=major, home=home, directory=directory, java=java, port=port)
 
-    def _add_user(self, server: Server, user: Login) -> None:
-        command = [
-            str(server.home / "bin/elasticsearch-users"),
-            "useradd", user.name, "-p", user.password, "-r", user.role,
-        ]  # fmt: skip
-        environment = {
-            "PATH": os.environ["PATH"],
-            "ES_JAVA_HOME": str(server.java),
-            "ES_PATH_CONF": str(server.directory / "config"),
-        }
-        subprocess.run([*_as_user(), *command], env=environment, check=True, capture_output=True, cwd=server.directory)
-
 
 @contextlib.contextmanager
 def open_servers() -> Iterator[Servers]:
-    """Servers for the length of a `with` block."""
-    servers = Servers()
+    """Servers for the length of a `with` block; tests that started these may have lent theirs."""
+    servers = Servers(plain={major: _lent(major, port) for major, port in _ports(os.environ.get(LENT, ""))})
     try:
         yield servers
     finally:
         servers.close()
+
+
+def _ports(text: str) -> list[tuple[int, int]]:
+    """`9:39200 8:38200` → pairs of major and port."""
+    pairs = [pair.split(":") for pair in text.split()]
+    return [(int(major), int(port)) for major, port in pairs]
+
+
+def _lent(major: int, port: int) -> Server:
+    """A server that another process started and will end."""
+    nowhere = Path(os.devnull)
+    return Server(major=major, home=nowhere, directory=nowhere, java=nowhere, port=port)
 
 
 def fetch_command(major: int) -> str:
