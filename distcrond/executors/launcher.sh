@@ -34,10 +34,11 @@ numbers_of() {
 }
 
 # self: sets dc_pid, dc_parent and dc_birth of whoever calls it; $$ names the outermost shell even in a subshell.
+# On the way of every run: a shell's own name is one word, so there is no need to search for its end.
 self() {
-  read -r dc_pid dc_line </proc/self/stat || return
-  set -- ${dc_line##*) }
-  dc_parent=$2 dc_birth=${20}
+  read -r dc_line </proc/self/stat || return
+  set -- $dc_line
+  case $2 in *')') dc_pid=$1 dc_parent=$4 dc_birth=${22} ;; *) return 1 ;; esac
 }
 
 # members KEY LEADER: every process that carries the attempt's key in its environment, or is in its leader's session.
@@ -125,7 +126,7 @@ b() {
   exec 9>&2 2>/dev/null
   # a login script may have left a line without its end
   echo >&9
-  dc_nonce=$1 dc_daemon=$2 dc_generation=$3 dc_keep=$5 dc_home=$PWD
+  dc_nonce=$1 dc_daemon=$2 dc_generation=$3 dc_keep=$5 dc_home=$PWD dc_unswept=1
   trap '' HUP PIPE
   dc_umask=$(umask)
   umask 077
@@ -136,7 +137,6 @@ b() {
   say ready "$dc_spool" "$dc_boot"
   # whatever a login script printed before this is not ours
   echo "@$dc_nonce data"
-  sweep </dev/null >/dev/null 9>&- &
 }
 
 # unfit REASON TEXT: this node or spool cannot do it; nothing was started.
@@ -154,10 +154,12 @@ examine_node() {
   [ "$(command -v printf)" = printf ] || unfit node_unsupported 'printf is no builtin'
   # by full path: a search of PATH in every run is dear, and jobs may change it
   dc_setsid=$(command -v setsid) dc_dd=$(command -v dd)
-  dc_env=
-  if [ -z "$BASH_VERSION" ] && env --default-signal=INT,QUIT true; then dc_env=$(command -v env); fi
-  dc_scan=tr
-  printf 'a\0b\0' | grep -qzFx b && dc_scan=grep
+  dc_env= dc_scan=grep
+  [ -n "$BASH_VERSION" ] || dc_env=$(command -v env)
+  # nearly every node can do both, and opening it is to be quick: one question first
+  printf 'a\0b\0' | ${dc_env:+"$dc_env" --default-signal=INT,QUIT} grep -qzFx b && return
+  [ -n "$dc_env" ] && env --default-signal=INT,QUIT true || dc_env=
+  printf 'a\0b\0' | grep -qzFx b || dc_scan=tr
 }
 
 enter_spool() {
@@ -167,18 +169,19 @@ enter_spool() {
   dc_base=${1:-${XDG_STATE_HOME:-$HOME/.local/state}/distcron}
   case $dc_base in /*) ;; *) unfit spool_unusable 'the path is not absolute' ;; esac
   [ -d "$dc_base" ] || mkdir -p "$dc_base"
-  enter_private "$dc_base"
+  enter_own "$dc_base"
   [ -d "$dc_machine" ] || mkdir "$dc_machine"
-  enter_private "$dc_machine"
+  enter_own "$dc_machine"
+  case $(ls -ld . ..) in drwx------*'
+'drwx------*) ;; *) unfit spool_unusable 'mode is not 0700' ;; esac
   dc_here=$PWD
 }
 
-# enter_private DIRECTORY: go there and only then look at `.`: what was checked is what is used.
-enter_private() {
+# enter_own DIRECTORY: go there and only then look at `.`: what was checked is what is used.
+enter_own() {
   [ ! -h "$1" ] || unfit spool_unusable 'a symbolic link'
   CDPATH= cd -P "$1" >/dev/null || unfit spool_unusable 'cannot be made or entered'
   [ -O . ] || unfit spool_unusable 'belongs to another user'
-  case $(ls -ld .) in drwx------*) ;; *) unfit spool_unusable 'mode is not 0700' ;; esac
 }
 
 # identify_spool SPARE: the first launcher names the spool; `ln` makes the name appear with its content or not at all.
@@ -212,17 +215,17 @@ raise_generation() {
 }
 
 # sweep: at most once an hour forget released records after KEEP_MINUTES, and what nobody ever fetched after 30 days.
-# A released attempt has no output file; one that still runs is not touched, however old.
+# A released attempt has no output file, or an empty one; one that still runs is not touched, however old.
 sweep() {
   [ -z "$(find swept -mmin -60)" ] || exit
   command : >swept
   find . -type f -name '*.run' -mmin "+$dc_keep" | while read -r dc_file; do
     dc_key=${dc_file%.run}
-    if [ -e "$dc_key.m" ] || [ -e "$dc_key.o" ] || [ -e "$dc_key.e" ]; then
+    if [ -s "$dc_key.m" ] || [ -s "$dc_key.o" ] || [ -s "$dc_key.e" ]; then
       [ -n "$(find "$dc_file" -mmin +43200)" ] || continue
-      read_record "$dc_key"
-      lives && continue
     fi
+    read_record "$dc_key"
+    [ -n "$dc_state" ] || ! lives || continue
     for dc_file in run no m m1 m2 o o1 o2 e e1 e2; do echo "$dc_key.$dc_file"; done
   done | xargs rm -f
 }
@@ -337,6 +340,12 @@ become_sudo() {
 
 # conclude CODE: tell the end, or that it did not begin because it had begun before.
 conclude() {
+  # nothing of ours ends with 0: that is the command's own, and the record need not be read
+  if [ "$1" = 0 ] && [ -z "$dc_user" ]; then
+    echo "exit 0" >>"$dc_key.run"
+    say exit "$dc_key" 0
+    return
+  fi
   read_record "$dc_key"
   if [ "$dc_holder" != "$dc_token" ]; then
     # no record: the job's process died, or was never born, before it could say anything
@@ -619,5 +628,10 @@ grown() {
 # d FILE...: delete what has been fetched; records stay.
 d() { rm -f "$@" </dev/null >/dev/null & }
 
-# h NUMBER: heartbeat.
-h() { say beat "$1"; }
+# h NUMBER: heartbeat. The first one is the time to sweep: nobody waits for a first run any more.
+h() {
+  say beat "$1"
+  [ -n "$dc_unswept" ] || return
+  dc_unswept=
+  sweep </dev/null >/dev/null 9>&- &
+}

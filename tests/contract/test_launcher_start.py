@@ -372,6 +372,7 @@ async def test_a_hostile_spool_is_refused(rig: Rig, which, harm):
 
 async def test_the_record_outlives_the_release_and_is_swept_when_it_is_old(rig: Rig):
     fresh, old, unfetched, running = order("echo x"), order("echo x"), order("echo x"), order("sleep 100")
+    silent = order("true")
     await rig.prepare()
     for what in (fresh, old):
         session = await rig.begin(what)
@@ -382,12 +383,14 @@ async def test_the_record_outlives_the_release_and_is_swept_when_it_is_old(rig: 
     await rig.run(unfetched)
     session = await rig.begin(running)
     await rig.claimed(running.attempt)
-    os.utime(rig.spool / "swept", (0, 0))
-    for what in (old, running):
+    await rig.run(silent)
+    for what in (old, silent, running):
         os.utime(rig.spool / f"{what.attempt}.run", (0, 0))
     async with rig.another() as executor:
-        await executor.prepare(HERE, timeout=PATIENCE, durable=True)
-        await until(lambda: not rig.record(old.attempt))
+        for _ in range(2):  # the second time it is asked for a sign of life
+            await executor.prepare(HERE, timeout=PATIENCE, durable=True)
+        await until(lambda: not rig.record(old.attempt) and not rig.record(silent.attempt))
+    assert not (rig.spool / f"{silent.attempt}.m").exists()
     assert rig.record(fresh.attempt)
     assert rig.record(unfetched.attempt)
     assert rig.record(running.attempt)

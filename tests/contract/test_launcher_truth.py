@@ -317,7 +317,7 @@ async def test_a_noisy_login_shell_is_no_obstacle(tmp_path):
 async def test_a_thousand_at_once_on_one_launcher(rig: Rig, monkeypatch):
     monkeypatch.undo()
     await rig.prepare()
-    orders = [order(("sleep", "2")) for _ in range(1000)]
+    orders = [order("sleep 2; echo over") for _ in range(1000)]
     sessions = [rig.executor.session(HERE, each) for each in orders]
     for session in sessions:
         session.start()
