@@ -1,8 +1,8 @@
 """Commands over SSH, ours against others: `python tests/bench/bench_ssh.py [--commands N] [--rounds N] [--hosts N]`.
 
 Ten real sshd on loopback, all engines in one run, rounds interleaved, medians and ratios (PERFORMANCE §7, G2 and G5).
-Client CPU is this process and the clients it started; the servers are in neither. parallel-ssh is left out if it is
-not installed.
+Client CPU is this process and the clients it started; the servers are in neither. parallel-ssh and ansible are left out
+if they are not installed.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import os
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -32,17 +33,23 @@ from distcrond.ports import Ended
 
 Command = Callable[[int], Awaitable[None]]
 LIMIT = timedelta(seconds=60)
+TASKS = 10
 
 
 @dataclass
 class Engine:
-    """One way to run `true` on the n-th host, how many at once, and what further processes cost CPU."""
+    """One way to run `true` on the n-th host.
+
+    `at_once` calls are in flight, each of which runs `each` commands; slow engines get a `share` of all commands. What
+    the processes `pids` use counts as client CPU too.
+    """
 
     name: str
     run: Command
     at_once: int
     share: float = 1.0
     pids: tuple[int, ...] = ()
+    each: int = 1
 
 
 @dataclass
@@ -75,11 +82,11 @@ def cpu_seconds(pids: tuple[int, ...]) -> float:
 
 
 async def measure(engine: Engine, commands: int) -> Figure:
-    commands = max(engine.at_once, int(commands * engine.share))
+    calls = max(engine.at_once, int(commands * engine.share / engine.each))
     cpu, begun = cpu_seconds(engine.pids), time.perf_counter()
-    await in_flight(engine.run, commands, engine.at_once)
+    await in_flight(engine.run, calls, engine.at_once)
     seconds = time.perf_counter() - begun
-    return Figure(commands / seconds, 1000 * (cpu_seconds(engine.pids) - cpu) / commands)
+    return Figure(calls * engine.each / seconds, 1000 * (cpu_seconds(engine.pids) - cpu) / calls / engine.each)
 
 
 @contextlib.asynccontextmanager
@@ -157,7 +164,7 @@ def ssh(farm: Farm, index: int, directory: str) -> list[str]:
 
 @contextlib.asynccontextmanager
 async def parallel_ssh(farm: Farm) -> AsyncIterator[Engine | None]:
-    """It has its own event loop, so one command here is one on every host."""
+    """It has its own event loop, so one call is one command on every host."""
     try:
         from pssh.clients import ParallelSSHClient
         from pssh.config import HostConfig
@@ -174,7 +181,45 @@ async def parallel_ssh(farm: Farm) -> AsyncIterator[Engine | None]:
         assert all(host.exit_code == 0 for host in output)
 
     await run(0)
-    yield Engine("parallel-ssh (all hosts)", run, 1, 0.25 / len(hosts))
+    yield Engine("parallel-ssh (all hosts)", run, 1, 0.25, each=len(hosts))
+
+
+@contextlib.asynccontextmanager
+async def ansible(farm: Farm) -> AsyncIterator[Engine | None]:
+    """One call is a playbook of ten `raw` tasks on every host, over connections that stand (ControlPersist)."""
+    program = shutil.which("ansible-playbook")
+    if program is None:
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="ans") as directory:
+        words, environment = playbook(farm, Path(directory))
+
+        async def run(_: int) -> None:
+            process = await asyncio.create_subprocess_exec(
+                program, *words, env=os.environ | environment, stdout=asyncio.subprocess.DEVNULL
+            )
+            assert await process.wait() == 0
+
+        await run(0)
+        yield Engine("ansible-playbook raw", run, 1, 0.1, each=TASKS * len(farm.servers))
+
+
+def playbook(farm: Farm, directory: Path) -> tuple[list[str], dict[str, str]]:
+    """What `ansible-playbook` is told: arguments and environment."""
+    options = f"-o ControlPersist=60s -o UserKnownHostsFile={farm.known_hosts} -o KexAlgorithms=curve25519-sha256"
+    hosts = [
+        f"h{number} ansible_host={server.host} ansible_port={server.port} ansible_user={farm.user} "
+        f'ansible_ssh_private_key_file={farm.key_file} ansible_ssh_common_args="{options}"\n'
+        for number, server in enumerate(farm.servers)
+    ]
+    tasks = "    - raw: 'true'\n" * TASKS
+    (directory / "hosts").write_text("".join(hosts))
+    (directory / "play.yml").write_text(f"- hosts: all\n  gather_facts: false\n  strategy: free\n  tasks:\n{tasks}")
+    (directory / "ansible.cfg").touch()
+    environment = {"ANSIBLE_CONFIG": str(directory / "ansible.cfg"), "ANSIBLE_SSH_CONTROL_PATH_DIR": str(directory)}
+    return ["-f", "10", "-i", str(directory / "hosts"), str(directory / "play.yml")], environment | {
+        "HOME": str(directory)
+    }
 
 
 async def cold_ours(farm: Farm, directory: Path, index: int) -> float:
@@ -215,7 +260,7 @@ def report(rounds: dict[str, list[Figure]]) -> None:
         for name, figures in rounds.items()
     }
     base = next(iter(medians.values()))
-    targets = {"parallel-ssh": 4.0, "OpenSSH": 2.5, "asyncssh": 0.85}
+    targets = {"parallel-ssh": 4.0, "OpenSSH": 2.5, "ansible": 15.0, "asyncssh": 0.85}
     print(f"{'engine':32} {'commands/s':>10} {'CPU ms':>8} {'rate ratio':>11} {'CPU ratio':>10}  G2")
     for name, figure in medians.items():
         ratio = base.rate / figure.rate
@@ -233,14 +278,12 @@ async def main(arguments: argparse.Namespace, farm: Farm, directory: Path) -> No
             await stack.enter_async_context(bare_asyncssh(farm)),
             await stack.enter_async_context(control_master(farm)),
             await stack.enter_async_context(parallel_ssh(farm)),
+            await stack.enter_async_context(ansible(farm)),
         ]
         rounds: dict[str, list[Figure]] = {engine.name: [] for engine in engines if engine}
         for _ in range(arguments.rounds):
             for engine in filter(None, engines):
-                figure = await measure(engine, arguments.commands)
-                if engine.name.startswith("parallel-ssh"):
-                    figure = Figure(figure.rate * len(farm.servers), figure.cpu / len(farm.servers))
-                rounds[engine.name].append(figure)
+                rounds[engine.name].append(await measure(engine, arguments.commands))
     report(rounds)
     cold = [(await cold_ours(farm, directory, n), await cold_stock(farm, n)) for n in range(len(farm.servers))]
     own, others = (1000 * statistics.median(times) for times in zip(*cold, strict=True))
