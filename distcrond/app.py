@@ -158,6 +158,7 @@ async def build(settings: Settings) -> AsyncIterator[Daemon]:
             desired=desired,
             health_check_interval=settings.health_check_interval,
             outboxes=reports.outboxes,
+            beat=lambda: notify("WATCHDOG=1"),
         )
         api = Api(
             control=engine.control,

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+
+from distcrond.engine.agenda import Agenda
 from distcrond.engine.scribe import Scribe
 from distcrond.ports import Clock
 
-_BEAT = 1.0
+_BEAT = timedelta(seconds=1)
 _PATIENCE = 5.0
 """Seconds without a single answer of the disk to what was recorded."""
 
@@ -13,21 +18,29 @@ _PATIENCE = 5.0
 class Pulse:
     """Beats while the loops run. A loop that fails ends the daemon, so what is left to watch is the disk."""
 
-    def __init__(self, *, clock: Clock, scribe: Scribe) -> None:
+    def __init__(self, *, clock: Clock, agenda: Agenda, scribe: Scribe, beat: Callable[[], None]) -> None:
         self._clock = clock
+        self._agenda = agenda
+        self._beat = beat
         self._scribe = scribe
         self._running = False
         self._written = 0
         self._wrote_at = 0.0
 
     async def run(self) -> None:
-        """Look once a second, until cancelled."""
+        """Look and beat once a second, until cancelled.
+
+        It is the engine's one timer that wakes us: a beat says that what is due would be noticed.
+        """
         self._running = True
         self._wrote_at = self._clock.monotonic()
         try:
             while True:
                 self._look()
-                await self._clock.sleep(_BEAT)
+                self._beat()
+                awake = asyncio.Event()
+                self._agenda.after(_BEAT, awake.set)
+                await awake.wait()
         finally:
             self._running = False
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 
 from distcrond.engine.admission import Admission
@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 
 
 class Engine:
-    """Runs jobs until cancelled. `control` and `queries` are for API and CLI."""
+    """Runs jobs until cancelled. `control` and `queries` are for API and CLI; `beat` is called while all is well."""
 
     def __init__(
         self,
@@ -45,6 +45,7 @@ class Engine:
         desired: Desired,
         health_check_interval: timedelta = timedelta(seconds=10),
         outboxes: Outboxes | None = None,
+        beat: Callable[[], None] = lambda: None,
     ) -> None:
         self._clock = clock
         self._desired = desired
@@ -101,7 +102,7 @@ class Engine:
         desired.observe(admission.reconsider)
         desired.observe(pokes.any)
         outboxes = outboxes or Outboxes(clock)
-        self._pulse = pulse = Pulse(clock=clock, scribe=scribe)
+        self._pulse = pulse = Pulse(clock=clock, agenda=agenda, scribe=scribe, beat=beat)
         self.control = Control(
             clock=clock,
             scribe=scribe,
