@@ -92,7 +92,7 @@ class Daemon:
             self._reports.reopen()
             self._loaded = await asyncio.to_thread(_load, self._settings, self._loaded)
             _report_problems(self._loaded)
-            self._desired.swap(self._loaded.catalog)
+            await self.engine.control.put_in_force(self._loaded.catalog, by="SIGHUP")
             _spare_the_collector()
             _log.info("reloaded: %s", self._status())
             notify(f"STATUS={self._status()}")

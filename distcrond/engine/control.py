@@ -15,7 +15,8 @@ from distcrond.engine.placing import Placing
 from distcrond.engine.runner import Runner
 from distcrond.engine.scribe import Scribe
 from distcrond.errors import Conflict, NotFound
-from distcrond.model.event import CancelRequested, Due, JobDefined
+from distcrond.model.catalog import Catalog
+from distcrond.model.event import CancelRequested, Due, JobDefined, Reloaded
 from distcrond.model.ids import JobName, NodeName, RunId
 from distcrond.model.job import Job
 from distcrond.model.occurrence import Occurrence, Request, Trigger
@@ -149,6 +150,21 @@ class Control:
                 self._runner.stop(slot, Reason.CANCELLED)
             elif target.state is State.WAITING:
                 self._placing.hurry(slot)
+
+    async def put_in_force(self, catalog: Catalog, *, by: str) -> None:
+        """Go on with newly read files, and record what is different in them."""
+        before, after = self._desired.catalog.definitions(), catalog.definitions()
+        reloaded = Reloaded(
+            at=self._clock.now(),
+            by=by,
+            added=tuple(sorted(after.keys() - before.keys())),
+            changed=tuple(sorted(name for name in after.keys() & before.keys() if after[name] != before[name])),
+            removed=tuple(sorted(before.keys() - after.keys())),
+            problems=len(catalog.problems),
+        )
+        written = self._scribe.record(reloaded)
+        self._desired.swap(catalog)
+        await written
 
     async def reindex(self, sink: str) -> Document:
         """Begin to tell a sink everything again; returns the progress.

@@ -26,7 +26,11 @@ from distcrond.model.run import Stream
 from distcrond.ports import AuditReport, Extract, Printed, Report, RunReport
 
 _AUDITED: Final = frozenset(
-    cls.__name__ for cls in (ev.DaemonStarted, ev.DaemonStopped, ev.ClockStepped, ev.JobDefined, ev.CancelRequested)
+    cls.__name__
+    for cls in (
+        *(ev.DaemonStarted, ev.DaemonStopped, ev.Reloaded),
+        *(ev.ClockStepped, ev.JobDefined, ev.CancelRequested),
+    )
 )
 _ENDED: Final = ev.AttemptEnded.__name__
 _STORED: Final = ev.OutputStored.__name__

@@ -84,7 +84,7 @@ def _add_event(rows: Prepared, event: ev.Event, runs: Mapping[RunId, Run]) -> No
             rows.gaps.append(_gap(event))
         case ev.DaemonStarted():
             rows.daemons.append((event.daemon, event.generation))
-        case ev.DaemonStopped() | ev.ClockStepped() | ev.MarkMoved():
+        case ev.DaemonStopped() | ev.Reloaded() | ev.ClockStepped() | ev.MarkMoved():
             pass
         case _:
             run = event.run

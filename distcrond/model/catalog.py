@@ -35,3 +35,8 @@ class Catalog:
     node_places: Mapping[NodeName, Place] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
     zone: str = "UTC"
+
+    def definitions(self) -> dict[str, Job | Node]:
+        """Jobs and nodes by their places in the API."""
+        jobs: dict[str, Job | Node] = {f"jobs/{name}": job for name, job in self.jobs.items()}
+        return jobs | {f"nodes/{name}": node for name, node in self.nodes.items()}

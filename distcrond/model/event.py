@@ -38,6 +38,21 @@ class DaemonStopped:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reloaded:
+    """The files were read again for `by` and put in force, `problems` of their definitions refused.
+
+    What is new, defined otherwise or gone is named as in the API: `jobs/billing.invoices`, `nodes/web1`.
+    """
+
+    at: datetime
+    by: str
+    added: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    problems: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClockStepped:
     """The wall clock moved by `delta` against the monotonic clock."""
 
@@ -218,7 +233,7 @@ RunEvent = (
     | RunClosed
 )
 JobEvent = MarkMoved | Gapped
-DaemonEvent = DaemonStarted | DaemonStopped | ClockStepped | JobDefined
+DaemonEvent = DaemonStarted | DaemonStopped | Reloaded | ClockStepped | JobDefined
 Event = RunEvent | JobEvent | DaemonEvent
 
 

@@ -392,13 +392,16 @@ def _labels(job: Job) -> Document:
     return {name.replace(".", "_"): value for name, value in job.labels.items() if name}
 
 
-def _audited(event: ev.Event) -> tuple[str, Document, str | None]:
+def _audited(event: ev.Event) -> tuple[str, Document, str | None]:  # noqa: PLR0911  one for each kind of event
     """Action, facts, and who did it."""
     match event:
         case ev.DaemonStarted():
             return "daemon-started", {"generation": event.generation, "version": event.version}, None
         case ev.DaemonStopped():
             return "daemon-stopped", {}, None
+        case ev.Reloaded():
+            named = {name: list(getattr(event, name)) or None for name in ("added", "changed", "removed")}
+            return "files-reloaded", named | {"problems": event.problems}, event.by
         case ev.ClockStepped():
             return "clock-stepped", {"step_ms": round(event.delta.total_seconds() * 1000)}, None
         case ev.JobDefined():

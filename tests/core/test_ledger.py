@@ -76,7 +76,10 @@ def test_a_start_of_the_daemon_gives_its_id_and_generation() -> None:
     assert (ledger.daemon, ledger.generation) == ("d", 7)
 
 
-@pytest.mark.parametrize("event", [ev.DaemonStopped(at=NOON), ev.ClockStepped(at=NOON, delta=timedelta(hours=1))])
+@pytest.mark.parametrize(
+    "event",
+    [ev.DaemonStopped(at=NOON), ev.Reloaded(at=NOON, by="x"), ev.ClockStepped(at=NOON, delta=timedelta(hours=1))],
+)
 def test_some_facts_are_for_the_record_only(event: ev.Event) -> None:
     assert folded(event) == folded()
 

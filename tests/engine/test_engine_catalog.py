@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from world import ALL, World, a_job, a_node, cron, once
 
-from distcrond.model.event import JobDefined, MarkMoved
+from distcrond.model.event import JobDefined, MarkMoved, Reloaded
 from distcrond.testing import Script
 
 OK = ("success", None)
@@ -143,3 +143,13 @@ async def test_the_default_zone_moves_a_schedule(world: World) -> None:
     world.desired.swap(type(berlin)(jobs=berlin.jobs, nodes=berlin.nodes, zone="Europe/Berlin"))
     await world.until(hours=3)
     assert world.began_at() == [5400.0]
+
+
+async def test_what_a_reload_changed_is_recorded(world: World) -> None:
+    await world.start(a_job("old"), a_job("same"), a_job("edited"), a_node("a"))
+    await world.swap(a_job("new"), a_job("same"), a_job("edited", description="other"), a_node("b"))
+    (reloaded,) = await world.events(Reloaded)
+    assert (reloaded.by, reloaded.problems) == ("SIGHUP", 0)
+    assert reloaded.added == ("jobs/new", "nodes/b")
+    assert reloaded.changed == ("jobs/edited",)
+    assert reloaded.removed == ("jobs/old", "nodes/a")

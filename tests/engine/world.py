@@ -144,7 +144,7 @@ class World:
 
     async def swap(self, *parts: Job | Node) -> None:
         """New files."""
-        self.desired.swap(a_catalog(*parts))
+        await self.engine.control.put_in_force(a_catalog(*parts), by="SIGHUP")
         await self.clock.settle()
 
     # ------------------------------------------------------------ deeds
