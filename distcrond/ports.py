@@ -413,6 +413,20 @@ class Sink(Protocol):
         """
         ...
 
+    def checkpoint(self) -> str:
+        """Note that all delivered so far counts; answers what `resume` needs to tell it from what comes after."""
+        ...
+
+    def resume(self, checkpoint: str) -> None:
+        """Expect what was delivered after `checkpoint` (empty = the beginning) once more.
+
+        Called in a thread.
+
+        Raises:
+            SinkUnavailable: as `deliver`.
+        """
+        ...
+
     def pack(self, reports: Iterable[Report], *, with_output: bool) -> Iterator[Parcel]:
         """Turn reports into parcels of bounded size, lazily. Called in a thread; touches nothing but its arguments.
 
@@ -472,11 +486,15 @@ class Outgoing(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bookmark:
-    """How far a sink has come: everything up to `seq`, whose event has that `fingerprint`, and in which epoch."""
+    """How far a sink has come: everything up to `seq`, whose event has that `fingerprint`, and in which epoch.
+
+    `checkpoint` is what the sink said of itself when it had come so far; see `Sink.checkpoint`.
+    """
 
     seq: int = 0
     fingerprint: str = ""
     epoch: int = 1
+    checkpoint: str = ""
 
 
 class OutboxBook(Protocol):

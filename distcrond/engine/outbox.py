@@ -272,13 +272,14 @@ class Outbox:
         last = await self._aside(self._source.last)
         present = await self._aside(self._source.fingerprint, mark.seq)
         self._mark = mark
+        await self._aside(self._sink.resume, mark.checkpoint)
         if last < mark.seq or (present and present != mark.fingerprint):
             _log.warning("the journal was restored from a backup: %s is told everything again", self.name)
             await self._turn(Bookmark(epoch=mark.epoch + 1))
 
     async def _turn(self, mark: Bookmark) -> None:
         present = await self._aside(self._source.fingerprint, mark.seq)
-        mark = replace(mark, fingerprint=present)
+        mark = replace(mark, fingerprint=present, checkpoint=self._sink.checkpoint())
         await self._aside(self._book.turn, self.name, mark)  # first, else a stop in between would forget what was told
         self._mark = mark
 

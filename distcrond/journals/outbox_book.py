@@ -20,10 +20,12 @@ from distcrond.model.span import format_instant
 from distcrond.ports import Bookmark, DeadLetter
 
 _MOST_LETTERS: Final = 10_000
+_BOOKMARK: Final = ("seq", "fingerprint", "epoch", "checkpoint")
 _TABLES: Final = """
 CREATE TABLE IF NOT EXISTS bookmarks (
     sink TEXT PRIMARY KEY, seq INTEGER NOT NULL, fingerprint TEXT NOT NULL, epoch INTEGER NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS checkpoints (sink TEXT PRIMARY KEY, checkpoint TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS dead_letters (
     number INTEGER PRIMARY KEY, sink TEXT NOT NULL, at INTEGER NOT NULL,
     id TEXT NOT NULL, place TEXT NOT NULL, reason TEXT NOT NULL
@@ -55,13 +57,19 @@ class SqliteOutboxBook:
 
     def bookmark(self, sink: str) -> Bookmark:
         """How far the sink has come; the beginning, if it is new."""
-        row = self._ask("SELECT seq, fingerprint, epoch FROM bookmarks WHERE sink = ?", (sink,))
-        return Bookmark(seq=row[0][0], fingerprint=row[0][1], epoch=row[0][2]) if row else Bookmark()
+        question = (
+            "SELECT seq, fingerprint, epoch, coalesce(checkpoint, '') FROM bookmarks LEFT JOIN checkpoints USING (sink)"
+            " WHERE sink = ?"
+        )
+        row = self._ask(question, (sink,))
+        return Bookmark(**dict(zip(_BOOKMARK, row[0], strict=True))) if row else Bookmark()
 
     def turn(self, sink: str, bookmark: Bookmark) -> None:
         """Remember how far it has come."""
         row = (sink, bookmark.seq, bookmark.fingerprint, bookmark.epoch)
         self._ask("REPLACE INTO bookmarks (sink, seq, fingerprint, epoch) VALUES (?, ?, ?, ?)", row)
+        # Second: with an older checkpoint a sink looks at more than it must, with a newer one at less.
+        self._ask("REPLACE INTO checkpoints (sink, checkpoint) VALUES (?, ?)", (sink, bookmark.checkpoint))
 
     def bury(self, sink: str, letters: Sequence[DeadLetter], at: datetime) -> None:
         """Keep dead letters, the newest ten thousand."""

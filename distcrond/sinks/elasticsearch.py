@@ -113,6 +113,13 @@ class ElasticsearchSink:
         for kind in KINDS:
             await self.ask("PUT", f"/_index_template/{self._prefix}-{kind}", template(kind, self._prefix))
 
+    def checkpoint(self) -> str:
+        """Nothing: ids and versions tell what is there."""
+        return ""
+
+    def resume(self, checkpoint: str) -> None:
+        """Nothing to do; see `checkpoint`."""
+
     def pack(self, reports: Iterable[Report], *, with_output: bool) -> Iterator[Parcel]:
         """Turn reports into bulk requests; see `Sink.pack`."""
         return bulk.pack(self._indexed(reports, with_output=with_output))

@@ -2,14 +2,15 @@
 
 `runs.jsonl` and `output.jsonl` in one directory hold the same documents as Elasticsearch, each with its id and version.
 A file that has grown too large becomes `….jsonl.1`, that one `….jsonl.2` and so on. What a parcel holds is on the disk
-before it counts as delivered; after a crash, or a stop in the midst of
-a parcel, its lines may be there twice, with the same id.
+before it counts as delivered. After a crash or a stop the last lines come again; those that are there are left out, so
+each is there once, unless another program has moved the file away since.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -26,9 +27,12 @@ _MOST_BYTES: Final = 1024 * 1024
 _LARGEST: Final = 100 * 1024 * 1024  # bytes of a file
 _GENERATIONS: Final = 10
 _MODE: Final = 0o640
+_NAMES: Final = ("runs", "output")
 
 Line = tuple[str, bytes]
 """The file's name without its ending, and the line."""
+End = tuple[int, int]
+"""A file's inode and length."""
 
 
 class JsonLinesSink:
@@ -43,6 +47,8 @@ class JsonLinesSink:
         self._generations = generations
         self._files: dict[str, int] = {}
         self._reopen_asked = False
+        self._there: set[bytes] = set()  # heads of lines that may come again
+        self._turn = threading.Lock()  # a cancelled delivery goes on in its thread
 
     @property
     def name(self) -> str:
@@ -64,6 +70,21 @@ class JsonLinesSink:
             await asyncio.to_thread(self._directory.mkdir, mode=0o750, parents=True, exist_ok=True)
         except OSError as error:
             raise SinkUnavailable("unwritable", f"{self._directory}: {error.strerror}") from None
+
+    def checkpoint(self) -> str:
+        """The file of each name and how long it is; nothing of what is there comes again."""
+        self._there.clear()
+        return msgspec.json.encode({name: self._end(name) for name in _NAMES}).decode()
+
+    def resume(self, checkpoint: str) -> None:
+        """Find what was written after `checkpoint`; see `Sink.resume`."""
+        ends: dict[str, End | None] = msgspec.json.decode(checkpoint) if checkpoint else {}
+        try:
+            with self._turn:
+                self._let_go()
+                self._there = set[bytes]().union(*(self._written_since(name, ends.get(name)) for name in _NAMES))
+        except OSError as error:
+            raise SinkUnavailable("unreadable", f"{self._directory}: {error.strerror}") from None
 
     def pack(self, reports: Iterable[Report], *, with_output: bool) -> Iterator[Parcel]:
         """Turn finished runs into lines; see `Sink.pack`."""
@@ -106,11 +127,14 @@ class JsonLinesSink:
     # ------------------------------------------------------------ files
 
     def _write(self, lines: list[Line]) -> None:
-        if self._reopen_asked:
-            self._reopen_asked = False
-            self._let_go()
-        for name in dict.fromkeys(name for name, _ in lines):
-            self._append(name, b"".join(line for mine, line in lines if mine == name))
+        with self._turn:
+            if self._reopen_asked:
+                self._reopen_asked = False
+                self._let_go()
+            if self._there:
+                lines = [(name, line) for name, line in lines if _head(line) not in self._there]
+            for name in dict.fromkeys(name for name, _ in lines):
+                self._append(name, b"".join(line for mine, line in lines if mine == name))
 
     def _append(self, name: str, data: bytes) -> None:
         """Add whole lines or nothing: what a full disk cut off is taken back, since it will come again."""
@@ -140,6 +164,27 @@ class JsonLinesSink:
             if older.exists():
                 older.replace(self._path(name, number + 1))
         self._path(name).replace(self._path(name, 1))
+        self._open(name)  # at once: a checkpoint names the file that is written to
+
+    def _end(self, name: str) -> End | None:
+        """What the next line of that name will follow."""
+        try:
+            status = os.fstat(self._files[name]) if name in self._files else self._path(name).stat()
+        except OSError:
+            return None
+        return status.st_ino, status.st_size
+
+    def _written_since(self, name: str, end: End | None) -> set[bytes]:
+        """Heads of the lines behind `end`: in the rest of its file and in newer ones."""
+        since: list[tuple[Path, int]] = []
+        for number in range(self._generations + 1):
+            path = self._path(name, number)
+            status = path.stat() if path.exists() else None
+            if end is not None and status is not None and status.st_ino == end[0]:
+                return _heads([*since, (path, end[1])])
+            if status is not None:
+                since.append((path, 0))
+        return _heads(since[:1])
 
     def _path(self, name: str, number: int = 0) -> Path:
         return self._directory / (f"{name}.jsonl.{number}" if number else f"{name}.jsonl")
@@ -148,6 +193,26 @@ class JsonLinesSink:
         for descriptor in self._files.values():
             os.close(descriptor)
         self._files.clear()
+
+
+def _heads(places: Iterable[tuple[Path, int]]) -> set[bytes]:
+    """Heads of the lines in these files from these offsets on. A last line torn by a crash is cut off."""
+    heads: set[bytes] = set()
+    for path, start in places:
+        with path.open("rb+") as file:
+            whole = file.seek(start)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    file.truncate(whole)
+                    break
+                heads.add(_head(line))
+                whole += len(line)
+    return heads
+
+
+def _head(line: bytes) -> bytes:
+    """What of a line names the document: its id and version."""
+    return line[: line.find(b",", line.find(b'"version":'))]
 
 
 def _line(document: Indexed) -> bytes:

@@ -40,6 +40,8 @@ class NoServer:
         self.name = sink.name
         self.can_refill = sink.can_refill
         self.pack = sink.pack
+        self.checkpoint = sink.checkpoint
+        self.resume = sink.resume
 
     async def prepare(self) -> None: ...
 

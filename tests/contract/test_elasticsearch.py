@@ -116,6 +116,7 @@ async def test_everything_in_a_document_is_in_its_mapping(rig, server):
     """Kibana charts what is mapped: nothing of ours may be kept in `_source` alone."""
     job = Job(**{**fields(make_job()), "labels": {"team": "billing", "cost.center": "7"}})
     await rig.feed(rig.story.whole(job, b"web1.example.com failed\n", outcome=Outcome.FAILURE), requested(rig.story))
+    await rig.feed(rig.story.batch(ev.Reloaded(at=START, by="x", added=("a",), changed=("b",), removed=("c",))))
     async with rig.running():
         await rig.drained()
     for index, content in server.ask("GET", f"/{rig.prefix}-*/_mapping").items():
@@ -162,12 +163,21 @@ def requested(story: Story):
 
 async def test_who_changed_what_is_in_the_audit(rig, server):
     started = ev.DaemonStarted(at=START, daemon="d1", generation=3, version="1.0")
-    await rig.feed(rig.story.batch(started), requested(rig.story))
+    reloaded = ev.Reloaded(at=START, by="SIGHUP", added=("jobs/a",), removed=("nodes/web9",), problems=1)
+    await rig.feed(rig.story.batch(started, reloaded), requested(rig.story))
     async with rig.running():
         await rig.drained()
     told = [source for _, source in server.all(f"{rig.prefix}-audit-*").values()]
     actions = {one["event"]["action"]: one.get("user", {}).get("name") for one in told}
-    assert actions == {"daemon-started": None, "job-defined": None, "run-requested": "anna", "run-cancelled": "bert"}
+    assert actions == {
+        "daemon-started": None,
+        "files-reloaded": "SIGHUP",
+        "job-defined": None,
+        "run-requested": "anna",
+        "run-cancelled": "bert",
+    }
+    (facts,) = [one["distcron"] for one in told if one["event"]["action"] == "files-reloaded"]
+    assert facts == {"added": ["jobs/a"], "removed": ["nodes/web9"], "problems": 1}
 
 
 async def test_a_long_output_arrives_whole_and_in_order(rig, server):

@@ -7,9 +7,10 @@ import os
 
 import pytest
 from support.journaling import make_job
-from support.reporting import documents, open_rig
+from support.reporting import Rig, documents, open_rig
 
 from distcrond.errors import Conflict, SinkUnavailable
+from distcrond.ports import Parcel, Receipt
 from distcrond.sinks.jsonl import JsonLinesSink
 
 
@@ -86,3 +87,88 @@ async def test_a_disk_that_is_full_cuts_no_line(rig, tmp_path, monkeypatch):
 async def test_it_is_not_refilled(rig):
     with pytest.raises(Conflict):
         await rig.outbox.reindex()
+
+
+# ---------------------------------------------------------------- after a crash
+
+
+class Pulled(Exception):
+    """The plug."""
+
+
+@pytest.fixture
+def plug(monkeypatch):
+    """Pull it after so many parcels: what they hold is on the disk, and nobody knows."""
+
+    def pull_after(parcels: int) -> None:
+        real = JsonLinesSink.deliver
+        left = [parcels]
+
+        async def deliver(sink: JsonLinesSink, parcel: Parcel) -> Receipt:
+            if left[0] == 0:
+                raise Pulled
+            left[0] -= 1
+            return await real(sink, parcel)
+
+        monkeypatch.setattr(JsonLinesSink, "deliver", deliver)
+
+    yield pull_after
+    monkeypatch.undo()
+
+
+def again(rig: Rig, tmp_path, **options) -> None:
+    """The next life: what was in memory is gone."""
+    rig.sink = JsonLinesSink(tmp_path / "log", documents=documents("x"), **options)
+    rig.begin_again()
+
+
+def told(tmp_path, name: str) -> list[str]:
+    return [line["id"] for path in (tmp_path / "log").glob(f"{name}.jsonl*") for line in lines(path)]
+
+
+@pytest.mark.parametrize("largest", [50_000, 10_000_000])
+async def test_a_crash_in_the_midst_repeats_no_line(rig, tmp_path, plug, monkeypatch, largest):
+    """With and without a rotation in between, and a few runs more when it goes on."""
+    again(rig, tmp_path, largest=largest)
+    await rig.feed(*(rig.story.whole(make_job("a"), b"x\ny\n") for _ in range(10)))
+    await rig.outbox.flush()
+    await rig.feed(*(rig.story.whole(make_job("b"), b"x\ny\n") for _ in range(400)))
+    plug(2)
+    with pytest.raises(Pulled):
+        await rig.outbox.flush()
+    assert 10 < len(told(tmp_path, "runs")) < 410
+    monkeypatch.undo()
+    await rig.feed(*(rig.story.whole(make_job("c"), b"x\ny\n") for _ in range(10)))
+    again(rig, tmp_path, largest=largest)
+    await rig.outbox.flush()
+    assert sorted(told(tmp_path, "runs")) == sorted(rig.story.rows)
+    output = told(tmp_path, "output")
+    assert (len(output), len(set(output))) == (840, 840)
+
+
+async def test_a_line_torn_by_a_power_cut_is_made_whole(rig, tmp_path):
+    await rig.feed(rig.story.whole(make_job("a")))
+    await rig.outbox.flush()
+    with (tmp_path / "log/runs.jsonl").open("ab") as file:
+        file.write(b'{"id":"b@20261121T0')
+    await rig.feed(rig.story.whole(make_job("b")))
+    again(rig, tmp_path)
+    await rig.outbox.flush()
+    assert [run["job"] for run in lines(tmp_path / "log/runs.jsonl")] == ["a", "b"]
+
+
+async def test_a_file_that_was_moved_away_is_no_trouble(rig, tmp_path):
+    await rig.feed(rig.story.whole(make_job("a")))
+    await rig.outbox.flush()
+    (tmp_path / "log/runs.jsonl").rename(tmp_path / "log/moved")
+    await rig.feed(rig.story.whole(make_job("b")))
+    again(rig, tmp_path)
+    await rig.outbox.flush()
+    assert [run["job"] for run in lines(tmp_path / "log/runs.jsonl")] == ["b"]
+
+
+async def test_files_that_cannot_be_read_are_trouble_with_a_name(rig, tmp_path):
+    (tmp_path / "log/runs.jsonl").mkdir(parents=True)
+    await rig.feed(rig.story.whole(make_job("a")))
+    with pytest.raises(SinkUnavailable, match="log: Is a directory"):
+        await rig.outbox.flush()
