@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 import statistics
 import sys
 from datetime import timedelta
 
 import pytest
-from support.faulty_proxy import Fault, FaultyProxy, closed
+from support.faulty_proxy import Fault, FaultyProxy
 from support.journaling import START, make_job
-from support.reporting import Rig, open_rig, sink_for, until
+from support.reporting import Rig, open_rig, opensearch, sink_for, until
 
 from distcrond.clock import SystemClock
 from distcrond.model.event import JobDefined
@@ -110,6 +108,18 @@ async def test_a_server_that_comes_late_gets_all(rig, proxy, server):
     async with rig.running():
         await rig.in_trouble()
         await rig.feed(*runs(rig, 50))
+        await proxy.start()
+        await rig.drained()
+    assert server.all(f"{PREFIX}-*") == rig.expected()
+
+
+async def test_a_server_that_stops_gets_the_rest_when_it_is_back(rig, proxy, server):
+    await rig.feed(*runs(rig, 50))
+    async with rig.running():
+        await rig.drained()
+        await proxy.stop()
+        await rig.feed(*runs(rig, 50))
+        await rig.in_trouble()
         await proxy.start()
         await rig.drained()
     assert server.all(f"{PREFIX}-*") == rig.expected()
@@ -271,19 +281,7 @@ async def test_a_lagging_outbox_leaves_out_lines_and_says_which(proxy, server, t
 
 
 async def test_opensearch_is_refused_with_a_clear_word(tmp_path, caplog):
-    """Its answers lack the header by which Elasticsearch names itself."""
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        body = json.dumps({"status": "green"}).encode()
-        head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
-        writer.write(head % len(body) + body)
-        await writer.drain()
-        await closed(writer)
-
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    async with server, open_rig(tmp_path, PREFIX, sink_for(f"http://127.0.0.1:{port}", PREFIX)) as rig:
+    async with opensearch() as url, open_rig(tmp_path, PREFIX, sink_for(url, PREFIX)) as rig:
         await rig.feed(*runs(rig, 3))
         async with rig.running():
             await until(lambda: 60 in rig.clock.pauses)

@@ -84,6 +84,20 @@ async def test_a_disk_that_is_full_cuts_no_line(rig, tmp_path, monkeypatch):
     assert sorted(run["id"] for run in lines(tmp_path / "log/runs.jsonl")) == sorted(rig.story.rows)
 
 
+async def test_nothing_counts_as_delivered_before_it_is_on_the_disk(rig, monkeypatch):
+    real, synced = os.fdatasync, []
+
+    def fdatasync(descriptor: int) -> None:
+        synced.append((os.fstat(descriptor).st_ino, os.fstat(descriptor).st_size))
+        real(descriptor)
+
+    monkeypatch.setattr("distcrond.sinks.jsonl.os.fdatasync", fdatasync)
+    await rig.feed(rig.story.whole(make_job("a"), b"one\n"))
+    await rig.outbox.flush()
+    files = [path.stat() for path in (rig.folder / "log").iterdir()]
+    assert sorted(synced) == sorted((status.st_ino, status.st_size) for status in files)
+
+
 async def test_it_is_not_refilled(rig):
     with pytest.raises(Conflict):
         await rig.outbox.reindex()

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from support.reporting import until
+from support.reporting import opensearch, until
 
-from distcrond.app import build
+from distcrond.app import Daemon, build
 from distcrond.config.reporting import ElasticsearchSettings
 from distcrond.config.settings import Settings
 from distcrond.engine.control import Order
-from distcrond.model.ids import JobName
+from distcrond.model.ids import JobName, NodeName
+from tests.contract.test_cli_commands import Shell
 
 PREFIX = "daemon"
 
@@ -35,40 +38,49 @@ def settings(folder: Path, **more) -> Settings:
     return Settings(state_directory=folder / "state", socket=folder / "s", listen=None, **places, **more)
 
 
-async def run_once(told: Settings) -> str:
-    """Run the job, wait for its end, stop the daemon; returns the run's id."""
+@asynccontextmanager
+async def living(told: Settings) -> AsyncIterator[Daemon]:
+    """A life of the daemon, for the length of a block."""
     async with build(told) as daemon:
         running = asyncio.create_task(daemon.run())
-        run = await daemon.engine.control.trigger(Order(job=JobName("hello"), by="anna"))
+        try:
+            yield daemon
+        finally:
+            daemon.stop()
+            await running
 
-        async def is_finished() -> bool:
-            return bool((await daemon.engine.queries.run(run))["state"] == "finished")
 
-        await until(is_finished)
-        daemon.stop()
-        await running
+async def run_once(told: Settings) -> str:
+    """A life of the daemon in which the job runs once; returns the run's id."""
+    async with living(told) as daemon:
+        return await finished_run(daemon)
+
+
+async def finished_run(daemon: Daemon) -> str:
+    run = await daemon.engine.control.trigger(Order(job=JobName("hello"), by="anna"))
+
+    async def is_finished() -> bool:
+        return bool((await daemon.engine.queries.run(run))["state"] == "finished")
+
+    await until(is_finished)
     return run
 
 
-async def live_until_told(told: Settings) -> None:
-    """Another life of the daemon, until the sink knows everything."""
-    async with build(told) as daemon:
-        running = asyncio.create_task(daemon.run())
+async def all_told(daemon: Daemon) -> None:
+    """Return once every sink knows everything."""
 
-        async def is_told() -> bool:
-            sinks = await daemon.engine.queries.sinks()
-            return all(sink["lag"] == 0 for sink in sinks)
+    async def is_told() -> bool:
+        return all(sink["lag"] == 0 for sink in await daemon.engine.queries.sinks())
 
-        await until(is_told, seconds=60)
-        daemon.stop()
-        await running
+    await until(is_told)
 
 
 async def test_a_url_alone_switches_it_on(nine, tmp_path):
     group = ElasticsearchSettings(urls=(nine.url,), index_prefix=PREFIX)
     told = settings(tmp_path, storage="es", elasticsearch=group)
     run = await run_once(told)
-    await live_until_told(told)  # what a stop could not deliver in five seconds comes with the next start
+    async with living(told) as daemon:  # what a stop could not deliver in five seconds comes with the next start
+        await all_told(daemon)
     there = nine.all(f"{PREFIX}-*")
     assert there[run][1]["distcron"]["outcome"] == "success"
     assert there[f"{run}:here:1"][1]["host"] == {"name": "here"}
@@ -87,6 +99,52 @@ async def test_without_settings_one_line_says_where_reports_stay(tmp_path, caplo
 async def test_runs_go_on_where_nobody_listens(tmp_path):
     group = ElasticsearchSettings(urls=("http://127.0.0.1:9",))
     await run_once(settings(tmp_path, storage="es", elasticsearch=group))
+
+
+async def test_runs_go_on_beside_an_opensearch_that_is_refused(tmp_path):
+    async with opensearch() as url:
+        told = settings(tmp_path, storage="es", elasticsearch=ElasticsearchSettings(urls=(url,)))
+        async with living(told) as daemon:
+
+            async def is_refused() -> bool:
+                (sink,) = await daemon.engine.queries.sinks()
+                return bool((sink["state"], sink["reason"]) == ("refused", "unsupported_product"))
+
+            await until(is_refused)
+            await finished_run(daemon)
+
+
+async def test_the_client_refills_a_wiped_index_of_the_running_daemon(nine, tmp_path):
+    group = ElasticsearchSettings(urls=(nine.url,), index_prefix=PREFIX)
+    told = settings(tmp_path, storage="es", elasticsearch=group)
+    async with living(told) as daemon:
+        await finished_run(daemon)
+        await all_told(daemon)
+        before = nine.all(f"{PREFIX}-*")
+        nine.wipe(PREFIX)
+        shown = await Shell(told.socket)("reindex")
+        assert (shown.code, "(100 %)" in shown.err) == (0, True)
+        assert before
+        assert nine.all(f"{PREFIX}-*") == before
+
+
+async def test_a_reload_gives_plain_files_away_and_is_recorded(nine, tmp_path):
+    places = {"storage": "plain", "log_directory": tmp_path / "log"}
+    told = settings(tmp_path, elasticsearch=ElasticsearchSettings(urls=(nine.url,), index_prefix=PREFIX), **places)
+    file, moved = tmp_path / "log/runs.jsonl", tmp_path / "log/runs.jsonl.moved"
+    async with living(told) as daemon:
+        first = await finished_run(daemon)
+        await all_told(daemon)
+        file.rename(moved)
+        (tmp_path / "nodes.d/more.json").write_text('{"connection_type": "local"}')
+        daemon.reload()
+        await until(lambda: daemon._desired.node(NodeName("more")))
+        second = await finished_run(daemon)
+        await all_told(daemon)
+        audit = [source for _, source in nine.all(f"{PREFIX}-audit-*").values()]
+    assert [json.loads(path.read_text())["id"] for path in (moved, file)] == [first, second]
+    (reloaded,) = [one for one in audit if one["event"]["action"] == "files-reloaded"]
+    assert (reloaded["user"], reloaded["distcron"]["added"]) == ({"name": "SIGHUP"}, ["nodes/more"])
 
 
 async def test_plain(tmp_path):

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from support.faulty_proxy import closed
 from support.journaling import Story
 
 from distcrond.clock import SystemClock
@@ -161,6 +162,22 @@ async def open_rig(folder: Path, prefix: str, sink: Sink, **options: Any) -> Asy
         yield rig
     finally:
         await rig.close()
+
+
+@asynccontextmanager
+async def opensearch() -> AsyncIterator[str]:
+    """The URL of what answers like OpenSearch: without the header by which Elasticsearch names itself."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        body = json.dumps({"status": "green"}).encode()
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
+        writer.write(head % len(body) + body)
+        await writer.drain()
+        await closed(writer)
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
 async def until(holds: Callable[[], Any], *, seconds: float = PATIENCE) -> None:
