@@ -7,6 +7,7 @@ import os
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
+import elasticsearch
 import pytest
 from support.journaling import START, Story, make_job
 from support.reporting import Rig, open_rig, roles_of, sink_for
@@ -77,6 +78,18 @@ async def test_anything_that_may_happen_arrives(rig, server):
         await rig.feed(*(rig.story.anything(number * 104729) for number in range(600)))
         await rig.drained()
     assert_equal(rig, server)
+
+
+@pytest.mark.parametrize("compat", [0, 8])
+async def test_the_major_to_speak_is_found_out_or_named(server, compat):
+    """A server of major 8 refuses client 9 until it is spoken to as major 8; one of major 9 takes either."""
+    sink = sink_for(server.url, next(_prefixes), compat=compat)
+    try:
+        await sink.prepare()
+    finally:
+        await sink.close()
+    is_older = server.major < elasticsearch.__version__[0]
+    assert sink._client.transport.major == (8 if compat or is_older else None)
 
 
 async def test_a_run_is_updated_in_place_while_it_goes_on(rig, server):
