@@ -133,11 +133,20 @@ class JsonLinesSink:
                 self._let_go()
             if self._there:
                 lines = [(name, line) for name, line in lines if _head(line) not in self._there]
-            for name in dict.fromkeys(name for name, _ in lines):
-                self._append(name, b"".join(line for mine, line in lines if mine == name))
+            written: list[bytes] = []
+            try:
+                for name in dict.fromkeys(name for name, _ in lines):
+                    mine = [line for its, line in lines if its == name]
+                    size = self._append(name, b"".join(mine))
+                    written += mine
+                    if size >= self._largest:
+                        self._rotate(name)
+            except OSError:  # the whole parcel comes again
+                self._there.update(map(_head, written))
+                raise
 
-    def _append(self, name: str, data: bytes) -> None:
-        """Add whole lines or nothing: what a full disk cut off is taken back, since it will come again."""
+    def _append(self, name: str, data: bytes) -> int:
+        """Add whole lines or nothing: what a full disk cut off is taken back. Returns how long the file is now."""
         descriptor = self._open(name)
         size = os.fstat(descriptor).st_size
         try:
@@ -148,8 +157,7 @@ class JsonLinesSink:
         except OSError:
             os.ftruncate(descriptor, size)
             raise
-        if size + len(data) >= self._largest:
-            self._rotate(name)
+        return size + len(data)
 
     def _open(self, name: str) -> int:
         if name not in self._files:

@@ -21,6 +21,10 @@ async def rig(tmp_path):
         yield rig
 
 
+def told(tmp_path, name: str) -> list[str]:
+    return [line["id"] for path in (tmp_path / "log").glob(f"{name}.jsonl*") for line in lines(path)]
+
+
 def lines(path) -> list:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
@@ -61,10 +65,11 @@ async def test_moved_files_are_given_away_when_asked(rig, tmp_path):
     assert [run["job"] for run in lines(tmp_path / "log/runs.jsonl")] == ["b"]
 
 
-async def test_a_disk_that_is_full_cuts_no_line(rig, tmp_path, monkeypatch):
-    """The write stops in the middle; later all is there once."""
+@pytest.mark.parametrize("room", [300, 5000])
+async def test_a_disk_that_is_full_cuts_no_line(rig, tmp_path, monkeypatch, room):
+    """The write stops in the middle of the first file or of the second; later all is there once."""
     real = os.write
-    left = [300]
+    left = [room]
 
     def write(descriptor: int, data: bytes) -> int:
         if left[0] == 0:
@@ -78,10 +83,13 @@ async def test_a_disk_that_is_full_cuts_no_line(rig, tmp_path, monkeypatch):
     await rig.sink.prepare()
     with pytest.raises(SinkUnavailable, match="No space"):
         await rig.outbox.flush()
-    assert (tmp_path / "log/runs.jsonl").read_text() == ""
+    name, others = ("runs", []) if room == 300 else ("output", sorted(rig.story.rows))
+    assert (tmp_path / f"log/{name}.jsonl").read_text() == ""
+    assert sorted(told(tmp_path, "runs")) == others
     monkeypatch.setattr("distcrond.sinks.jsonl.os.write", real)
     await rig.outbox.flush()
-    assert sorted(run["id"] for run in lines(tmp_path / "log/runs.jsonl")) == sorted(rig.story.rows)
+    assert sorted(told(tmp_path, "runs")) == sorted(rig.story.rows)
+    assert len(told(tmp_path, "output")) == 3
 
 
 async def test_nothing_counts_as_delivered_before_it_is_on_the_disk(rig, monkeypatch):
@@ -134,10 +142,6 @@ def again(rig: Rig, tmp_path, **options) -> None:
     """The next life: what was in memory is gone."""
     rig.sink = JsonLinesSink(tmp_path / "log", documents=documents("x"), **options)
     rig.begin_again()
-
-
-def told(tmp_path, name: str) -> list[str]:
-    return [line["id"] for path in (tmp_path / "log").glob(f"{name}.jsonl*") for line in lines(path)]
 
 
 @pytest.mark.parametrize("largest", [50_000, 10_000_000])
