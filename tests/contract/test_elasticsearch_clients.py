@@ -39,7 +39,7 @@ def test_the_same_holds_for_a_client_of_major_8(elastic):
         cwd=TESTS.parents[1],
         capture_output=True,
         text=True,
-        timeout=500,
+        timeout=1500,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

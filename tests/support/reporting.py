@@ -26,7 +26,7 @@ from distcrond.sinks.documents import Documents, Indexed
 from distcrond.sinks.elasticsearch import Connection, ElasticsearchSink
 from distcrond.sinks.retention import Keep
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 
 class HastyClock(SystemClock):
