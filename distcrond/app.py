@@ -27,6 +27,7 @@ from distcrond.executors.ssh import SshExecutor
 from distcrond.journals.database import Database
 from distcrond.journals.history import SqliteHistory
 from distcrond.journals.sqlite import SqliteJournal
+from distcrond.model.catalog import Catalog
 from distcrond.model.event import DaemonStarted
 from distcrond.model.ledger import Ledger, fold
 from distcrond.ports import Batch, Executor, Journal
@@ -40,15 +41,10 @@ _log = logging.getLogger(__name__)
 class Daemon:
     """A built daemon: `run` it; `api` and `engine` are for those who show it (the demo)."""
 
-    def __init__(
-        self, *, settings: Settings, loaded: Loaded, desired: Desired, engine: Engine, api: Api, reports: Reports
-    ) -> None:
+    def __init__(self, *, engine: Engine, api: Api, reports: Reports) -> None:
         self.engine = engine
         self.api = api
         self._reports = reports
-        self._settings = settings
-        self._loaded = loaded
-        self._desired = desired
         self._stop = asyncio.Event()
         self._reload = asyncio.Event()
 
@@ -62,7 +58,7 @@ class Daemon:
             engine = tasks.create_task(self.engine.run())
             reloading = tasks.create_task(self._reload_when_asked())
             reporting = tasks.create_task(self._reports.outboxes.run())
-            notify("READY=1", f"STATUS={self._status()}")
+            notify("READY=1")
             await self._stop.wait()
             notify("STOPPING=1")
             reloading.cancel()
@@ -90,16 +86,34 @@ class Daemon:
             await self._reload.wait()
             self._reload.clear()
             self._reports.reopen()
-            self._loaded = await asyncio.to_thread(_load, self._settings, self._loaded)
-            _report_problems(self._loaded)
-            await self.engine.control.put_in_force(self._loaded.catalog, by="SIGHUP")
-            _spare_the_collector()
-            _log.info("reloaded: %s", self._status())
-            notify(f"STATUS={self._status()}")
+            await self.engine.control.reload(by="SIGHUP")
 
-    def _status(self) -> str:
-        catalog = self._desired.catalog
-        return f"{len(catalog.jobs)} jobs, {len(catalog.nodes)} nodes, {len(catalog.problems)} problems in files"
+
+class Files:
+    """Implements `ports.Definitions` on the configured directories."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._loaded = self._load(None)
+
+    @property
+    def catalog(self) -> Catalog:
+        """What was read last."""
+        return self._loaded.catalog
+
+    async def read(self) -> Catalog:
+        """See `ports.Definitions`."""
+        self._loaded = await asyncio.to_thread(self._load, self._loaded)
+        return self._loaded.catalog
+
+    def _load(self, previous: Loaded | None) -> Loaded:
+        return load(
+            self._settings.jobs_directory,
+            self._settings.nodes_directory,
+            previous=previous,
+            allow_no_owner=self._settings.allow_no_owner,
+            zone=self._settings.timezone,
+        )
 
 
 @asynccontextmanager
@@ -116,9 +130,10 @@ async def build(settings: Settings) -> AsyncIterator[Daemon]:
     async with AsyncExitStack() as stack:
         clock = SystemClock()
         state = _own_directory(settings.state_directory)
-        loaded = _load(settings, None)
-        _report_problems(loaded)
-        desired = Desired(loaded.catalog)
+        files = Files(settings)
+        for problem in files.catalog.problems:
+            _log.error("%s", problem)
+        desired = Desired(files.catalog)
 
         database = Database.open(state / "journal.db")
         stack.callback(database.close)
@@ -156,6 +171,7 @@ async def build(settings: Settings) -> AsyncIterator[Daemon]:
             ledger=ledger,
             executors=executors,
             desired=desired,
+            definitions=files,
             health_check_interval=settings.health_check_interval,
             outboxes=reports.outboxes,
             beat=lambda: notify("WATCHDOG=1"),
@@ -169,8 +185,9 @@ async def build(settings: Settings) -> AsyncIterator[Daemon]:
             pages=pages(),
         )
         await stack.enter_async_context(api)
-        _spare_the_collector()
-        yield Daemon(settings=settings, loaded=loaded, desired=desired, engine=engine, api=api, reports=reports)
+        desired.observe(lambda: _settle(desired.catalog))
+        _settle(desired.catalog)
+        yield Daemon(engine=engine, api=api, reports=reports)
 
 
 async def serve(settings: Settings, *, greet: Callable[[str], None] | None = None) -> None:
@@ -202,8 +219,9 @@ async def _begin_life(journal: Journal, ledger: Ledger, now: datetime) -> None:
     await journal.append(Batch(events=(started,)))
 
 
-def _spare_the_collector() -> None:
-    """What is loaded now stays: to look through it again and again would cost every run some 30 µs."""
+def _settle(catalog: Catalog) -> None:
+    """Tell systemd what is in force, and spare the collector what stays: that would cost every run some 30 µs."""
+    notify(f"STATUS={len(catalog.jobs)} jobs, {len(catalog.nodes)} nodes, {len(catalog.problems)} problems in files")
     gc.collect()
     gc.freeze()
 
@@ -213,18 +231,3 @@ def _own_directory(path: Path) -> Path:
     if path.stat().st_uid != os.getuid():
         raise PermissionError(f"{path} belongs to another user")
     return path
-
-
-def _load(settings: Settings, previous: Loaded | None) -> Loaded:
-    return load(
-        settings.jobs_directory,
-        settings.nodes_directory,
-        previous=previous,
-        allow_no_owner=settings.allow_no_owner,
-        zone=settings.timezone,
-    )
-
-
-def _report_problems(loaded: Loaded) -> None:
-    for problem in loaded.catalog.problems:
-        _log.error("%s", problem)

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
 
+from distcrond.model.catalog import Catalog
 from distcrond.model.command import Command
 from distcrond.model.event import Event, OutputChunk
 from distcrond.model.ids import AttemptId, JobName, NodeName, RunId
@@ -289,6 +290,17 @@ class History(Protocol):
         Returns:
             `{runs, success, failure, last, last_success, last_failure, durations_ms: {p50, p95, max}}`; the `last…`
             are run documents or None.
+        """
+        ...
+
+
+class Definitions(Protocol):
+    """Where jobs and nodes are defined."""
+
+    async def read(self) -> Catalog:
+        """What is defined now: the very catalog of the last call if nothing has changed since.
+
+        Never raises for what people wrote: that is among the catalog's problems, and what was right before stays.
         """
         ...
 

@@ -230,6 +230,15 @@ _API = (
         answer=Answer(status=202, schema="SinkNamed"),
     ),
     Route(
+        method="POST",
+        path="/api/v1/reload",
+        scope=Scope.OPERATE,
+        handler=ops.reload,
+        summary="Read the files again",
+        body=NOTHING,
+        answer=Answer(schema="Reloaded"),
+    ),
+    Route(
         method="GET",
         path="/api/v1/config/problems",
         scope=Scope.READ,

@@ -311,9 +311,14 @@ class Queries:
         ]
 
     def health(self) -> Document:
-        """`{healthy, ready, reasons: […]}`: ready means that runs can start; node troubles do not count."""
+        """`{healthy, ready, reasons: […], warnings: […]}`: ready means that runs can start; node troubles do not count.
+
+        A warning is a sentence about what leaves the present work alone: a directory of files that is not there.
+        """
         troubles = self._pulse.troubles()
-        return {"healthy": not troubles, "ready": not troubles, "reasons": troubles}
+        catalog = self._desired.catalog
+        warnings = [f"{one.file}: {one.message}" for one in catalog.problems if one.file in catalog.blind]
+        return {"healthy": not troubles, "ready": not troubles, "reasons": troubles, "warnings": warnings}
 
 
 def _command(written: Mapping[str, Any]) -> Any:

@@ -22,11 +22,12 @@ from distcrond.engine.pulse import Pulse
 from distcrond.engine.punctuality import Punctuality
 from distcrond.engine.queries import Queries
 from distcrond.engine.recovery import Recovery
+from distcrond.engine.refresh import Refresh
 from distcrond.engine.runner import Runner
 from distcrond.engine.scribe import Scribe
 from distcrond.model.event import ClockStepped, DaemonStopped
 from distcrond.model.ledger import Ledger
-from distcrond.ports import Clock, Executor, History, Journal
+from distcrond.ports import Clock, Definitions, Executor, History, Journal
 
 _log = logging.getLogger(__name__)
 
@@ -43,7 +44,9 @@ class Engine:
         ledger: Ledger,
         executors: Mapping[str, Executor],
         desired: Desired,
+        definitions: Definitions,
         health_check_interval: timedelta = timedelta(seconds=10),
+        file_check_interval: timedelta = timedelta(seconds=2),
         outboxes: Outboxes | None = None,
         beat: Callable[[], None] = lambda: None,
     ) -> None:
@@ -102,6 +105,9 @@ class Engine:
         desired.observe(admission.reconsider)
         desired.observe(pokes.any)
         outboxes = outboxes or Outboxes(clock)
+        self._refresh = refresh = Refresh(
+            clock=clock, desired=desired, scribe=scribe, definitions=definitions, interval=file_check_interval
+        )
         self._pulse = pulse = Pulse(clock=clock, agenda=agenda, scribe=scribe, beat=beat)
         self.control = Control(
             clock=clock,
@@ -113,6 +119,7 @@ class Engine:
             runner=runner,
             pokes=pokes,
             outboxes=outboxes,
+            refresh=refresh,
         )
         self.queries = Queries(
             clock=clock,
@@ -143,6 +150,7 @@ class Engine:
                 loops.create_task(self._generator.run())
                 loops.create_task(self._dispatcher.run())
                 loops.create_task(self._pulse.run())
+                loops.create_task(self._refresh.run())
         except asyncio.CancelledError:
             self._scribe.record(DaemonStopped(at=self._clock.now()))
             raise

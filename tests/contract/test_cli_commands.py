@@ -437,7 +437,7 @@ async def test_commands_to_come(ctl, name) -> None:
 def test_every_command_of_the_contract_has_a_fate() -> None:
     promised = (
         "status jobs job nodes node runs run logs cancel rerun next why pause resume drain undrain trust check diff "
-        "import export reindex backfill upcoming simulate top report completion doctor schema token es kibana"
+        "import export reload reindex backfill upcoming simulate top report completion doctor schema token es kibana"
     )
     assert set(COMMANDS) | LATER == set(promised.split())
     assert not set(COMMANDS) & LATER

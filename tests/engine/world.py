@@ -77,6 +77,16 @@ def a_catalog(*parts: Job | Node) -> Catalog:
     )
 
 
+class Files:
+    """Definitions as a test writes them."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self.catalog = catalog
+
+    async def read(self) -> Catalog:
+        return self.catalog
+
+
 class World:
     """Engine lives come and go; clock, nodes and the journal's disk stay."""
 
@@ -98,6 +108,7 @@ class World:
         if parts:
             self.desired.catalog = a_catalog(*parts)
         self.desired = Desired(self.desired.catalog)
+        self.files = Files(self.desired.catalog)
         self.journal = GatedJournal(SqliteJournal(self.database))
         ledger = await self.journal.load()
         began = DaemonStarted(at=self.clock.now(), daemon="d", generation=ledger.generation + 1, version="test")
@@ -110,6 +121,8 @@ class World:
             ledger=ledger,
             executors={"scripted": self.executor},
             desired=self.desired,
+            definitions=self.files,
+            file_check_interval=timedelta(days=10_000),  # who wants a reload asks for it
             health_check_interval=self.interval,
         )
         self.ledger = ledger
@@ -144,7 +157,8 @@ class World:
 
     async def swap(self, *parts: Job | Node) -> None:
         """New files."""
-        await self.engine.control.put_in_force(a_catalog(*parts), by="SIGHUP")
+        self.files.catalog = a_catalog(*parts)
+        await self.engine.control.reload(by="SIGHUP")
         await self.clock.settle()
 
     # ------------------------------------------------------------ deeds

@@ -73,7 +73,7 @@ class World:
     cancelled: list[tuple[str, str]] = field(default_factory=list)
     probed: list[str] = field(default_factory=list)
     problems: list[Document] = field(default_factory=list)
-    health: Document = field(default_factory=lambda: {"healthy": True, "ready": True, "reasons": []})
+    health: Document = field(default_factory=lambda: {"healthy": True, "ready": True, "reasons": [], "warnings": []})
     feed: Feed = field(default_factory=Feed)
     broken: bool = False
 
@@ -174,6 +174,7 @@ class FakeControl(Control):
 
     def __init__(self, world: World) -> None:
         self.world = world
+        self.reloads: list[str] = []
 
     async def trigger(self, order: Order) -> RunId:
         if order.job not in self.world.jobs:
@@ -202,6 +203,10 @@ class FakeControl(Control):
             raise Conflict("finished", "it has finished already")
         self.world.cancelled.append((run, by))
         self.world.finish(run, Ending(outcome=Outcome.CANCELLED, signal=15, reason=Reason.CANCELLED))
+
+    async def reload(self, *, by: str) -> Document:
+        self.reloads.append(by)
+        return {"added": ["jobs/new"], "changed": [], "removed": [], "problems": 1}
 
     async def reindex(self, sink: str) -> Document:
         if sink != "elasticsearch":
