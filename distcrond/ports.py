@@ -131,6 +131,13 @@ class Session(Protocol):
         """
         ...
 
+    def watch(self, *, closely: bool) -> None:
+        """Say whether somebody looks at the output now: while so, it arrives within a second of being printed.
+
+        Any number of times, before the start too. Otherwise output may come later, which costs the node less.
+        """
+        ...
+
     async def stop(self, grace: timedelta) -> Stopped:
         """TERM to the whole process tree, KILL after `grace`, then a look. `events` goes on to `Ended` by itself."""
         ...

@@ -57,7 +57,7 @@ async def _say(emitter: Emitter, problem: Problem) -> None:
 
 
 async def _follow(call: Call, following: Following, emitter: Emitter) -> None:
-    with call.queries.follow(following.run) as follower:
+    with call.queries.follow(following.run, closely=True) as follower:
         async with Bell(call.parts.clock, call.parts.streams.closing) as bell:
             if following.place is not None:
                 await emitter.attempt(following.place, following.offset)

@@ -172,7 +172,7 @@ class Queries:
 
     async def run(self, run: RunId) -> Document:
         """One run. Raises NotFound."""
-        document = await self._history.run(run)
+        document = await self._feed.read(run, "run", lambda: self._history.run(run))
         if document is None:
             raise NotFound("run_unknown", f"there is no run {run!r}")
         return document
@@ -190,12 +190,16 @@ class Queries:
         number = max(attempts) if attempt is None else attempt
         if number not in attempts:
             raise NotFound("attempt_unknown", f"run {run} has no attempt {number}")
-        chosen = stream or _default_stream(attempts[number])
-        return await self._history.output(run, target=target, attempt=number, stream=chosen, offset=offset, limit=limit)
+        place = (target, number, stream or _default_stream(attempts[number]))
+        return await self._feed.read(run, (*place, offset, limit), lambda: self._slice(run, place, offset, limit))
 
-    def follow(self, run: RunId) -> Follower:
-        """Be told of news of a run; see `Follower`."""
-        return self._feed.follow(run)
+    async def _slice(self, run: RunId, place: tuple[int, int, Stream], offset: int, limit: int) -> OutputSlice:
+        target, number, stream = place
+        return await self._history.output(run, target=target, attempt=number, stream=stream, offset=offset, limit=limit)
+
+    def follow(self, run: RunId, *, closely: bool = False) -> Follower:
+        """Be told of news of a run; see `Follower`. `closely` hastens its output, at some cost to the node."""
+        return self._feed.follow(run, closely=closely)
 
     async def reports(self, job: JobName, *, limit: int) -> Sequence[Document]:
         """The last finished runs in the original report shape. Raises NotFound."""

@@ -10,6 +10,7 @@ from datetime import timedelta
 
 from distcrond.engine.agenda import Agenda, Alarm
 from distcrond.engine.closing import Closing
+from distcrond.engine.feed import Feed
 from distcrond.engine.health import Health
 from distcrond.engine.orders import work_order
 from distcrond.engine.placing import Slot
@@ -17,6 +18,7 @@ from distcrond.engine.punctuality import Punctuality
 from distcrond.engine.scribe import Scribe
 from distcrond.errors import JournalError, NodeUnreachable, StartRefused
 from distcrond.model.event import AttemptEnded, AttemptStarted, ContactChanged, NodeRefused, OutputChunk, OutputStored
+from distcrond.model.ids import RunId
 from distcrond.model.node import Node
 from distcrond.model.occurrence import Trigger
 from distcrond.model.reason import Reason
@@ -73,6 +75,7 @@ class Runner:
         health: Health,
         closing: Closing,
         executors: Mapping[str, Executor],
+        feed: Feed,
         punctuality: Punctuality,
     ) -> None:
         self._clock = clock
@@ -81,10 +84,12 @@ class Runner:
         self._health = health
         self._closing = closing
         self._executors = executors
+        self._feed = feed
         self._punctuality = punctuality
         self._released: Callable[[Slot], None] | None = None
         self._flights: dict[Slot, Flight] = {}
         self._tasks: asyncio.TaskGroup | None = None
+        feed.on_watch(self._watch_changed)
 
     def on_release(self, released: Callable[[Slot], None]) -> None:
         """Tell `released` of each slot whose attempt is over, whatever became of it."""
@@ -109,6 +114,14 @@ class Runner:
             return
         flight.stopped_for = reason
         self._spawn(self._stop(self._look(slot)[0], flight))
+
+    def _watch_changed(self, run: RunId) -> None:
+        """Somebody begins or ceases to look at a run's output."""
+        known = self._scribe.ledger.runs.get(run)
+        for target in known.targets if known else ():
+            flight = self._flights.get((run, target.index))
+            if flight is not None and flight.session is not None:
+                flight.session.watch(closely=self._feed.watched(run))
 
     # ------------------------------------------------------------ one attempt
 
@@ -203,6 +216,8 @@ class Runner:
 
     async def _follow(self, slot: Slot, node: Node, flight: Flight, session: Session) -> None:
         over = False
+        if self._feed.watched(slot[0]):
+            session.watch(closely=True)
         async for event in session.events():
             match event:
                 case Chunk():

@@ -72,6 +72,7 @@ class Engine:
             health=health,
             closing=closing,
             executors=executors,
+            feed=feed,
             punctuality=punctuality,
         )
         placing = Placing(

@@ -180,6 +180,9 @@ class PlainSession:
                     yield chunk
         yield self._end
 
+    def watch(self, *, closely: bool) -> None:
+        """Output comes as it is printed, whoever looks."""
+
     async def stop(self, grace: timedelta) -> Stopped:
         """See `ports.Session.stop`; the signals go through a second session."""
         if self._task is not None and not self._sent and not self._finished.is_set():

@@ -46,7 +46,8 @@ SILENT_WATCH = 5.0
 ADOPTED_WATCH = 1.0
 """The same for an adopted command, whose supervisor speaks to a launcher that is gone, or for one that is starting."""
 SHORTEST_POLL, LONGEST_POLL = 0.5, 4.0
-"""Seconds between looks at the output of a running command; silence doubles them. Its end is told without a look."""
+"""Seconds between looks at the output of a running command; silence doubles them. Its end is told without a look.
+While somebody watches closely, each tick looks."""
 _WATCH_SHARE = 0.01  # seconds more per followed attempt: a question costs the node about a millisecond
 _RETRY = 1.0
 _SPOOL_TROUBLE = frozenset({Reason.SPOOL_GONE, Reason.SPOOL_UNUSABLE, Reason.STALE_GENERATION})
@@ -88,6 +89,7 @@ class SpoolSession:
         self._asked_at = 0.0
         self._poll = SHORTEST_POLL
         self._due = 0.0
+        self._closely = False
         self._end: NotStarted | Ended | None = None
 
     @classmethod
@@ -156,6 +158,11 @@ class SpoolSession:
         finally:
             self._leave()
 
+    def watch(self, *, closely: bool) -> None:
+        """See `ports.Session.watch`."""
+        self._closely = closely
+        self._look_soon()
+
     async def stop(self, grace: timedelta) -> Stopped:
         """See `ports.Session.stop`. Without contact it tries for the grace and a little longer: unconfirmed."""
         return await stop_tree(self._attempt, grace, source=self._live_launcher, clock=self._clock)
@@ -199,8 +206,9 @@ class SpoolSession:
         """See `launcher.Follower`. A reader who does not keep up is not asked for more."""
         if now < self._due:
             return ()
-        self._poll = min(2 * self._poll, LONGEST_POLL)
-        self._due = now + self._poll
+        if not self._closely:
+            self._poll = min(2 * self._poll, LONGEST_POLL)
+            self._due = now + self._poll
         if not self._over:
             if now - self._asked_at >= self._watch:
                 self._ask()

@@ -21,6 +21,9 @@ class SettledSession:
         """The end, and that is all."""
         yield self._end
 
+    def watch(self, *, closely: bool) -> None:
+        """There is nothing to see."""
+
     async def stop(self, grace: timedelta) -> Stopped:  # noqa: ARG002
         """Nothing runs, as far as anybody can tell."""
         return Stopped.KILLED if isinstance(self._end, NotStarted) else Stopped.UNCONFIRMED

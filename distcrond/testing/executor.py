@@ -118,6 +118,7 @@ class ScriptedNode:
         faults: errors that `prepare`, `probe`, `session`, `attach`, `start`, `events`, `stop` or `release` raise: bugs
             of an executor.
         executions: what began here, by attempt; this is the fence.
+        watched: attempts at whose output somebody looks closely.
     """
 
     def __init__(self, name: NodeName, clock: Clock) -> None:
@@ -125,6 +126,7 @@ class ScriptedNode:
         self.latency = timedelta(0)
         self.faults: dict[str, Exception] = {}
         self.executions: dict[AttemptId, Execution] = {}
+        self.watched: set[AttemptId] = set()
         self.spool = Spool(id=f"spool-of-{name}", boot="boot-1")
         self.trouble: Reason | None = None
         self.refusal: Reason | None = None
@@ -361,6 +363,10 @@ class ScriptedSession:
                 yield _ended(execution)
                 return
             await self._clock.wait(news, execution.next_change(now) - now)
+
+    def watch(self, *, closely: bool) -> None:
+        """See `Session.watch`. Output comes at once here; tests may ask who looks."""
+        (self._node.watched.add if closely else self._node.watched.discard)(self._order.attempt)
 
     async def stop(self, grace: timedelta) -> Stopped:
         """See `Session.stop`."""

@@ -266,7 +266,7 @@ async def test_following_one_target_ends_with_it(client, served) -> None:
 async def test_many_followers_cost_one_another_nothing(client, served) -> None:
     run = served.world.add_run(OPEN_JOB).id
     many = [asyncio.create_task(read(client, run, "follow=1")) for _ in range(200)]
-    while len(served.world.feed._followers.get(run, ())) < 200:
+    while served.world.feed.followers(run) < 200:
         await read(client, run)
     for number in range(20):
         served.world.write(run, b"line %d\n" % number)
@@ -274,7 +274,7 @@ async def test_many_followers_cost_one_another_nothing(client, served) -> None:
     served.world.finish(run, DONE)
     bodies = {body for body, _ in await asyncio.gather(*many)}
     assert bodies == {b"".join(b"line %d\n" % number for number in range(20))}
-    assert run not in served.world.feed._followers
+    assert served.world.feed.followers(run) == 0
 
 
 async def test_a_follower_that_leaves_is_forgotten(client, served, monkeypatch) -> None:
@@ -282,9 +282,9 @@ async def test_a_follower_that_leaves_is_forgotten(client, served, monkeypatch) 
     run = served.world.add_run(OPEN_JOB).id
     for headers in ({}, EVENTS):
         answer = await client.get(f"/api/v1/runs/{run}/output?follow=1", headers=headers)
-        assert len(served.world.feed._followers[run]) == 1
+        assert served.world.feed.followers(run) == 1
         answer.close()
-        while run in served.world.feed._followers:
+        while served.world.feed.followers(run):
             await read(client, run)
 
 
@@ -303,7 +303,7 @@ async def test_streams_end_when_the_server_does(tmp_path) -> None:
         run = served.world.add_run(OPEN_JOB).id
         answer = await client.get(f"/api/v1/runs/{run}/output?follow=1")
         waiting = asyncio.create_task(client.get(f"/api/v1/runs/{run}?wait=60"))
-        while len(served.world.feed._followers[run]) < 2:
+        while served.world.feed.followers(run) < 2:
             await read(client, run)
         await served.api.__aexit__()
         assert await answer.content.read() == b""

@@ -305,7 +305,7 @@ async def test_following_survives_a_restart_of_the_daemon(tmp_path) -> None:
 
 async def test_interrupting_leaves_the_run_alone(ctl, served) -> None:
     waiting = await ctl.start("run", OPEN_JOB, "--wait")
-    await until(lambda: served.world.feed._followers)
+    await until(lambda: served.world.feed._audiences)
     waiting.send_signal(signal.SIGINT)
     shown = await ctl.end(waiting)
     assert shown.code == 130

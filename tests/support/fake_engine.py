@@ -287,8 +287,8 @@ class FakeQueries(Queries):
                 return OutputSlice(offset=start, data=part, next=start + len(part))
         return OutputSlice(offset=offset, data=b"", next=offset)
 
-    def follow(self, run: RunId) -> Follower:
-        return self.world.feed.follow(run)
+    def follow(self, run: RunId, *, closely: bool = False) -> Follower:
+        return self.world.feed.follow(run, closely=closely)
 
     async def reports(self, job: JobName, *, limit: int) -> Sequence[Document]:
         self._known(job)
