@@ -114,6 +114,7 @@ async def _begin(following: Following, target: Document | None, emitter: Emitter
 
 async def _drain(call: Call, following: Following, place: Place, emitter: Emitter, *, ended: bool) -> Following:
     while True:
+        await call.parts.streams.turn()
         piece = await _next_piece(call, following, place, ended=ended)
         if piece.next == following.offset:
             return following

@@ -47,7 +47,7 @@ class Feed:
                     follower.wake()
 
     def follow(self, run: RunId, *, closely: bool = False) -> Follower:
-        """Begin to follow a run; use as a context manager. `closely` = somebody wants to see output as it is printed."""
+        """Begin to follow a run; use as a context manager. `closely` = to see output as it is printed."""
         return Follower(self, run, closely=closely)
 
     def followers(self, run: RunId) -> int:

@@ -76,6 +76,8 @@ class World:
     health: Document = field(default_factory=lambda: {"healthy": True, "ready": True, "reasons": [], "warnings": []})
     feed: Feed = field(default_factory=Feed)
     broken: bool = False
+    reads: int = 0
+    """Of runs and output, as the journal would be read."""
 
     def add_run(self, job: str, *, minutes_ago: int = 0, nodes: Sequence[str] = ("web1",), key: str = "") -> Run:
         nominal = self.now.replace(microsecond=0) - minutes_ago * MINUTE
@@ -270,6 +272,10 @@ class FakeQueries(Queries):
         return Page(items=found[begin : begin + query.limit], next=following)
 
     async def run(self, run: RunId) -> Document:
+        return await self.world.feed.read(run, "run", lambda: self._read_run(run))
+
+    async def _read_run(self, run: RunId) -> Document:
+        self.world.reads += 1
         if run not in self.world.runs:
             raise NotFound("not_found", f"no run {run}")
         return run_document(self.world.runs[run])
@@ -277,6 +283,13 @@ class FakeQueries(Queries):
     async def output(
         self, run: RunId, *, target: int, attempt: int | None, stream: Stream | None, offset: int, limit: int
     ) -> OutputSlice:
+        what = (target, attempt, stream, offset, limit)
+        return await self.world.feed.read(run, what, lambda: self._read_output(run, *what))
+
+    async def _read_output(
+        self, run: RunId, target: int, attempt: int | None, stream: Stream | None, offset: int, limit: int
+    ) -> OutputSlice:
+        self.world.reads += 1
         number = attempt or self.world.runs[run].targets[target].attempts[-1].number
         sizes = self.world.runs[run].targets[target].attempts[number - 1].output
         wanted = stream or (next(iter(sizes)) if len(sizes) == 1 else Stream.STDOUT)
