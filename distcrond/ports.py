@@ -260,6 +260,23 @@ class OutputSlice:
     next: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """An event and its number; `run` is its run's document as it is now, where that is needed to tell the event."""
+
+    seq: int
+    event: Event
+    run: Document | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Happened:
+    """What was recorded up to the number `upto`, of the kinds that people are told of."""
+
+    items: Sequence[Recorded]
+    upto: int
+
+
 class History(Protocol):
     """What happened, for those who ask. Reads never slow the writer."""
 
@@ -289,6 +306,10 @@ class History(Protocol):
         self, run: RunId, *, target: int, attempt: int, stream: Stream, offset: int, limit: int
     ) -> OutputSlice:
         """Kept bytes at or after `offset`: one contiguous piece of at most `limit` bytes."""
+        ...
+
+    async def happened(self, after: int | None, *, span: int) -> Happened:
+        """What the next `span` numbers after `after` have that is told (`model.happening`); None = after the last."""
         ...
 
     async def summary(self, job: JobName, *, limit: int) -> Mapping[str, Any]:

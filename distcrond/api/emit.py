@@ -52,7 +52,7 @@ class PlainEmitter:
     """The bytes of the command and nothing else; holes and attempts pass unseen."""
 
     def __init__(self, response: web.StreamResponse, call: Call) -> None:
-        self._pipe = _Pipe(response, call)
+        self._pipe = Pipe(response, call)
 
     async def attempt(self, place: Place, offset: int) -> None:
         """Nothing to show."""
@@ -80,7 +80,7 @@ class EventEmitter:
     """
 
     def __init__(self, response: web.StreamResponse, call: Call) -> None:
-        self._pipe = _Pipe(response, call)
+        self._pipe = Pipe(response, call)
         self._offset = 0
 
     async def attempt(self, place: Place, offset: int) -> None:
@@ -126,7 +126,7 @@ def _payload(data: bytes) -> str:
         return f'"base64": "{base64.b64encode(data).decode()}"'
 
 
-class _Pipe:
+class Pipe:
     """Writes to a client, however slow, without ever waiting for ever."""
 
     def __init__(self, response: web.StreamResponse, call: Call) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from distcrond.api import jobs, nodes, ops, output, runs, sinks
+from distcrond.api import events, jobs, nodes, ops, output, runs, sinks
 from distcrond.api.auth import Scope
 from distcrond.api.openapi import openapi_handler
 from distcrond.api.parameters import CURSOR, MAX_LIMIT, Kind, Parameter, limit
@@ -184,6 +184,23 @@ _API = (
         summary="Coming occurrences of all jobs",
         parameters=(_UNTIL_AHEAD, limit()),
         answer=Answer(schema="Coming"),
+    ),
+    Route(
+        method="GET",
+        path="/api/v1/events",
+        scope=Scope.READ,
+        handler=events.follow_events,
+        summary="What happens, as server-sent events; the id of each is for `Last-Event-ID` or `after`",
+        headers={"Last-Event-ID": "the last event that was seen"},
+        parameters=(
+            _JOB,
+            Parameter(name="node", kind=Kind.TEXT, meaning="only what names this node", most=63),
+            Parameter(
+                name="after", kind=Kind.INTEGER, meaning="begin after this id; now", least=0, most=_LARGEST_OFFSET
+            ),
+        ),
+        answer=Answer(media_type="text/event-stream"),
+        head=False,
     ),
     Route(
         method="GET",

@@ -72,6 +72,7 @@ async def _wait_for(call: Call, run: RunId, seconds: int) -> Document:
             while document["state"] != State.FINISHED and revision in (None, document["revision"]):
                 if not await bell.ring(follower.news(), until - clock.monotonic()):
                     break
+                await call.parts.streams.turn()
                 document = await find_run(call, run)
             return document
 

@@ -32,13 +32,16 @@ class Feed:
     """
 
     def __init__(self) -> None:
+        self.committed = asyncio.Event()
+        """Set by every commit; for the one who tells of all runs, and clears it."""
         self._audiences: dict[RunId, _Audience] = {}
         self._versions = 0
         self._readings: OrderedDict[Hashable, asyncio.Task[Any]] = OrderedDict()
         self._watch_changed: Callable[[RunId], None] = lambda _: None
 
     def publish(self, runs: Iterable[RunId]) -> None:
-        """Say that something about these runs was made durable."""
+        """Say that something was made durable, and which runs it was about."""
+        self.committed.set()
         for run in runs:
             audience = self._audiences.get(run)
             if audience is not None:

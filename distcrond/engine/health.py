@@ -46,7 +46,7 @@ class Health:
         desired: Desired,
         executors: Mapping[str, Executor],
         interval: timedelta,
-        changed: Callable[[], None],
+        changed: Callable[[NodeName], None],
     ) -> None:
         self._clock = clock
         self._desired = desired
@@ -127,7 +127,7 @@ class Health:
         self._board[name] = after
         if before.state is not state:
             _log.info("node %s is %s%s", name, state, f": {reason} {detail}".rstrip() if reason else "")
-            self._changed()
+            self._changed(name)
 
     def _pause(self, name: NodeName) -> float:
         """Seconds until the next probe: doubling while the node is down, spread so that nodes do not march in step."""

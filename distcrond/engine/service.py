@@ -16,6 +16,7 @@ from distcrond.engine.dispatcher import Dispatcher, Pokes
 from distcrond.engine.feed import Feed
 from distcrond.engine.generator import Generator
 from distcrond.engine.health import Health
+from distcrond.engine.news import News
 from distcrond.engine.outboxes import Outboxes
 from distcrond.engine.placing import Placing
 from distcrond.engine.pulse import Pulse
@@ -26,6 +27,8 @@ from distcrond.engine.refresh import Refresh
 from distcrond.engine.runner import Runner
 from distcrond.engine.scribe import Scribe
 from distcrond.model.event import ClockStepped, DaemonStopped
+from distcrond.model.happening import catalog_changed, node_changed
+from distcrond.model.ids import NodeName
 from distcrond.model.ledger import Ledger
 from distcrond.ports import Clock, Definitions, Executor, History, Journal
 
@@ -53,7 +56,8 @@ class Engine:
         self._clock = clock
         self._desired = desired
         feed = Feed()
-        pokes = Pokes()
+        self._news = news = News(clock=clock, history=history, feed=feed)
+        self._pokes = pokes = Pokes()
         punctuality = Punctuality()
         self._scribe = scribe = Scribe(journal=journal, ledger=ledger, feed=feed)
         self._agenda = agenda = Agenda(clock)
@@ -62,7 +66,7 @@ class Engine:
             desired=desired,
             executors=executors,
             interval=health_check_interval,
-            changed=pokes.any,
+            changed=self._node_changed,
         )
         closing = Closing(clock=clock, scribe=scribe, ended=pokes.job)
         self._runner = runner = Runner(
@@ -105,6 +109,7 @@ class Engine:
         desired.observe(self._recovery.adopt_orphans)
         desired.observe(admission.reconsider)
         desired.observe(pokes.any)
+        desired.observe(self._catalog_changed)
         outboxes = outboxes or Outboxes(clock)
         self._refresh = refresh = Refresh(
             clock=clock, desired=desired, scribe=scribe, definitions=definitions, interval=file_check_interval
@@ -131,6 +136,7 @@ class Engine:
             placing=placing,
             feed=feed,
             punctuality=punctuality,
+            news=news,
             outboxes=outboxes,
             pulse=pulse,
         )
@@ -152,9 +158,21 @@ class Engine:
                 loops.create_task(self._dispatcher.run())
                 loops.create_task(self._pulse.run())
                 loops.create_task(self._refresh.run())
+                loops.create_task(self._news.run())
         except asyncio.CancelledError:
             self._scribe.record(DaemonStopped(at=self._clock.now()))
             raise
+
+    def _node_changed(self, node: NodeName) -> None:
+        status, now = self._health.status(node), self._clock.now()
+        self._news.tell(node_changed(now, node, state=status.state, reason=status.reason, detail=status.detail))
+        self._pokes.any()
+
+    def _catalog_changed(self) -> None:
+        catalog, now = self._desired.catalog, self._clock.now()
+        self._news.tell(
+            catalog_changed(now, jobs=len(catalog.jobs), nodes=len(catalog.nodes), problems=len(catalog.problems))
+        )
 
     def _clock_stepped(self, delta: timedelta) -> None:
         _log.warning("the wall clock stepped by %.1f s", delta.total_seconds())
