@@ -2,8 +2,8 @@
 
 Each event's id is its number in the journal, and its data `{id, event, at, job, run, node, …}` as `model.happening`
 makes it. They have no names of their own, so that one listener hears all; the word is in the data. A client that comes
-back with `Last-Event-ID`, or `after=`, is told what it missed. Node states and reloads have no number: they are told as
-they change, and whoever comes back asks `/nodes` how they are.
+back with `Last-Event-ID`, or `after=`, is told what it missed. Node states have no number: they are told as they
+change, and whoever comes back asks `/nodes` how they are.
 """
 
 from __future__ import annotations

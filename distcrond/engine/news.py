@@ -1,7 +1,7 @@
 """Tells those who watch the whole what happens: what the journal has recorded, by number, and what it does not keep.
 
 One reading for all of them. Who falls behind is cut off, not waited for: it comes back with the last number it has
-seen and is told what it missed from the journal. Node states and reloads are told as they change and never again.
+seen and is told what it missed from the journal. Node states are told as they change and never again.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Interest:
         return [
             one
             for one in happenings
-            if (self.job is None or self.job == one.job) and (self.node is None or self.node in one.nodes)
+            if (self.job is None or self.job in one.jobs) and (self.node is None or self.node in one.nodes)
         ]
 
 
@@ -174,5 +174,4 @@ class Watcher:
 
 
 def _tell(recorded: Iterable[Recorded]) -> list[Happening]:
-    told = (happening(one.seq, one.event, one.run) for one in recorded)
-    return [one for one in told if one is not None]
+    return [happening(one.seq, one.event, one.run) for one in recorded]

@@ -27,7 +27,7 @@ from distcrond.engine.refresh import Refresh
 from distcrond.engine.runner import Runner
 from distcrond.engine.scribe import Scribe
 from distcrond.model.event import ClockStepped, DaemonStopped
-from distcrond.model.happening import catalog_changed, node_changed
+from distcrond.model.happening import node_changed
 from distcrond.model.ids import NodeName
 from distcrond.model.ledger import Ledger
 from distcrond.ports import Clock, Definitions, Executor, History, Journal
@@ -109,7 +109,6 @@ class Engine:
         desired.observe(self._recovery.adopt_orphans)
         desired.observe(admission.reconsider)
         desired.observe(pokes.any)
-        desired.observe(self._catalog_changed)
         outboxes = outboxes or Outboxes(clock)
         self._refresh = refresh = Refresh(
             clock=clock, desired=desired, scribe=scribe, definitions=definitions, interval=file_check_interval
@@ -167,12 +166,6 @@ class Engine:
         status, now = self._health.status(node), self._clock.now()
         self._news.tell(node_changed(now, node, state=status.state, reason=status.reason, detail=status.detail))
         self._pokes.any()
-
-    def _catalog_changed(self) -> None:
-        catalog, now = self._desired.catalog, self._clock.now()
-        self._news.tell(
-            catalog_changed(now, jobs=len(catalog.jobs), nodes=len(catalog.nodes), problems=len(catalog.problems))
-        )
 
     def _clock_stepped(self, delta: timedelta) -> None:
         _log.warning("the wall clock stepped by %.1f s", delta.total_seconds())

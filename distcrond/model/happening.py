@@ -14,7 +14,7 @@ from distcrond.model.span import format_instant
 
 TOLD = (
     *(ev.Due, ev.Held, ev.AttemptStarted, ev.NodeRefused, ev.ContactChanged, ev.CancelRequested, ev.AttemptEnded),
-    *(ev.RunClosed, ev.Gapped, ev.JobDefined, ev.DaemonStarted, ev.DaemonStopped, ev.ClockStepped),
+    *(ev.RunClosed, ev.Gapped, ev.JobDefined, ev.Reloaded, ev.DaemonStarted, ev.DaemonStopped, ev.ClockStepped),
 )
 """Events of which people are told; output is followed at its run."""
 NEED_RUN = (ev.ContactChanged, ev.AttemptEnded, ev.RunClosed)
@@ -23,47 +23,51 @@ NEED_RUN = (ev.ContactChanged, ev.AttemptEnded, ev.RunClosed)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Happening:
-    """`seq` is the event's number in the journal, None for what is not recorded. `nodes` are those it names."""
+    """`seq` is the event's number in the journal, None for what is not recorded; `jobs` and `nodes` are named in it."""
 
     seq: int | None
-    job: str | None
+    jobs: frozenset[str]
     nodes: frozenset[str]
     document: Document
 
 
-def happening(seq: int, event: ev.Event, run: Document | None) -> Happening | None:
-    """Tell an event; None if it is not worth telling.
+def happening(seq: int, event: ev.Event, run: Document | None) -> Happening:
+    """Tell an event.
 
     Args:
         seq: its number.
         event: one of `TOLD`.
         run: the run's present document, for those of `NEED_RUN`; without it they are told without a node.
+
+    Raises:
+        TypeError: the event is none of those.
     """
     word, facts = _told(event, run)
-    if not word:
-        return None
     name = getattr(event, "run", None)
     job = name.partition("@")[0] if name else _job_of(event)
     node = facts.pop("node", None)
-    nodes = frozenset(each for each in (node, *facts.get("nodes", ())) if each)
-    head = {"id": seq, "event": word, "at": format_instant(event.at), "job": job, "run": name, "node": node}
-    return Happening(seq, job, nodes, head | facts)
+    jobs = {job, *_reloaded(event, "jobs/")}
+    nodes = {node, *facts.get("nodes", ()), *_reloaded(event, "nodes/")}
+    document = _head(seq, word, event.at, job=job, run=name, node=node) | facts
+    return Happening(seq, frozenset(filter(None, jobs)), frozenset(filter(None, nodes)), document)
 
 
 def node_changed(at: datetime, node: NodeName, *, state: NodeState, reason: Reason | None, detail: str) -> Happening:
     """A node entered another state: known in memory only."""
     facts = {"state": state.value, "reason": reason and reason.value, "detail": detail}
-    return Happening(None, None, frozenset({node}), _unrecorded("node_changed", at, node) | facts)
+    return Happening(None, frozenset(), frozenset({node}), _head(None, "node_changed", at, node=node) | facts)
 
 
-def catalog_changed(at: datetime, *, jobs: int, nodes: int, problems: int) -> Happening:
-    """Files were read again and are in force."""
-    facts = {"jobs": jobs, "nodes": nodes, "problems": problems}
-    return Happening(None, None, frozenset(), _unrecorded("catalog_changed", at, None) | facts)
+def _head(
+    seq: int | None, word: str, at: datetime, *, job: str | None = None, run: str | None = None, node: str | None
+) -> Document:
+    return {"id": seq, "event": word, "at": format_instant(at), "job": job, "run": run, "node": node}
 
 
-def _unrecorded(word: str, at: datetime, node: str | None) -> Document:
-    return {"id": None, "event": word, "at": format_instant(at), "job": None, "run": None, "node": node}
+def _reloaded(event: ev.Event, kind: str) -> list[str]:
+    """The names of that kind that a reload has touched."""
+    touched = event.added + event.changed + event.removed if isinstance(event, ev.Reloaded) else ()
+    return [name.removeprefix(kind) for name in touched if name.startswith(kind)]
 
 
 def _job_of(event: ev.Event) -> str | None:
@@ -97,16 +101,19 @@ def _told(event: ev.Event, run: Document | None) -> tuple[str, Document]:  # noq
             nodes = [target["node"] for target in run["targets"] if target["node"]] if run else []
             return "run_finished", {"outcome": event.outcome.value, **_why(event), "nodes": nodes}
         case _:
-            return _told_of_the_daemon(event)
+            return _told_of_no_run(event)
 
 
-def _told_of_the_daemon(event: ev.Event) -> tuple[str, Document]:
+def _told_of_no_run(event: ev.Event) -> tuple[str, Document]:
     match event:
         case ev.Gapped():
             span = {"from": format_instant(event.first), "to": format_instant(event.last)}
             return "gap", {**span, "count": event.count, "exact": event.exact, "reason": event.reason.value}
         case ev.JobDefined():
             return "job_defined", {"definition": event.job.definition}
+        case ev.Reloaded():
+            names = {"added": list(event.added), "changed": list(event.changed), "removed": list(event.removed)}
+            return "reloaded", {"by": event.by, **names, "problems": event.problems}
         case ev.DaemonStarted():
             return "daemon_started", {"version": event.version, "generation": event.generation}
         case ev.DaemonStopped():
@@ -114,7 +121,7 @@ def _told_of_the_daemon(event: ev.Event) -> tuple[str, Document]:
         case ev.ClockStepped():
             return "clock_stepped", {"seconds": event.delta.total_seconds()}
         case _:
-            return "", {}
+            raise TypeError(f"nobody is told of a {type(event).__name__}")
 
 
 def _ended(event: ev.AttemptEnded, run: Document | None) -> Document:

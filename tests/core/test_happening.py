@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import get_args
 
+import pytest
 from samples import NOON, a_job, an_occurrence
 
 from distcrond.model import event as ev
-from distcrond.model.happening import TOLD, catalog_changed, happening
+from distcrond.model.happening import TOLD, happening, node_changed
 from distcrond.model.ids import JobName, NodeName
+from distcrond.model.node import NodeState
 from distcrond.model.occurrence import Trigger
 from distcrond.model.reason import Reason
 from distcrond.model.run import Exit, Outcome
@@ -23,8 +25,7 @@ ENDED = {"target": 0, "outcome": Outcome.FAILURE, "reason": Reason.SIGNAL, "exit
 
 def told(event: ev.Event, run: dict | None = None) -> dict:
     found = happening(7, event, run)
-    assert found is not None
-    assert found.job == found.document["job"]
+    assert found.document["job"] in (None, *found.jobs)
     assert {"id", "event", "at", "job", "run", "node"} <= set(found.document)
     return found.document
 
@@ -69,9 +70,24 @@ def test_jobs_and_the_daemon() -> None:
     assert (begun["event"], begun["generation"], begun["job"]) == ("daemon_started", 3, None)
     assert told(ev.DaemonStopped(at=NOON))["event"] == "daemon_stopped"
     assert told(ev.ClockStepped(at=NOON, delta=NOON - NOON))["seconds"] == 0.0
-    assert happening(1, ev.MarkMoved(at=NOON, job=job, mark=NOON, schedule=""), None) is None
+    with pytest.raises(TypeError, match="MarkMoved"):
+        happening(1, ev.MarkMoved(at=NOON, job=job, mark=NOON, schedule=""), None)
 
 
-def test_what_is_not_recorded_has_no_number() -> None:
-    reloaded = catalog_changed(NOON, jobs=1, nodes=2, problems=0)
-    assert (reloaded.seq, reloaded.nodes, reloaded.document["id"]) == (None, frozenset(), None)
+def test_a_reload_is_told_to_those_whose_definitions_it_touched() -> None:
+    event = ev.Reloaded(at=NOON, by="SIGHUP", added=("jobs/a.b",), changed=("nodes/web1",), removed=("jobs/old",))
+    found = happening(1, event, None)
+    assert (found.jobs, found.nodes) == ({"a.b", "old"}, {"web1"})
+    assert {key: found.document[key] for key in ("event", "by", "added", "changed", "removed", "problems")} == {
+        "event": "reloaded",
+        "by": "SIGHUP",
+        "added": ["jobs/a.b"],
+        "changed": ["nodes/web1"],
+        "removed": ["jobs/old"],
+        "problems": 0,
+    }
+
+
+def test_a_node_has_no_number() -> None:
+    down = node_changed(NOON, A, state=NodeState.DOWN, reason=Reason.UNREACHABLE, detail="no route")
+    assert (down.seq, down.nodes, down.document["id"], down.document["state"]) == (None, {"a"}, None, "down")

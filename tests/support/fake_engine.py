@@ -26,7 +26,7 @@ from distcrond.engine.queries import Queries
 from distcrond.errors import Conflict, InvalidValue, JournalError, NotFound
 from distcrond.model.command import Argv
 from distcrond.model.event import Event
-from distcrond.model.happening import Happening
+from distcrond.model.happening import TOLD, Happening
 from distcrond.model.ids import JobName, NodeName, RunId
 from distcrond.model.job import Job
 from distcrond.model.occurrence import Occurrence, Trigger
@@ -100,8 +100,9 @@ class World:
         items = [
             Recorded(seq=begin + place, event=event, run=self._document(event))
             for place, event in enumerate(self.recorded[begin : begin + span], start=1)
+            if isinstance(event, TOLD)
         ]
-        return Happened(items=items, upto=begin + len(items))
+        return Happened(items=items, upto=min(begin + span, max(begin, len(self.recorded))))
 
     def _document(self, event: Event) -> Document | None:
         run = self.runs.get(getattr(event, "run", ""))

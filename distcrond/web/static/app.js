@@ -204,7 +204,7 @@ function hear(happened) {
 
 // ---- overview
 
-const LATER = new Set(["run_finished", "node_changed", "catalog_changed"]);
+const LATER = new Set(["run_finished", "node_changed", "reloaded"]);
 
 const usual = new Map(); // job → [median in ms, when asked]
 async function usualOf(job) {
