@@ -3,6 +3,7 @@
 One answer carries at most `WINDOW` bytes; ask again from `X-Next-Offset` until a body is empty. A negative offset
 counts from the end. Bytes that were printed and not kept are named in `X-Output-Hole` as `start-stop` (stop not
 included), and as an event of their own in an event stream; the body never holds a word that the command did not print.
+So a client that counts the bytes of a followed body to come back where it was should take the events instead.
 """
 
 from __future__ import annotations

@@ -41,7 +41,11 @@ _OUTPUT = (
 _WAIT = (
     Parameter(name="wait", kind=Kind.INTEGER, meaning="seconds to wait for the end", least=0, most=60, default=0),
     Parameter(
-        name="revision", kind=Kind.INTEGER, meaning="answer once it is another one", least=0, most=_LARGEST_OFFSET
+        name="revision",
+        kind=Kind.INTEGER,
+        meaning="answer once it is another one, be it by more output",
+        least=0,
+        most=_LARGEST_OFFSET,
     ),
 )
 _OUTPUT_HEADERS = {

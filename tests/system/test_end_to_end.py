@@ -25,7 +25,7 @@ def block(language: str) -> str:
 
 def commands(title: str) -> list[str]:
     """The indented lines of a step, without comments."""
-    step = SETUP.split(f"**{title}")[1].split("**", 1)[1].split("\n**")[0]
+    step = SETUP.split(f"**{title}")[1].split("**", 1)[1].split("\n**")[0].split("\n#")[0]
     return [re.sub(r"\s+#.*", "", line.strip()) for line in step.splitlines() if line.startswith("    ")]
 
 
