@@ -158,12 +158,14 @@ class Runner:
         run, target = self._look(slot)
         executor = self._executors[node.connection]
         try:
-            spool = await executor.prepare(node, timeout=run.job.connect_timeout, durable=run.job.durable)
+            durable = run.job.durable and node.durable
+            spool = await executor.prepare(node, timeout=run.job.connect_timeout, durable=durable)
         except (NodeUnreachable, StartRefused) as error:
             self._refuse(slot, node, error.reason, error.detail)
             return
         number = target.intents + 1
-        session = executor.session(node, work_order(run, target, node, number=number))
+        order = work_order(run, target, node, number=number, durable=spool is not None)
+        session = executor.session(node, order)
         started = AttemptStarted(
             at=self._clock.now(), run=run.id, target=target.index, number=number, node=node.name, spool=spool
         )
@@ -201,7 +203,8 @@ class Runner:
         attempt = target.attempts[-1]
         session = self._executors[node.connection].attach(
             node,
-            work_order(run, target, node, number=attempt.number),
+            # as it was begun, whatever the node's file says now
+            work_order(run, target, node, number=attempt.number, durable=attempt.spool is not None),
             spool=attempt.spool,
             offsets={stream: size.next for stream, size in attempt.output.items()},
         )

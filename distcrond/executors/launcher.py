@@ -17,6 +17,7 @@ follower as they are decoded. While anything runs, one task ticks for all of the
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
@@ -25,10 +26,20 @@ from typing import Any, Protocol, Self
 
 from distcrond.errors import NodeUnreachable, StartRefused
 from distcrond.executors import launcher_protocol as protocol
-from distcrond.executors.channel import OpenPipe, Pipe
+from distcrond.executors.channel import OpenPipe, Pipe, ShellEnded
 from distcrond.executors.deadline import within
 from distcrond.executors.launcher_fetch import FetchQueue, Wanted
-from distcrond.executors.launcher_protocol import AttemptEvent, Beat, Event, Left, ProtocolError, Ready, Signal, Unfit
+from distcrond.executors.launcher_protocol import (
+    AttemptEvent,
+    Beat,
+    Disk,
+    Event,
+    Left,
+    ProtocolError,
+    Ready,
+    Signal,
+    Unfit,
+)
 from distcrond.executors.spool_output import Piece
 from distcrond.model.ids import AttemptId
 from distcrond.model.reason import Reason
@@ -41,6 +52,11 @@ TICK = 0.5
 """Seconds between the looks at running attempts."""
 HEARTBEAT = 10.0
 """Seconds between heartbeats; two without an answer are the end."""
+NETWORK_DISKS = frozenset(
+    {"nfs", "cifs", "smb", "smb2", "afs", "k-afs", "ceph", "coda", "gfs/gfs2", "gpfs", "lustre", "ocfs2", "v9fs"}
+)
+"""File systems, as `stat` names them, that can be away while the node is not (LAUNCHER rule 11)."""
+_log = logging.getLogger(__name__)
 _RELEASES = 100  # files deleted at once; fewer wait for the tick
 _SIZES = 100  # files asked for in one line
 
@@ -51,11 +67,12 @@ class LauncherSettings:
 
     `daemon_id` is hex, `generation` the number of this start of the daemon; `spool_directory` is an absolute path on
     the node or empty for `~/.local/state/distcron`; the node's machine id is appended to either. Records stay at
-    least `keep_records` after the end of an attempt.
+    least `keep_records` after the end of an attempt. `node` is how people call the node.
     """
 
     daemon_id: str
     generation: int
+    node: str = "here"
     spool_directory: str = ""
     keep_records: timedelta = timedelta(hours=48)
 
@@ -86,6 +103,7 @@ class Launcher:
     def __init__(self, clock: Clock, nonce: str) -> None:
         self._clock = clock
         self._nonce = nonce
+        self._node = ""
         self._events = protocol.EventDecoder(nonce)
         self._fetches = FetchQueue(nonce, self._send)
         self._pipe: Pipe | None = None
@@ -114,7 +132,8 @@ class Launcher:
         Raises:
             NodeUnreachable: the pipe could not be opened or closed again (reason of `open_pipe`, or connection_lost),
                 no answer came in time (connect_timeout), or a strange one (protocol). Nothing was started.
-            StartRefused: the node answered "no": spool_unusable, spool_full, stale_generation, node_unsupported.
+            StartRefused: the node answered "no": spool_unusable, spool_full, stale_generation, node_unsupported
+                (also if its shell ended before it was ready).
         """
         launcher = cls(clock, secrets.token_hex(8))
         try:
@@ -126,6 +145,7 @@ class Launcher:
 
     async def begin(self, open_pipe: OpenPipe, settings: LauncherSettings, timeout: timedelta) -> None:
         """The second half of `open`; raises as it does, and leaves the closing to it."""
+        self._node = settings.node
         try:
             answer = await within(self._clock, timeout, self._greet(open_pipe, settings))
         except TimeoutError:
@@ -328,8 +348,12 @@ class Launcher:
             self._told(event)
 
     def closed(self, error: Exception | None) -> None:
-        """The channel is gone."""
-        self._die(NodeUnreachable(Reason.CONNECTION_LOST, self._complaint(str(error or "the shell ended"))))
+        """The channel is gone. A shell that ends instead of getting ready is the node's own "no"."""
+        text = self._complaint(str(error or "the shell ended"))
+        if isinstance(error, ShellEnded) and not self._greeting.done():
+            self._greeting.set_exception(StartRefused(Reason.NODE_UNSUPPORTED, text))
+            self._greeting.exception()  # it may be that nobody waits any more
+        self._die(NodeUnreachable(Reason.CONNECTION_LOST, text))
 
     def _told(self, event: Event) -> None:
         if isinstance(event, Beat):
@@ -341,6 +365,8 @@ class Launcher:
         elif isinstance(event, Ready | Unfit):
             if not self._greeting.done():
                 self._greeting.set_result(event)
+        elif isinstance(event, Disk):
+            self._judge(event)
         elif isinstance(event, Left):
             answer = self._kills.pop(event.attempt, None)
             if answer is not None:
@@ -348,6 +374,11 @@ class Launcher:
         else:
             for follower in tuple(self._followers.get(event.attempt, ())):
                 follower.told(event)
+
+    def _judge(self, disk: Disk) -> None:
+        if disk.kind in NETWORK_DISKS:
+            remedy = "give it a spool_directory on a disk of its own"
+            _log.warning("the spool of node %s is on a network file system (%s): %s", self._node, disk.kind, remedy)
 
     def _distrust(self, error: ProtocolError) -> None:
         self._die(NodeUnreachable(Reason.PROTOCOL, error.detail))

@@ -628,10 +628,10 @@ grown() {
 # d FILE...: delete what has been fetched; records stay.
 d() { rm -f "$@" </dev/null >/dev/null & }
 
-# h NUMBER: heartbeat. The first one is the time to sweep: nobody waits for a first run any more.
+# h NUMBER: heartbeat. The first one is the time to look around and to sweep: nobody waits for a first run any more.
 h() {
   say beat "$1"
   [ -n "$dc_unswept" ] || return
   dc_unswept=
-  sweep </dev/null >/dev/null 9>&- &
+  { say disk "$(stat -f -c %T .)"; sweep 9>&-; } </dev/null >/dev/null &
 }

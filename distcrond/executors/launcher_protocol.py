@@ -290,6 +290,13 @@ class Ready:
 
 
 @dataclass(frozen=True, slots=True)
+class Disk:
+    """What kind of file system the spool is on, in the words of the node's `stat`; empty if that cannot tell."""
+
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
 class Unfit:
     """The node or its spool cannot run anything."""
 
@@ -391,7 +398,7 @@ class Size:
 
 
 AttemptEvent = Duplicate | Refused | Exited | Eof | StateOf | Size
-Event = Ready | Unfit | Beat | Left | AttemptEvent
+Event = Ready | Disk | Unfit | Beat | Left | AttemptEvent
 
 
 class EventDecoder:
@@ -528,6 +535,7 @@ def _reason(word: str) -> Reason:
 
 _DECODERS: dict[str, Callable[..., Event | None]] = {
     "ready": _ready,
+    "disk": lambda *kind: Disk(" ".join(kind)),
     "unfit": _unfit,
     "beat": lambda number: Beat(_number(number)),
     "dup": lambda attempt: Duplicate(_attempt(attempt)),

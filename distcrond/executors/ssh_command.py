@@ -1,7 +1,8 @@
 """The text of a plain remote command: one fixed line in the node's process list, all else on its standard input.
 
-The login shell, whatever it is, sees only `exec /bin/sh -c '…'`. That shell reads one line and runs it; a cut line has
-no end and does not run (LAUNCHER rule 1). Before the command begins it prints a mark, so that what the login shell
+The login shell, whatever it is, sees only `exec /bin/sh -c '…'`, and once more without `exec` and path, which a
+restricted shell forbids. That shell reads one line and runs it; a cut line has no end and does not run (LAUNCHER rule
+1). Before the command begins it prints a mark, so that what the login shell
 printed is no output of the command, and an end without the mark is no run.
 """
 
@@ -18,7 +19,8 @@ from distcrond.model.ids import AttemptId
 from distcrond.model.job import Streams
 from distcrond.ports import WorkOrder
 
-_SHELL = """exec {sudo}/bin/sh -c 'IFS= read -r line && eval "$line"'"""
+_SHELL = """exec {sudo}/bin/sh -c '{read}' || {sudo}sh -c '{read}'"""
+_READ = 'IFS= read -r line && eval "$line"'
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _NEWLINE = r"n=$(printf '\n_'); n=${n%_}; "
 ATTEMPT_VARIABLE = "DISTCRON_ATTEMPT_ID"
@@ -97,7 +99,7 @@ def _words(command: Command) -> tuple[tuple[str, ...], bytes | None]:
 
 
 def _shell(run_as: str | None) -> str:
-    return _SHELL.format(sudo="" if run_as is None else f"sudo -n -u {shlex.quote(run_as)} -- ")
+    return _SHELL.format(sudo="" if run_as is None else f"sudo -n -u {shlex.quote(run_as)} -- ", read=_READ)
 
 
 def _line(text: str) -> bytes:

@@ -23,7 +23,7 @@ from enum import StrEnum
 from distcrond.errors import NodeUnreachable, StartRefused
 from distcrond.model.ids import AttemptId, JobName, NodeName, RunId
 from distcrond.model.node import Node
-from distcrond.model.reason import Reason
+from distcrond.model.reason import SPOOLLESS, Reason
 from distcrond.model.run import Exit, OutputSize, Spool, Stream
 from distcrond.ports import Chunk, Clock, Contact, Ended, NotStarted, SessionEvent, Stopped, WorkOrder
 
@@ -196,15 +196,15 @@ class ScriptedNode:
         )
         return execution
 
-    async def answer(self, timeout: timedelta) -> None:
-        """Be reached, or not."""
+    async def answer(self, timeout: timedelta, *, durable: bool) -> None:
+        """Be reached, or not; what is wrong with its spool does not concern plain runs."""
         if self.latency:
             await self._clock.sleep(min(self.latency, timeout).total_seconds())
         if self.latency > timeout:
             raise NodeUnreachable(Reason.CONNECT_TIMEOUT)
         if self.trouble is not None:
             raise NodeUnreachable(self.trouble)
-        if self.refusal is not None:
+        if self.refusal is not None and (durable or self.refusal not in SPOOLLESS):
             raise StartRefused(self.refusal)
 
     def stumble(self, where: str) -> None:
@@ -257,7 +257,7 @@ class ScriptedExecutor:
         """See `Executor.prepare`."""
         scripted = self.node(node.name)
         scripted.stumble("prepare")
-        await scripted.answer(timeout)
+        await scripted.answer(timeout, durable=durable)
         return scripted.spool if durable else None
 
     def session(self, node: Node, order: WorkOrder) -> ScriptedSession:
@@ -280,7 +280,7 @@ class ScriptedExecutor:
         """See `Executor.probe`."""
         scripted = self.node(node.name)
         scripted.stumble("probe")
-        await scripted.answer(timeout)
+        await scripted.answer(timeout, durable=node.durable)
 
     async def close(self) -> None:
         """See `Executor.close`."""

@@ -15,6 +15,7 @@ from distcrond.executors.launcher_fetch import FetchQueue, Wanted
 from distcrond.executors.launcher_protocol import (
     Beat,
     BlockDecoder,
+    Disk,
     Duplicate,
     Eof,
     EventDecoder,
@@ -146,6 +147,9 @@ def test_quoting_is_undone_by_the_rules_of_posix(word):
     ("line", "event"),
     [
         ("ready c0ffee 1-2", Ready(Spool(id="c0ffee", boot="1-2"))),
+        ("disk ext2/ext3", Disk("ext2/ext3")),
+        ("disk UNKNOWN (0x6a656a63)", Disk("UNKNOWN (0x6a656a63)")),
+        ("disk ", Disk("")),
         ("unfit spool_unusable belongs to another user", Unfit(Reason.SPOOL_UNUSABLE, "belongs to another user")),
         ("beat 7", Beat(7)),
         (f"dup {KEY}", Duplicate(KEY)),
