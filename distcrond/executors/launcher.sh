@@ -128,12 +128,15 @@ b() {
   echo >&9
   dc_nonce=$1 dc_daemon=$2 dc_generation=$3 dc_keep=$5 dc_home=$PWD dc_unswept=1
   trap '' HUP PIPE
+  # a shell that cannot fork ends at once; bash tries for 15 seconds before
+  trap 'unfit fork_refused "no process can be made"' EXIT
   dc_umask=$(umask)
   umask 077
   examine_node
   enter_spool "$6"
   identify_spool "$4"
   raise_generation
+  trap - EXIT
   say ready "$dc_spool" "$dc_boot"
   # whatever a login script printed before this is not ours
   echo "@$dc_nonce data"
@@ -141,6 +144,7 @@ b() {
 
 # unfit REASON TEXT: this node or spool cannot do it; nothing was started.
 unfit() {
+  trap - EXIT
   say unfit "$@"
   exit 0
 }

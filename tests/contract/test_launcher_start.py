@@ -9,6 +9,7 @@ import stat
 from datetime import timedelta
 
 import pytest
+from support.disks import fill_up, small_disk
 from support.launchers import (
     CLOCK,
     HERE,
@@ -21,13 +22,11 @@ from support.launchers import (
     collect,
     command_lines,
     exists,
-    fill_up,
     hurry,
     machine_id,
     numbers_of,
     open_rig,
     order,
-    small_disk,
     until,
 )
 
@@ -258,7 +257,7 @@ async def test_what_cannot_be_sent_is_not_started(rig: Rig):
 
 @pytest.mark.parametrize("shell", SHELLS)
 async def test_on_a_full_disk_nothing_begins(shell, tmp_path):
-    with small_disk(tmp_path / "disk", "64k") as disk:
+    with small_disk(tmp_path / "disk", "size=64k") as disk:
         async with open_rig(shell, disk) as rig:
             await rig.prepare()
             fill_up(disk)
@@ -274,7 +273,7 @@ async def test_on_a_full_disk_nothing_begins(shell, tmp_path):
 
 @pytest.mark.parametrize("shell", SHELLS)
 async def test_a_full_disk_has_no_room_for_a_spool(shell, tmp_path):
-    with small_disk(tmp_path / "disk", "16k") as disk:
+    with small_disk(tmp_path / "disk", "size=16k") as disk:
         async with open_rig(shell, disk) as rig:
             fill_up(disk)
             with pytest.raises(StartRefused) as caught:

@@ -8,7 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -291,27 +291,3 @@ def carriers(attempt: str) -> list[int]:
             if mark in path.read_bytes().split(b"\0"):
                 found.append(int(path.parts[2]))
     return found
-
-
-@contextlib.contextmanager
-def small_disk(directory: Path, size: str) -> Iterator[Path]:
-    """A file system of its own, if we may make one."""
-    if os.geteuid() != 0:
-        pytest.skip("mounting a small file system needs root")
-    directory.mkdir()
-    options = f"size={size},mode=0700"
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(directory)], check=False).returncode:
-        pytest.skip("mounting is not allowed here")
-    try:
-        yield directory
-    finally:
-        subprocess.run(["umount", "-l", str(directory)], check=True)
-
-
-def fill_up(directory: Path) -> Path:
-    """Write until the disk is full."""
-    hog = directory / "hog"
-    with hog.open("ab", buffering=0) as file, contextlib.suppress(OSError):
-        while True:
-            file.write(bytes(512))
-    return hog
