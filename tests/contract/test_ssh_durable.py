@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 from support.ssh import CLOCK, PATIENCE, Book, begin, collect, open_executor, order, run, until
+from support.sshd import open_to_all
 
 from distcrond.errors import StartRefused
 from distcrond.executors.deadline import within
@@ -28,15 +29,24 @@ def follow(session, output):
 
 
 @pytest.mark.parametrize("limit", ["1", "10"])
-async def test_hundreds_at_once_need_one_session(executor, farm, limit):
+@pytest.mark.parametrize("count", [300, pytest.param(1000, marks=pytest.mark.long)])
+async def test_a_crowd_at_once_needs_one_session(executor, farm, tmp_path, limit, count):
+    """All are in flight together: none ends before the last one has begun."""
     server = farm.add(1, MaxSessions=limit)[0]
     node = farm.node(server)
     await executor.prepare(node, timeout=PATIENCE, durable=True)
-    sessions = [executor.session(node, durable(f"sleep 0.2; exit {n % 7}")) for n in range(300)]
+    begun, gate = tmp_path / "begun", tmp_path / "gate"
+    begun.mkdir()
+    begun.chmod(0o777)
+    open_to_all(tmp_path)
+    wait = f"until [ -e {gate} ]; do sleep 1; done"
+    sessions = [executor.session(node, durable(f": >{begun}/{n}; {wait}; exit {n % 7}")) for n in range(count)]
     for session in sessions:
         session.start()
-    results = await asyncio.gather(*map(collect, sessions))
-    assert [seen.code for seen in results] == [n % 7 for n in range(300)]
+    reading = asyncio.gather(*map(collect, sessions))
+    await until(lambda: len(list(begun.iterdir())) == count)
+    gate.touch()
+    assert [seen.code for seen in await reading] == [n % 7 for n in range(count)]
     assert server.log().count("Accepted publickey") == 1
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from support import parts
+from support.sshd import open_to_all
 
 from distcrond.clock import SystemClock
 from distcrond.executors import launcher, local, spool_session
@@ -204,20 +205,13 @@ class Rig:
         return Claim(token=words[1], boot=words[2], pid=int(words[3]), birth=int(words[4]), supervisor=int(words[5]))
 
 
-def _open_to_all(directory: Path) -> None:
-    """Let everybody pass through the test's own directories."""
-    for each in (directory, *directory.parents):
-        if each.stat().st_uid == os.geteuid() and each.is_relative_to("/tmp") and each != Path("/tmp"):
-            each.chmod(each.stat().st_mode | 0o011)
-
-
 @contextlib.asynccontextmanager
 async def open_rig(shell: str, directory: Path, *, ordinary: bool = False) -> AsyncIterator[Rig]:
     """A rig on the named shell; an ordinary one is not root's, even if we are."""
     words = (str(shell_link(shell, directory)),)
     if ordinary:
         words = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", *words)
-        _open_to_all(directory)
+        open_to_all(directory)
         os.chown(directory, NOBODY, NOBODY)
     rig = Rig(directory, words)
     try:

@@ -21,7 +21,7 @@ from support import parts
 from support.checker import moment
 from support.daemon import Place, marked, now, until
 from support.disks import fill_up, small_disk, use_up_files
-from support.sshd import Farm, Sshd
+from support.sshd import Farm, Sshd, open_to_all
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 TRIED: dict[str, str] = {}
@@ -208,7 +208,7 @@ def test_a_spool_on_a_network_file_system_is_told(lab: Lab, tmp_path):
     stat = tmp_path / "stat"
     stat.write_text(f'#!/bin/sh\n[ "$1" = -f ] && echo nfs || exec {shutil.which("stat")} "$@"\n')
     stat.chmod(0o755)
-    _open_to_all(tmp_path)
+    open_to_all(tmp_path)
     lab.add("nfs", lab.farm.add(1, ForceCommand=forced(f"PATH={tmp_path}:$PATH"))[0], "echo fine")
     assert lab.says("nfs") == b"fine\n"
     told = "the spool of node nfs is on a network file system (nfs): give it a spool_directory"
@@ -231,7 +231,7 @@ def test_home_mounted_noexec(lab: Lab):
 def test_no_setsid(lab: Lab, tmp_path):
     for program in ("dd", "grep", "find", "stat", "head", "tail", "cat", "rm", "ln", "tr", "mkdir", "ls", "env", "sh"):
         (tmp_path / program).symlink_to(shutil.which(program) or pytest.fail(program))
-    _open_to_all(tmp_path)
+    open_to_all(tmp_path)
     server = lab.farm.add(1, ForceCommand=forced(f"PATH={tmp_path}"))[0]
     lab.add("setsid", server, "echo no")
     assert lab.verdict("setsid") == ("missed", "node_unsupported")
@@ -344,10 +344,3 @@ def libfaketime() -> str:
     if found is None:
         parts.not_found("libfaketime", "a clock of its own for one server's sessions")
     return str(found)
-
-
-def _open_to_all(directory: Path) -> None:
-    """Let everybody pass through the test's own directories."""
-    for each in (directory, *directory.parents):
-        if each.stat().st_uid == os.geteuid() and each.is_relative_to("/tmp") and each != Path("/tmp"):
-            each.chmod(each.stat().st_mode | 0o011)
