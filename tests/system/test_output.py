@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 import pytest
 from support.daemon import until
+from support.memory import forget_peak, peak
 
 MIB = 1024 * 1024
 KEPT = 16 * MIB
@@ -15,22 +15,6 @@ GROWTH = 16 * MIB
 """How much memory a flood may cost the daemon (PERFORMANCE G10); its cap does not matter for that."""
 LINE = b"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcde\n"
 NEIGHBOUR = "web2"
-
-
-def peak(place) -> int:
-    """The most memory that the daemon had since `forget_peak`."""
-    return _memory(place, "VmHWM")
-
-
-def forget_peak(place) -> int:
-    """Measure from here on; returns what it has now."""
-    Path(f"/proc/{place.process.pid}/clear_refs").write_text("5")
-    return _memory(place, "VmRSS")
-
-
-def _memory(place, name: str) -> int:
-    lines = Path(f"/proc/{place.process.pid}/status").read_text().splitlines()
-    return 1024 * int(next(line.split()[1] for line in lines if line.startswith(f"{name}:")))
 
 
 def on(node: str, command: str, **keys):
@@ -50,7 +34,7 @@ def test_a_flood_costs_neither_memory_nor_disk_nor_its_neighbours_time(cluster, 
     add(name, **on("web1", f"yes {LINE.decode().strip()} | head -c {size}; sleep 1"))
     add("neighbour", **on(NEIGHBOUR, "echo fine"))
     assert said(cluster, cluster.run_job("neighbour")) == b"fine\n"
-    before = forget_peak(cluster)
+    before = forget_peak(cluster.process.pid)
     run, most, waits = cluster.trigger(name), 0, []
     while cluster.get(f"runs/{run}")["state"] != "finished":
         began = time.perf_counter()
@@ -59,7 +43,7 @@ def test_a_flood_costs_neither_memory_nor_disk_nor_its_neighbours_time(cluster, 
         most = max(most, sum(file.stat().st_size for file in spool.rglob("*.m*")))
     assert most <= KEPT // 2 + 2 * KEPT // 2  # a head, and two segments that take turns
     assert max(waits) < 20
-    assert peak(cluster) - before <= GROWTH, f"{before} grew to {peak(cluster)}"
+    assert peak(cluster.process.pid) - before <= GROWTH, f"{before} grew to {peak(cluster.process.pid)}"
     # both halves are whole lines
     assert said(cluster, cluster.get(f"runs/{run}")) == LINE * (KEPT // len(LINE))
     size_of = cluster.get(f"runs/{run}")["targets"][0]["output"]
@@ -71,9 +55,9 @@ def test_a_flood_costs_neither_memory_nor_disk_nor_its_neighbours_time(cluster, 
 def test_a_line_of_a_hundred_megabytes(cluster, add):
     size = 100 * MIB
     add("line", **on("web1", f"printf begin; head -c {size} /dev/zero | tr '\\0' x; echo end of the line"))
-    before = forget_peak(cluster)
+    before = forget_peak(cluster.process.pid)
     run = cluster.run_job("line", seconds=120)
-    assert peak(cluster) - before <= GROWTH, f"{before} grew to {peak(cluster)}"
+    assert peak(cluster.process.pid) - before <= GROWTH, f"{before} grew to {peak(cluster.process.pid)}"
     kept = said(cluster, run)
     assert len(kept) == KEPT
     assert kept.startswith(b"beginx")
