@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from dataclasses import replace
 
 import pytest
@@ -39,14 +40,18 @@ async def test_a_crowd_at_once_needs_one_session(executor, farm, tmp_path, limit
     begun.mkdir()
     begun.chmod(0o777)
     open_to_all(tmp_path)
-    wait = f"until [ -e {gate} ]; do sleep 1; done"
-    sessions = [executor.session(node, durable(f": >{begun}/{n}; {wait}; exit {n % 7}")) for n in range(count)]
+    os.mkfifo(gate)
+    gate.chmod(0o666)
+    sessions = [
+        executor.session(node, durable(f": >{begun}/{n}; read line <{gate}; exit {n % 7}")) for n in range(count)
+    ]
     for session in sessions:
         session.start()
     reading = asyncio.gather(*map(collect, sessions))
-    await until(lambda: len(list(begun.iterdir())) == count)
-    gate.touch()
-    assert [seen.code for seen in await reading] == [n % 7 for n in range(count)]
+    await until(lambda: len(list(begun.iterdir())) == count, 4 * PATIENCE)
+    with gate.open("r+b", buffering=0) as opened:
+        opened.write(b"\n" * count)  # a line for each: shells read no further
+        assert [seen.code for seen in await reading] == [n % 7 for n in range(count)]
     assert server.log().count("Accepted publickey") == 1
 
 

@@ -80,14 +80,14 @@ def order(command: Command | str | tuple[str, ...], **changes: Any) -> WorkOrder
     return WorkOrder(**({"attempt": attempt, "command": command, "durable": False} | changes))
 
 
-async def until(condition: Callable[[], object]) -> None:
+async def until(condition: Callable[[], object], patience: timedelta = PATIENCE) -> None:
     """Wait for a condition, within reason."""
 
     async def wait() -> None:
         while not condition():
             await CLOCK.sleep(0.01)
 
-    await within(CLOCK, PATIENCE, wait())
+    await within(CLOCK, patience, wait())
 
 
 async def collect(session: Session, output: dict[Stream, bytes] | None = None) -> Seen:
