@@ -53,6 +53,9 @@ class WorkOrder:
 
     `environment` is complete and its values travel out of sight of `ps`. Without `durable` the command is a plain
     remote command that ends with its connection, for nodes that have no place for a spool.
+
+    With a `timeout` a node with a spool ends the command by itself, a little later than whoever gave the order should:
+    TERM, and KILL after `kill_grace`. Zero means none.
     """
 
     attempt: AttemptId
@@ -61,6 +64,8 @@ class WorkOrder:
     working_directory: str | None = None
     umask: int | None = None
     run_as: str | None = None
+    timeout: timedelta = timedelta(0)
+    kill_grace: timedelta = timedelta(seconds=30)
     output: OutputPolicy = field(default_factory=OutputPolicy)
     durable: bool = True
     definition: str = ""
@@ -94,11 +99,14 @@ class NotStarted:
 class Ended:
     """Terminal: the command ended (`exit`), or can never be asked again (`exit` None and `lost` says why).
 
-    `output` has the printed and kept sizes of each stream; all kept bytes came as chunks before.
+    `stopped_for` is `TIMEOUT` or `CANCELLED` if the node's record says that it was being stopped by then, by the node
+    itself or by any life of a daemon. `output` has the printed and kept sizes of each stream; all kept bytes came as
+    chunks before.
     """
 
     exit: Exit | None = None
     lost: Reason | None = None
+    stopped_for: Reason | None = None
     detail: str = ""
     output: Mapping[Stream, OutputSize] = field(default_factory=dict)
 
@@ -138,8 +146,11 @@ class Session(Protocol):
         """
         ...
 
-    async def stop(self, grace: timedelta) -> Stopped:
-        """TERM to the whole process tree, KILL after `grace`, then a look. `events` goes on to `Ended` by itself."""
+    async def stop(self, grace: timedelta, reason: Reason = Reason.CANCELLED) -> Stopped:
+        """TERM to the whole process tree, KILL after `grace`, then a look. `events` goes on to `Ended` by itself.
+
+        A node with a record writes down the `reason`, `TIMEOUT` or `CANCELLED`, before the first signal.
+        """
         ...
 
     async def release(self) -> None:

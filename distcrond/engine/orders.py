@@ -38,6 +38,8 @@ def work_order(run: Run, target: Target, node: Node, *, number: int, durable: bo
         working_directory=job.working_directory,
         umask=job.umask,
         run_as=job.run_as or node.run_as,
+        timeout=job.timeout,
+        kill_grace=job.kill_grace,
         output=job.output,
         durable=durable,
         definition=job.definition,

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from datetime import timedelta
+from typing import TypeVar
 
 from distcrond.engine.agenda import Agenda, Alarm
 from distcrond.engine.closing import Closing
@@ -26,10 +27,13 @@ from distcrond.model.run import Outcome, Run, State, Target
 from distcrond.ports import Chunk, Clock, Contact, Ended, Executor, NotStarted, Session, Stopped
 from distcrond.rules.verdict import Verdict, attempt_verdict
 
+_T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
 
 _INTERNAL = Verdict(outcome=Outcome.LOST, reason=Reason.INTERNAL, detail="see the daemon's log")
+_FIRST_WORD = timedelta(seconds=5)
+"""What the node of an adopted attempt has to tell an end that came before the timeout, however long ago that passed."""
 _WITHDRAWN = Verdict(outcome=Outcome.CANCELLED, reason=Reason.CANCELLED)
 
 
@@ -39,7 +43,7 @@ class Flight:
     `given_up` is the verdict with which its task was cancelled; without one, a cancelled task is the engine's end.
     """
 
-    __slots__ = ("alarms", "given_up", "kill_confirmed", "launched", "session", "stopped_for", "task")
+    __slots__ = ("alarms", "ended", "given_up", "launched", "session", "stopped_for", "stopping", "task")
 
     def __init__(self) -> None:
         self.task: asyncio.Task[None] | None = None
@@ -47,7 +51,8 @@ class Flight:
         self.launched = False
         self.alarms: list[Alarm] = []
         self.stopped_for: Reason | None = None
-        self.kill_confirmed = False
+        self.stopping: asyncio.Task[bool] | None = None
+        self.ended = False
         self.given_up: Verdict | None = None
 
     def disarm(self) -> None:
@@ -113,7 +118,7 @@ class Runner:
         if flight is None or flight.stopped_for is not None:
             return
         flight.stopped_for = reason
-        self._spawn(self._stop(self._look(slot)[0], flight))
+        flight.stopping = self._spawn(self._stop(self._look(slot)[0], flight, reason))
 
     def _watch_changed(self, run: RunId) -> None:
         """Somebody begins or ceases to look at a run's output."""
@@ -129,7 +134,7 @@ class Runner:
         flight = self._flights[slot] = Flight()
         flight.task = self._spawn(self._supervise(slot, flight, work))
 
-    def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+    def _spawn(self, work: Coroutine[None, None, _T]) -> asyncio.Task[_T]:
         if self._tasks is None:
             raise RuntimeError("Runner.begin was not called")
         return self._tasks.create_task(work)
@@ -212,7 +217,8 @@ class Runner:
         if target.contact_lost:
             # It was so for the daemon before us; for us it is lost once the session says so.
             self._scribe.record(ContactChanged(at=self._clock.now(), run=run.id, target=target.index, lost=False))
-        self._limit(slot, run, flight, run.job.timeout - (self._clock.now() - attempt.started_at))
+        left = run.job.timeout - (self._clock.now() - attempt.started_at)
+        self._limit(slot, run, flight, max(left, _FIRST_WORD))
         if run.cancel_requested_by is not None:
             self.stop(slot, Reason.CANCELLED)
         await self._follow(slot, node, flight, session)
@@ -255,13 +261,15 @@ class Runner:
 
     async def _end(self, slot: Slot, flight: Flight, ended: Ended) -> None:
         flight.disarm()
+        flight.ended = True
+        gone = await self._see_it_gone(slot, flight, ended)
         run, target = self._look(slot)
         verdict = attempt_verdict(
             run.job.success,
             said=ended.exit,
             lost=ended.lost,
-            stopped_for=flight.stopped_for,
-            kill_confirmed=flight.kill_confirmed or ended.exit is not None,
+            stopped_for=ended.stopped_for or flight.stopped_for,
+            kill_confirmed=gone,
         )
         detail = verdict.detail or ended.detail
         over = AttemptEnded(
@@ -278,6 +286,18 @@ class Runner:
         self._closing.target(*slot, replace(verdict, detail=detail), over)
         await self._scribe.durable()
 
+    async def _see_it_gone(self, slot: Slot, flight: Flight, ended: Ended) -> bool:
+        """A stopped command is over when a look says so of its whole tree, not when it is gone itself.
+
+        Whoever else stopped it, its node at its limit or an earlier life of ours, may not have come to that look.
+        """
+        if ended.stopped_for is not None:
+            self.stop(slot, ended.stopped_for)
+        if flight.stopping is None:
+            return False
+        await asyncio.wait((flight.stopping,))
+        return flight.stopping.result()
+
     def _refuse(self, slot: Slot, node: Node, reason: Reason, detail: str) -> None:
         self._scribe.record(
             NodeRefused(at=self._clock.now(), run=slot[0], target=slot[1], node=node.name, reason=reason, detail=detail)
@@ -286,14 +306,18 @@ class Runner:
 
     # ------------------------------------------------------------ stopping
 
-    async def _stop(self, run: Run, flight: Flight) -> None:
-        """Signals, then a look. An attempt that was not launched yet is withdrawn, one that will not die is closed."""
+    async def _stop(self, run: Run, flight: Flight, reason: Reason) -> bool:
+        """Signals, then a look: whether nothing is left. The session tells the end by itself.
+
+        An attempt that was not launched yet is withdrawn, one that will not die is closed.
+        """
         if flight.session is None or not flight.launched:
             flight.give_up(_WITHDRAWN)
-        elif await _kill(flight.session, run.job.kill_grace) is Stopped.KILLED:
-            flight.kill_confirmed = True  # the session tells the end by itself
-        else:
-            flight.give_up(attempt_verdict(run.job.success, said=None, stopped_for=flight.stopped_for))
+            return True
+        gone = await _kill(flight.session, run.job.kill_grace, reason) is Stopped.KILLED
+        if not gone and not flight.ended:
+            flight.give_up(attempt_verdict(run.job.success, said=None, stopped_for=reason))
+        return gone
 
     def _close(self, slot: Slot, verdict: Verdict) -> None:
         """Close a target whose attempt did not end by itself."""
@@ -321,9 +345,9 @@ class Runner:
         return run, run.targets[slot[1]]
 
 
-async def _kill(session: Session, grace: timedelta) -> Stopped:
+async def _kill(session: Session, grace: timedelta, reason: Reason) -> Stopped:
     try:
-        return await session.stop(grace)
+        return await session.stop(grace, reason)
     except Exception:  # noqa: BLE001  nobody waits for the task that asks
         _log.exception("a command could not be stopped because of a fault inside distcrond")
         return Stopped.UNCONFIRMED

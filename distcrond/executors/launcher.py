@@ -264,7 +264,7 @@ class Launcher:
         """End the doubt about an attempt that seems to be starting for ever; answered by `StateOf`."""
         self._send(protocol.undo(attempt))
 
-    async def kill(self, attempt: AttemptId, signal: Signal) -> Left:
+    async def kill(self, attempt: AttemptId, signal: Signal, reason: Reason = Reason.CANCELLED) -> Left:
         """Signal the tree and look.
 
         Raises:
@@ -273,7 +273,7 @@ class Launcher:
         if self._closed:
             raise NodeUnreachable(Reason.CONNECTION_LOST, "the launcher is gone")
         answer = self._kills.setdefault(attempt, self._loop.create_future())
-        self._send(protocol.kill(attempt, signal))
+        self._send(protocol.kill(attempt, signal, reason))
         return await asyncio.shield(answer)
 
     def fetch(self, piece: Piece, receive: Callable[[bytes], None], *, whole: bool = False) -> None:

@@ -83,6 +83,7 @@ class SpoolSession:
         self._begun = True  # there may be a record on the node
         self._exit: int | None = None
         self._lost: Reason | None = None
+        self._stopped_for: Reason | None = None
         self._over_at = 0.0
         self._begun_at = 0.0
         self._starting_since: float | None = None
@@ -163,9 +164,9 @@ class SpoolSession:
         self._closely = closely
         self._look_soon()
 
-    async def stop(self, grace: timedelta) -> Stopped:
+    async def stop(self, grace: timedelta, reason: Reason = Reason.CANCELLED) -> Stopped:
         """See `ports.Session.stop`. Without contact it tries for the grace and a little longer: unconfirmed."""
-        return await stop_tree(self._attempt, grace, source=self._live_launcher, clock=self._clock)
+        return await stop_tree(self._attempt, grace, reason, source=self._live_launcher, clock=self._clock)
 
     async def release(self) -> None:
         """See `ports.Session.release`."""
@@ -185,7 +186,7 @@ class SpoolSession:
         """See `launcher.Follower`."""
         match event:
             case Exited():
-                self._exited(event.code)
+                self._exited(event.code, event.stopped_for)
             case Eof():
                 if event.stream in self._tapes and self._believes(event.token):
                     self._tapes[event.stream].end(event)
@@ -237,11 +238,11 @@ class SpoolSession:
             case Word.RUNNING:
                 pass
             case Word.DONE:
-                self._exited(state.code or 0)
+                self._exited(state.code or 0, state.stopped_for)
             case Word.REFUSED | Word.FENCED:
                 self._refused(state.reason or Reason.NOT_STARTED)
             case Word.LOST:
-                self._lose(state.reason or Reason.SUPERVISOR)
+                self._lose(state.reason or Reason.SUPERVISOR, state.stopped_for)
             case Word.ABSENT:
                 self._absent(state.reason)
             case Word.STARTING:
@@ -249,14 +250,14 @@ class SpoolSession:
             case Word.UNKNOWN:
                 self._drop_launcher()
 
-    def _exited(self, code: int) -> None:
+    def _exited(self, code: int, stopped_for: Reason | None) -> None:
         if not self._over:
-            self._exit = code
+            self._exit, self._stopped_for = code, stopped_for
             self._fate_known()
 
-    def _lose(self, reason: Reason) -> None:
+    def _lose(self, reason: Reason, stopped_for: Reason | None = None) -> None:
         if not self._over:
-            self._lost = reason
+            self._lost, self._stopped_for = reason, stopped_for
             self._fate_known()
         if reason is Reason.REBOOTED:
             self._give_up()  # nobody is left to print anything
@@ -374,7 +375,8 @@ class SpoolSession:
 
     def _ended(self) -> Ended:
         output = {name: tape.size for name, tape in self._tapes.items()}
-        return Ended(exit=None if self._exit is None else exit_of(self._exit), lost=self._lost, output=output)
+        said = None if self._exit is None else exit_of(self._exit)
+        return Ended(exit=said, lost=self._lost, stopped_for=self._stopped_for, output=output)
 
     # ------------------------------------------------------------ the launcher
 

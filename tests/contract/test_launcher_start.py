@@ -26,6 +26,7 @@ from support.launchers import (
     machine_id,
     numbers_of,
     open_rig,
+    open_sudo_rig,
     order,
     until,
 )
@@ -426,29 +427,11 @@ async def test_an_ordinary_user_needs_nothing_more(shell, tmp_path):
 
 # ---------------------------------------------------------------- another user
 
-SUDO = """#!/bin/sh
-# sudo as the launcher calls it: -n -H -u USER sh -c TEXT
-[ "$1 $2 $3" = "-n -H -u" ] || exit 99
-[ "$4" != forbidden ] || { echo 'sudo: a password is required' >&2; exit 1; }
-shift 4
-echo 'sudo: unable to resolve host' >&2
-exec SWITCH env -i PATH="$PATH" HOME=/tmp DISTCRON_TEST=1 "$@"
-"""
-
 
 @pytest.fixture(params=SHELLS)
 async def sudo_rig(request, tmp_path):
-    """Where we are root, `sudo` really changes the user; elsewhere only everything else happens."""
-    async with open_rig(request.param, tmp_path) as rig:
-        sudo = tmp_path / "bin" / "sudo"
-        sudo.parent.mkdir()
-        switch = f"setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups" if os.geteuid() == 0 else ""
-        sudo.write_text(SUDO.replace("SWITCH", switch))
-        sudo.chmod(0o755)
-        tmp_path.chmod(0o755)
-        rig.shell = ("/usr/bin/env", f"PATH={sudo.parent}:/usr/sbin:/usr/bin:/sbin:/bin", *rig.shell)
-        rig.executor = rig.make()
-        yield rig
+    async with open_sudo_rig(request.param, tmp_path) as opened:
+        yield opened
 
 
 async def test_a_job_of_another_user(sudo_rig: Rig):
