@@ -116,7 +116,7 @@ class Launcher:
         self._beats = 0
         self._heard = 0
         self._pings: list[asyncio.Future[None]] = []
-        self._kills: dict[str, asyncio.Future[Left]] = {}
+        self._kills: dict[str, tuple[Signal, asyncio.Future[Left]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._ticking = False
         self._closed = False
@@ -204,7 +204,8 @@ class Launcher:
             self._pipe.close()
         for task in self._tasks:
             task.cancel()
-        waiting: list[asyncio.Future[Any]] = [self._greeting, *self._pings, *self._kills.values()]
+        waiting: list[asyncio.Future[Any]] = [self._greeting, *self._pings]
+        waiting += (answer for _, answer in self._kills.values())
         for each in waiting:
             if not each.done():
                 each.set_exception(error)
@@ -265,15 +266,17 @@ class Launcher:
         self._send(protocol.undo(attempt))
 
     async def kill(self, attempt: AttemptId, signal: Signal, reason: Reason = Reason.CANCELLED) -> Left:
-        """Signal the tree and look.
+        """Signal the tree and look. The same signal is not sent again before it is answered: a slow node would drown.
 
         Raises:
             NodeUnreachable: the launcher is, or died before it answered.
         """
         if self._closed:
             raise NodeUnreachable(Reason.CONNECTION_LOST, "the launcher is gone")
-        answer = self._kills.setdefault(attempt, self._loop.create_future())
-        self._send(protocol.kill(attempt, signal, reason))
+        asked, answer = self._kills.get(attempt) or (None, self._loop.create_future())
+        if asked is not signal:
+            self._kills[attempt] = (signal, answer)
+            self._send(protocol.kill(attempt, signal, reason))
         return await asyncio.shield(answer)
 
     def fetch(self, piece: Piece, receive: Callable[[bytes], None], *, whole: bool = False) -> None:
@@ -368,7 +371,7 @@ class Launcher:
         elif isinstance(event, Disk):
             self._judge(event)
         elif isinstance(event, Left):
-            answer = self._kills.pop(event.attempt, None)
+            _, answer = self._kills.pop(event.attempt, (None, None))
             if answer is not None:
                 answer.set_result(event)
         else:

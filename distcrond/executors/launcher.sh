@@ -407,11 +407,12 @@ limit() {
 # doze SECONDS: sleep, and go on only if all of that time has passed: not when dismissed, nor if there is no sleep.
 doze() {
   dc_sleep= dc_over=
-  trap 'dc_over=1; [ -z "$dc_sleep" ] || kill $dc_sleep' TERM
+  # not TERM: a child that has not yet become `sleep` may swallow it
+  trap 'dc_over=1; [ -z "$dc_sleep" ] || kill -KILL $dc_sleep' TERM
   sleep "$1" &
   dc_sleep=$!
   # dismissed before we knew whom to kill
-  [ -z "$dc_over" ] || kill $dc_sleep
+  [ -z "$dc_over" ] || kill -KILL $dc_sleep
   wait $dc_sleep || exit
 }
 
