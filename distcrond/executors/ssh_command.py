@@ -22,6 +22,8 @@ from distcrond.ports import WorkOrder
 _SHELL = """exec {sudo}/bin/sh -c '{read}' || {sudo}sh -c '{read}'"""
 _READ = 'IFS= read -r line && eval "$line"'
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_GUARD = "case $line in *{key}*) ;; *) echo {text} >&2; exit 126 ;; esac"
+_FORCED = "authorized_keys binds this key to a command of its own, which suits durable jobs only"
 _NEWLINE = r"n=$(printf '\n_'); n=${n%_}; "
 ATTEMPT_VARIABLE = "DISTCRON_ATTEMPT_ID"
 
@@ -63,7 +65,9 @@ def plain_command(order: WorkOrder) -> RemoteCommand:
     """
     mark = marks(order.attempt)
     environment = {**order.environment, ATTEMPT_VARIABLE: order.attempt}
-    steps = [f"export {' '.join(_assignment(name, value) for name, value in environment.items())}"]
+    # A forced command that is a shell reads this line too, and ahead: the script behind it would be lost.
+    steps = [_GUARD.format(key=mark.begun.split()[0].decode(), text=shlex.quote(_FORCED))]
+    steps += [f"export {' '.join(_assignment(name, value) for name, value in environment.items())}"]
     if order.umask is not None:
         steps.append(f"umask {order.umask:04o}")
     if order.working_directory is not None:
