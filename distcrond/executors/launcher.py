@@ -48,6 +48,8 @@ from distcrond.ports import Clock
 
 OLD_AGE = 10_000
 """Starts after which the shell should be replaced: bash keeps 0.5 KiB and dash a job slot of each (LAUNCHER rule 6)."""
+SETTLING = 120.0
+"""Seconds that a replaced launcher stays for what it started, unless all of that ends before."""
 TICK = 0.5
 """Seconds between the looks at running attempts."""
 HEARTBEAT = 10.0
@@ -196,6 +198,21 @@ class Launcher:
         self._flush()
         self._die(NodeUnreachable(Reason.CONNECTION_LOST, "the launcher was closed"))
 
+    def retire(self, successor: Launcher) -> None:
+        """Give way: close once nothing is followed here any more, or all that was started has had time to begin.
+
+        At once would be too early: whoever adopts a start that is still on its way makes sure that it never begins.
+        """
+        successor.when_closed(self.close)
+        if not self._closed:
+            self._spawn(self._close_when_settled())
+
+    async def _close_when_settled(self) -> None:
+        end = self._clock.monotonic() + SETTLING
+        while self._followers and self._clock.monotonic() < end:
+            await self._clock.sleep(TICK)
+        self.close()
+
     def _die(self, error: NodeUnreachable) -> None:
         if self._closed:
             return
@@ -213,7 +230,8 @@ class Launcher:
         followers, self._followers = self._all_followers(), {}
         for follower in followers:
             follower.launcher_lost()
-        for callback in self._last_words:
+        callbacks, self._last_words = self._last_words, []
+        for callback in callbacks:
             callback()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:

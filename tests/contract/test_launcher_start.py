@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 import stat
+import subprocess
 from datetime import timedelta
 
 import pytest
@@ -142,7 +143,6 @@ async def test_many_starts_at_once_run_once(rig: Rig):
     assert marks.read_text() == "x\n"
 
 
-@ONE_SHELL
 async def test_two_targets_of_one_run_do_not_share_a_fence(rig: Rig):
     first, second = order("echo $DISTCRON_ATTEMPT_ID"), order("echo $DISTCRON_ATTEMPT_ID")
     seen = [await rig.run(first), await rig.run(second)]
@@ -400,17 +400,46 @@ async def test_the_record_outlives_the_release_and_is_swept_when_it_is_old(rig: 
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-@pytest.mark.parametrize("tool", ["setsid", "dd", "grep"])
+@pytest.mark.parametrize("tool", ["setsid", "dd", "grep", "sleep"])
 async def test_a_node_without_the_tools_is_refused(shell, tool, tmp_path):
     programs = tmp_path / "bin"
     programs.mkdir()
-    for name in ["dd", "grep", "find", "stat", "head", "tail", "cat", "rm", "ln", "tr", "setsid", "mkdir", "ls", "env"]:
+    for name in [
+        "dd",
+        "grep",
+        "find",
+        "stat",
+        "head",
+        "tail",
+        "cat",
+        "rm",
+        "ln",
+        "tr",
+        "setsid",
+        "sleep",
+        "mkdir",
+        "ls",
+        "env",
+    ]:
         found = shutil.which(name)
         if name != tool and found:
             (programs / name).symlink_to(found)
     async with open_rig(shell, tmp_path) as rig:
         rig.shell = (shutil.which("env") or "env", f"PATH={programs}", *rig.shell)
         assert await refusal(rig, shell=rig.shell) is Reason.NODE_UNSUPPORTED
+
+
+def can_hide_proc() -> bool:
+    return not subprocess.run(["unshare", "-m", "umount", "-l", "/proc"], check=False, capture_output=True).returncode
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+async def test_a_node_without_proc_is_refused(shell, tmp_path):
+    if not can_hide_proc():
+        pytest.skip("hiding /proc needs root")
+    async with open_rig(shell, tmp_path) as rig:
+        hidden = ("unshare", "-m", "sh", "-c", 'umount -l /proc; exec "$0" "$@"', *rig.shell)
+        assert await refusal(rig, shell=hidden) is Reason.NODE_UNSUPPORTED
 
 
 @pytest.mark.parametrize("shell", SHELLS)
@@ -458,6 +487,14 @@ async def test_a_script_and_separate_streams_of_another_user(sudo_rig: Rig):
 async def test_what_sudo_does_not_grant_is_a_refusal(sudo_rig: Rig):
     end = (await sudo_rig.run("true", run_as="forbidden")).end
     assert end == NotStarted(reason=Reason.RUN_AS_REFUSED, detail="sudo: a password is required")
+
+
+async def test_what_sudo_says_at_length_is_told_in_one_short_line(sudo_rig: Rig):
+    sudo = sudo_rig.directory / "bin" / "sudo"
+    sudo.write_text("#!/bin/sh\nhead -c 20000 /dev/zero | tr '\\0' x\necho\nexit 1\n")
+    end = (await sudo_rig.run("true", run_as="backup")).end
+    assert isinstance(end, NotStarted)
+    assert (end.reason, len(end.detail)) == (Reason.RUN_AS_REFUSED, 300 - len("run_as_refused "))
 
 
 async def test_what_fails_inside_sudo_before_the_command_is_a_refusal(sudo_rig: Rig):

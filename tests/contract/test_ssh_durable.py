@@ -11,6 +11,7 @@ from support.ssh import CLOCK, PATIENCE, Book, begin, collect, open_executor, or
 from support.sshd import open_to_all
 
 from distcrond.errors import StartRefused
+from distcrond.executors import launcher
 from distcrond.executors.deadline import within
 from distcrond.model.reason import Reason
 
@@ -123,6 +124,24 @@ async def test_a_stalled_server_is_told_and_loses_nothing(executor, farm):
     assert contacts == [True, False]
     assert end.exit.code == 5
     assert text == b"up\n" + b"".join(b"%d\n" % n for n in range(1, 20_001))
+
+
+@pytest.mark.parametrize("limit", ["1", "10"])
+async def test_an_aged_launcher_is_replaced_on_a_live_node(executor, farm, monkeypatch, limit):
+    """Rule 6, every thirty starts, under a command that runs all the while and others that are just starting."""
+    monkeypatch.setattr(launcher, "OLD_AGE", 30)
+    node = farm.node(farm.add(1, MaxSessions=limit)[0])
+    session = await begin(executor, node, durable("echo up; sleep 3; echo down; exit 9"))
+    reading = follow(session, output := {})
+    await until(lambda: b"up" in b"".join(output.values()))
+    launchers = {id(executor._residents[node.name].current)}
+    for _ in range(10):
+        results = await asyncio.gather(*[run(executor, node, f"exit {n % 7}", durable=True) for n in range(20)])
+        assert [seen.code for seen in results] == [n % 7 for n in range(20)]
+        launchers.add(id(executor._residents[node.name].current))
+    seen = await reading
+    assert (seen.code, seen.text, seen.contacts) == (9, b"up\ndown\n", [])
+    assert len(launchers) >= 4
 
 
 async def test_a_slow_login_shell_with_a_banner(executor, farm):
