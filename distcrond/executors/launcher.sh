@@ -361,8 +361,8 @@ become_sudo() {
 
 # conclude CODE: tell the end, or that it did not begin because it had begun before.
 conclude() {
-  # nothing of ours ends with 0: that is the command's own, and the record need not be read
-  if [ "$1" = 0 ] && [ -z "$dc_user" ]; then
+  # nothing of ours ends with 0: that is the command's own, and the record need not be read, unless for a limit
+  if [ "$1" = 0 ] && [ -z "$dc_user$dc_limit" ]; then
     echo "exit 0" >>"$dc_key.run"
     say exit "$dc_key" 0
     return
