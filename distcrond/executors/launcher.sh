@@ -58,14 +58,14 @@ members() {
 }
 
 # tree SIGNAL KEY LEADER: signal the whole tree and print how many are left; SIGNAL 0 only looks.
-# KILL looks again and again: whoever was just forking may have missed the first one.
+# KILL looks again and again: whoever was just forking may have missed the first one. Each look reads all of /proc.
 tree() {
   dc_round=0
-  while [ "$1" != 0 ] && [ $dc_round -lt 5 ]; do
+  while :; do
     # `kill -TERM -- -PID` is refused by dash and ash
-    [ -z "$3" ] || kill "-$1" "-$3"
+    [ "$1" = 0 ] || [ -z "$3" ] || kill "-$1" "-$3"
     dc_found=$(members "$2" "$3")
-    [ -n "$dc_found" ] || break
+    [ "$1" != 0 ] && [ -n "$dc_found" ] && [ $dc_round -lt 5 ] || break
     for dc_member in $dc_found; do
       numbers_of "$dc_member" || continue
       # the group has it already, and a second TERM means "at once" to some
@@ -73,10 +73,10 @@ tree() {
       # a stopped process would keep TERM in its letter box
       [ "$1" = KILL ] || kill -CONT "$dc_member"
     done
-    [ "$1" = KILL ] || break
+    [ "$1" = KILL ] || set -- 0 "$2" "$3"
     dc_round=$((dc_round + 1))
   done 2>/dev/null
-  set -- $(members "$2" "$3")
+  set -- $dc_found
   echo $#
 }
 

@@ -13,9 +13,9 @@ from distcrond.model.ids import AttemptId
 from distcrond.model.reason import Reason
 from distcrond.ports import Clock, Stopped
 
-ANSWER = timedelta(seconds=5)
+ANSWER = timedelta(seconds=10)
 """How long one signal and its look may take on the node, getting there included."""
-AFTERMATH = 5.0
+AFTERMATH = 10.0
 """Seconds after the first KILL in which the processes have to be gone."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 
