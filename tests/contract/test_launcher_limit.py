@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from support.disks import fill_up, small_disk
 from support.launchers import (
     CLOCK,
     HERE,
@@ -19,14 +20,12 @@ from support.launchers import (
     carriers,
     collect,
     command_lines,
-    fill_up,
     hurry,
     kill,
     numbers_of,
     open_rig,
     open_sudo_rig,
     order,
-    small_disk,
     until,
 )
 
