@@ -20,7 +20,7 @@ from distcrond.model.job import Job, OutputPolicy
 from distcrond.model.ledger import JobState, Ledger
 from distcrond.model.node import Node
 from distcrond.model.reason import Reason
-from distcrond.model.report import Document
+from distcrond.model.report import Document, ReportedRun
 from distcrond.model.run import Exit, Outcome, OutputSize, Run, Spool, State, Stream
 
 
@@ -369,6 +369,10 @@ class Printed(NamedTuple):
     data: bytes
 
 
+StreamKey = tuple[int, int, Stream]
+"""Target, attempt, stream."""
+
+
 class Printout(Protocol):
     """The kept output of one run, read when it is asked for."""
 
@@ -376,22 +380,34 @@ class Printout(Protocol):
         """All of it, ordered by target, attempt, stream and offset."""
         ...
 
-    def tail(self, *, target: int, attempt: int, stream: Stream, size: int) -> bytes:
+    def since(self, key: StreamKey, offset: int) -> Iterator[Printed]:
+        """One stream, from the piece on that has the byte at `offset` or is the last one before it."""
+        ...
+
+    def tail(self, key: StreamKey, size: int) -> bytes:
         """The last `size` kept bytes of one stream."""
         ...
+
+
+@dataclass(slots=True)
+class News:
+    """What is new of a run that goes on: attempts (target, number) that ended, and the first new byte of streams."""
+
+    ended: set[tuple[int, int]] = field(default_factory=set)
+    printed: dict[StreamKey, int] = field(default_factory=dict)
 
 
 class RunReport(NamedTuple):
     """A run as it is now, for whoever tells the world of it.
 
-    `document` is what `model.report.run_document` makes, `ended` names the attempts (target index, number) to report
-    with it, and `epoch` and the document's `revision` make its version.
+    `news` is what to tell beside the run itself, None = all there is; `epoch` and the run's `revision` make its
+    version.
     """
 
-    document: Document
+    run: ReportedRun
     job: Job
     epoch: int
-    ended: Sequence[tuple[int, int]]
+    news: News | None
     printout: Printout
 
 

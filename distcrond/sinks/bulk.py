@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
+from msgspec import Struct, field
 
 from distcrond.ports import DeadLetter, Parcel, Receipt
 from distcrond.sinks.documents import EPOCH_SHIFT, Indexed
@@ -28,51 +29,65 @@ _VERSIONS: Final = re.compile(r"current version \[(\d+)\] is higher than the one
 _encode = msgspec.json.Encoder().encode
 
 
-class Item(NamedTuple):
-    """One document with its action line, as it goes into a request."""
+class _Target(Struct, gc=False):
+    index: str = field(name="_index")
+    id: str = field(name="_id")
+    version: int
+    version_type: str = "external_gte"
 
-    place: str
-    id: str
-    lines: bytes
+
+class _Action(Struct, gc=False):
+    """The line before a document."""
+
+    index: _Target
+
+
+class Bulk(NamedTuple):
+    """What a parcel carries: documents, and the body of the request made of them."""
+
+    items: Sequence[Indexed]
+    data: bytes
 
 
 def pack(documents: Iterable[Indexed]) -> Iterator[Parcel]:
     """Group documents into parcels within the limits, in their order."""
-    items: list[Item] = []
+    items: list[Indexed] = []
+    lines: list[bytes] = []
     size = 0
     for document in documents:
-        item = Item(document.place, document.id, _lines(document))
-        if items and (len(items) >= MOST_ITEMS or size + len(item.lines) > MOST_BYTES):
-            yield Parcel(count=len(items), body=items)
-            items, size = [], 0
-        items.append(item)
-        size += len(item.lines)
+        action, more = _action(document), len(document.source)
+        if items and (len(items) >= MOST_ITEMS or size + len(action) + more > MOST_BYTES):
+            yield Parcel(count=len(items), body=Bulk(items, b"\n".join(lines) + b"\n"))
+            items, lines, size = [], [], 0
+        items.append(document)
+        lines += (action, document.source)
+        size += len(action) + more
     if items:
-        yield Parcel(count=len(items), body=items)
+        yield Parcel(count=len(items), body=Bulk(items, b"\n".join(lines) + b"\n"))
 
 
-def body(parcel: Parcel) -> bytes:
-    """The body of the request."""
-    items: Sequence[Item] = parcel.body
-    return b"".join([item.lines for item in items])
+def parcel_of(items: Sequence[Indexed]) -> Parcel:
+    """Some of a parcel's items, to be sent by themselves."""
+    data = b"".join([b"%b\n%b\n" % (_action(item), item.source) for item in items])
+    return Parcel(count=len(items), body=Bulk(items, data))
 
 
 def halves(parcel: Parcel) -> tuple[Parcel, Parcel]:
     """Two parcels instead of one of at least two items."""
-    items: Sequence[Item] = parcel.body
+    items: Sequence[Indexed] = parcel.body.items
     middle = len(items) // 2
-    return _parcel(items[:middle]), _parcel(items[middle:])
+    return parcel_of(items[:middle]), parcel_of(items[middle:])
 
 
-def conflicts(parcel: Parcel, answer: Mapping[str, Any]) -> list[Item]:
+def conflicts(parcel: Parcel, answer: Mapping[str, Any]) -> list[Indexed]:
     """The items whose version is not above what the cluster remembers: it is there, or was deleted a moment ago."""
     if not answer["errors"]:
         return []
     statuses = [next(iter(result.values()))["status"] for result in answer["items"]]
-    return [item for item, status in zip(parcel.body, statuses, strict=True) if status == _NEWER_IS_THERE]
+    return [item for item, status in zip(parcel.body.items, statuses, strict=True) if status == _NEWER_IS_THERE]
 
 
-def read_answer(parcel: Parcel, answer: Mapping[str, Any], *, vanished: Collection[Item] = ()) -> Receipt:
+def read_answer(parcel: Parcel, answer: Mapping[str, Any], *, vanished: Collection[Indexed] = ()) -> Receipt:
     """What became of each item.
 
     Args:
@@ -83,10 +98,10 @@ def read_answer(parcel: Parcel, answer: Mapping[str, Any], *, vanished: Collecti
     """
     if not answer["errors"]:
         return Receipt()
-    rest: list[Item] = []
+    rest: list[Indexed] = []
     dead: list[DeadLetter] = []
     why, newer = "", 0
-    for item, result in zip(parcel.body, answer["items"], strict=True):
+    for item, result in zip(parcel.body.items, answer["items"], strict=True):
         said = next(iter(result.values()))
         if said["status"] < 300:
             continue
@@ -100,12 +115,12 @@ def read_answer(parcel: Parcel, answer: Mapping[str, Any], *, vanished: Collecti
         else:
             rest.append(item)
             why = f"{said['status']} {reason}"
-    return Receipt(rest=_parcel(rest) if rest else None, why=why, dead=dead, newer_epoch=newer)
+    return Receipt(rest=parcel_of(rest) if rest else None, why=why, dead=dead, newer_epoch=newer)
 
 
 def dead_parcel(parcel: Parcel, reason: str) -> Receipt:
     """No item of it will ever be taken."""
-    items: Sequence[Item] = parcel.body
+    items: Sequence[Indexed] = parcel.body.items
     return Receipt(dead=[DeadLetter(id=item.id, place=item.place, reason=reason) for item in items])
 
 
@@ -123,14 +138,5 @@ def _cause(error: Mapping[str, Any], reason: str) -> str:
     return f"{reason} ({cause.get('type')}: {cause.get('reason')})" if cause else reason
 
 
-def _parcel(items: Sequence[Item]) -> Parcel:
-    return Parcel(count=len(items), body=items)
-
-
-def _lines(document: Indexed) -> bytes:
-    return b'{"index":{"_index":%b,"_id":%b,"version":%d,"version_type":"external_gte"}}\n%b\n' % (
-        _encode(document.place),
-        _encode(document.id),
-        document.version,
-        document.source,
-    )
+def _action(document: Indexed) -> bytes:
+    return _encode(_Action(_Target(document.place, document.id, document.version)))

@@ -18,7 +18,7 @@ def document(number: int, size: int = 10) -> Indexed:
 
 def test_a_request_is_pairs_of_lines():
     (parcel,) = bulk.pack([document(1)])
-    action, source = bulk.body(parcel).splitlines()
+    action, source = parcel.body.data.splitlines()
     wanted = {"_index": "x-runs-2026.11", "_id": "id1", "version": 7, "version_type": "external_gte"}
     assert json.loads(action) == {"index": wanted}
     assert json.loads(source) == {"text": "x" * 10}
