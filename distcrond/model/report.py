@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from distcrond.model.run import Attempt, Run, Target
+from distcrond.model.run import Attempt, Run, Stream, Target
 from distcrond.model.span import format_duration, format_instant
 
 Document = dict[str, Any]
@@ -17,12 +17,12 @@ _MILLISECOND = timedelta(milliseconds=1)
 
 @dataclass(frozen=True, slots=True)
 class ReportedOutput:
-    """Bytes printed and kept; `streams` are the names of those that have any."""
+    """Bytes printed and kept; `streams` are those that have any."""
 
     bytes: int
     kept: int
     truncated: bool
-    streams: Sequence[str]
+    streams: Sequence[Stream]
 
 
 @dataclass(frozen=True, slots=True)

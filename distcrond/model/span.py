@@ -39,6 +39,7 @@ def format_duration(span: timedelta) -> str:
     return format_milliseconds(round(span / timedelta(milliseconds=1)))
 
 
+@lru_cache(maxsize=4096)  # a run with one target says its duration twice
 def format_milliseconds(span: int) -> str:
     """Print a number of milliseconds as `format_duration` does."""
     if span < 0:

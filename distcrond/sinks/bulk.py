@@ -55,21 +55,20 @@ def pack(documents: Iterable[Indexed]) -> Iterator[Parcel]:
     lines: list[bytes] = []
     size = 0
     for document in documents:
-        action, more = _action(document), len(document.source)
-        if items and (len(items) >= MOST_ITEMS or size + len(action) + more > MOST_BYTES):
-            yield Parcel(count=len(items), body=Bulk(items, b"\n".join(lines) + b"\n"))
-            items, lines, size = [], [], 0
+        line = _lines(document)
+        size += len(line)
+        if items and (size > MOST_BYTES or len(items) == MOST_ITEMS):
+            yield _parcel(items, lines)
+            items, lines, size = [], [], len(line)
         items.append(document)
-        lines += (action, document.source)
-        size += len(action) + more
+        lines.append(line)
     if items:
-        yield Parcel(count=len(items), body=Bulk(items, b"\n".join(lines) + b"\n"))
+        yield _parcel(items, lines)
 
 
 def parcel_of(items: Sequence[Indexed]) -> Parcel:
     """Some of a parcel's items, to be sent by themselves."""
-    data = b"".join([b"%b\n%b\n" % (_action(item), item.source) for item in items])
-    return Parcel(count=len(items), body=Bulk(items, data))
+    return _parcel(items, [_lines(item) for item in items])
 
 
 def halves(parcel: Parcel) -> tuple[Parcel, Parcel]:
@@ -138,5 +137,10 @@ def _cause(error: Mapping[str, Any], reason: str) -> str:
     return f"{reason} ({cause.get('type')}: {cause.get('reason')})" if cause else reason
 
 
-def _action(document: Indexed) -> bytes:
-    return _encode(_Action(_Target(document.place, document.id, document.version)))
+def _parcel(items: Sequence[Indexed], lines: Sequence[bytes]) -> Parcel:
+    return Parcel(count=len(items), body=Bulk(items, b"".join(lines)))
+
+
+def _lines(document: Indexed) -> bytes:
+    action = _encode(_Action(_Target(document.place, document.id, document.version)))
+    return b"%b\n%b\n" % (action, document.source)

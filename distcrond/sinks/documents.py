@@ -335,7 +335,7 @@ def _items(report: RunReport) -> list[shapes.Item]:
 def _shown(target: ReportedTarget, attempt: ReportedAttempt) -> StreamKey:
     """Where the output to show is: the only stream, else stdout."""
     streams = attempt.output.streams
-    stream = Stream(streams[0]) if len(streams) == 1 else Stream.STDOUT if streams else Stream.MERGED
+    stream = streams[0] if len(streams) == 1 else Stream.STDOUT if streams else Stream.MERGED
     return target.index, attempt.number, stream
 
 

@@ -56,13 +56,13 @@ def _steps(pieces: Iterable[Printed]) -> Iterator[tuple[Printed, list[Line], _Re
     """Each piece with the lines that are whole by it, and what is left."""
     rest: _Rest | None = None
     for piece in pieces:
-        lines: list[Line] = []
-        if rest is None or not rest.goes_on_with(piece):
-            if rest is not None:
-                lines += rest.finish()
+        before = rest
+        if before is None or not before.goes_on_with(piece):
             rest = _Rest(piece)
-        lines += rest.take(piece)
-        yield piece, lines, rest
+            ended = [] if before is None else before.finish()
+            yield piece, ended + rest.take(piece), rest
+        else:
+            yield piece, before.take(piece), before
 
 
 def _from_a_beginning(pieces: Iterable[Printed]) -> Iterator[Printed]:
