@@ -13,6 +13,7 @@ from distcrond.model.span import format_duration, format_instant
 Document = dict[str, Any]
 
 _MILLISECOND = timedelta(milliseconds=1)
+_HALF = _MILLISECOND / 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,4 +188,4 @@ def milliseconds(start: datetime | None, stop: datetime | None) -> int | None:
     """The time between, not below 0; None if either is unknown."""
     if start is None or stop is None:
         return None
-    return max(0, round((stop - start) / _MILLISECOND))
+    return (stop - start + _HALF) // _MILLISECOND if stop > start else 0

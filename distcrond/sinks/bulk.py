@@ -42,43 +42,49 @@ class _Action(Struct, gc=False):
     index: _Target
 
 
-class Bulk(NamedTuple):
-    """What a parcel carries: documents, and the body of the request made of them."""
+class Item(Struct, frozen=True, gc=False):
+    """One document with its action line, as it goes into a request."""
 
-    items: Sequence[Indexed]
+    place: str
+    id: str
+    lines: bytes
+
+
+class Bulk(NamedTuple):
+    """What a parcel carries: items, and the body of the request made of them."""
+
+    items: Sequence[Item]
     data: bytes
 
 
 def pack(documents: Iterable[Indexed]) -> Iterator[Parcel]:
     """Group documents into parcels within the limits, in their order."""
-    items: list[Indexed] = []
-    lines: list[bytes] = []
+    items: list[Item] = []
     size = 0
     for document in documents:
-        line = _lines(document)
-        size += len(line)
+        item = Item(document.place, document.id, _lines(document))
+        size += len(item.lines)
         if items and (size > MOST_BYTES or len(items) == MOST_ITEMS):
-            yield _parcel(items, lines)
-            items, lines, size = [], [], len(line)
-        items.append(document)
-        lines.append(line)
+            yield parcel_of(items)
+            items, size = [], len(item.lines)
+        items.append(item)
     if items:
-        yield _parcel(items, lines)
+        yield parcel_of(items)
 
 
-def parcel_of(items: Sequence[Indexed]) -> Parcel:
-    """Some of a parcel's items, to be sent by themselves."""
-    return _parcel(items, [_lines(item) for item in items])
+def parcel_of(items: Sequence[Item]) -> Parcel:
+    """These items as one request."""
+    return Parcel(count=len(items), body=Bulk(items, b"".join([item.lines for item in items])))
 
 
 def halves(parcel: Parcel) -> tuple[Parcel, Parcel]:
     """Two parcels instead of one of at least two items."""
-    items: Sequence[Indexed] = parcel.body.items
+    items: Sequence[Item] = parcel.body.items
     middle = len(items) // 2
     return parcel_of(items[:middle]), parcel_of(items[middle:])
 
 
-def conflicts(parcel: Parcel, answer: Mapping[str, Any]) -> list[Indexed]:
+def conflicts(parcel: Parcel, answer: Mapping[str, Any]) -> list[Item]:
     """The items whose version is not above what the cluster remembers: it is there, or was deleted a moment ago."""
     if not answer["errors"]:
         return []
@@ -86,7 +92,7 @@ def conflicts(parcel: Parcel, answer: Mapping[str, Any]) -> list[Indexed]:
     return [item for item, status in zip(parcel.body.items, statuses, strict=True) if status == _NEWER_IS_THERE]
 
 
-def read_answer(parcel: Parcel, answer: Mapping[str, Any], *, vanished: Collection[Indexed] = ()) -> Receipt:
+def read_answer(parcel: Parcel, answer: Mapping[str, Any], *, vanished: Collection[Item] = ()) -> Receipt:
     """What became of each item.
 
     Args:
@@ -97,7 +103,7 @@ def read_answer(parcel: Parcel, answer: Mapping[str, Any], *, vanished: Collecti
     """
     if not answer["errors"]:
         return Receipt()
-    rest: list[Indexed] = []
+    rest: list[Item] = []
     dead: list[DeadLetter] = []
     why, newer = "", 0
     for item, result in zip(parcel.body.items, answer["items"], strict=True):
@@ -119,7 +125,7 @@ def read_answer(parcel: Parcel, answer: Mapping[str, Any], *, vanished: Collecti
 
 def dead_parcel(parcel: Parcel, reason: str) -> Receipt:
     """No item of it will ever be taken."""
-    items: Sequence[Indexed] = parcel.body.items
+    items: Sequence[Item] = parcel.body.items
     return Receipt(dead=[DeadLetter(id=item.id, place=item.place, reason=reason) for item in items])
 
 
@@ -135,10 +141,6 @@ def _epoch_ahead(conflict: str) -> int:
 def _cause(error: Mapping[str, Any], reason: str) -> str:
     cause = error.get("caused_by")
     return f"{reason} ({cause.get('type')}: {cause.get('reason')})" if cause else reason
-
-
-def _parcel(items: Sequence[Indexed], lines: Sequence[bytes]) -> Parcel:
-    return Parcel(count=len(items), body=Bulk(items, b"".join(lines)))
 
 
 def _lines(document: Indexed) -> bytes:
