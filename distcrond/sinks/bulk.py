@@ -17,8 +17,9 @@ from distcrond.ports import DeadLetter, Parcel, Receipt
 from distcrond.sinks.documents import EPOCH_SHIFT, Indexed
 
 MOST_ITEMS: Final = 500
-MOST_BYTES: Final = 5 * 1024 * 1024
-"""Of one request; a larger document travels alone."""
+MOST_BYTES: Final = 1024 * 1024
+"""Of one request: what proxies take unless told otherwise, and what keeps a start from its turn for a millisecond at
+most. A larger document travels alone."""
 _NEWER_IS_THERE: Final = 409
 _FOR_EVER: Final = frozenset({400, 413})
 _UNTIL_CHANGED: Final = frozenset({"validation_exception", "cluster_block_exception", "invalid_index_name_exception"})
