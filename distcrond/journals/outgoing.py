@@ -55,7 +55,7 @@ _OUTPUT: Final = (
 _PIECES: Final = (
     "SELECT run, target, attempt, stream, start, at, packed, data FROM output"
     " WHERE run = ? AND (target, attempt, stream, start) > (?, ?, ?, ?)"
-    f" ORDER BY target, attempt, stream, start LIMIT {_PAGE}"
+    " ORDER BY target, attempt, stream, start LIMIT ?"
 )
 _STREAM: Final = "run = ? AND target = ? AND attempt = ? AND stream = ?"
 _PLACE: Final = f"SELECT max(start) FROM output WHERE {_STREAM} AND start <= ?"  # noqa: S608
@@ -168,7 +168,7 @@ class SqliteOutgoing:
     def pieces(self, ref: int, after: tuple[int, int, str, int] = (-1, 0, "", 0)) -> Iterator[Printed]:
         """The output of one run behind a place, a few rows at a time."""
         place = after
-        while rows := self._rows(_PIECES, (ref, *place)):
+        while rows := self._rows(_PIECES, (ref, *place, _PAGE)):
             yield from map(_piece, rows)
             if len(rows) < _PAGE:
                 return

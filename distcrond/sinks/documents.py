@@ -26,7 +26,6 @@ from distcrond.model.job import Job, Owner
 from distcrond.model.report import (
     Document,
     ReportedAttempt,
-    ReportedOutput,
     ReportedRun,
     ReportedTarget,
     milliseconds,
@@ -35,8 +34,8 @@ from distcrond.model.run import Stream
 from distcrond.model.span import format_instant, format_milliseconds
 from distcrond.ports import AuditReport, RunReport, StreamKey
 from distcrond.sinks import shapes
-from distcrond.sinks.lines import Line, split_lines, whole_lines
 from distcrond.sinks.lines import LONGEST as LONGEST_LINE
+from distcrond.sinks.lines import Line, split_lines, whole_lines
 from distcrond.sinks.words import readable, told_apart
 
 TAIL: Final = 32 * 1024
@@ -94,7 +93,7 @@ class Documents:
             timestamp=run.started_at or run.due_at,
             event=_event(
                 run,
-                type=_TYPES[run.state],
+                kind=_TYPES[run.state],
                 action=f"run-{run.outcome if run.outcome in {'skipped', 'missed'} else run.state}",
                 dataset="distcron.run",
                 created=run.finished_at or run.started_at or run.due_at,
@@ -124,7 +123,7 @@ class Documents:
                 queue_ms=milliseconds(run.scheduled_at, run.started_at),
                 nodes=_nodes(run),
                 output_bytes=sum([output.bytes for output in printed]),
-                truncated=any([output.truncated for output in printed]),
+                truncated=any(output.truncated for output in printed),
             ),
         )
         if run.outcome not in {None, "success"}:
@@ -136,9 +135,7 @@ class Documents:
         news = report.news
         for target in report.run.targets:
             for attempt in target.attempts:
-                if attempt.finished_at is not None and (
-                    news is None or (target.index, attempt.number) in news.ended
-                ):
+                if attempt.finished_at is not None and (news is None or (target.index, attempt.number) in news.ended):
                     yield self._execution(report, target, attempt, attempt.finished_at)
 
     def lines(self, report: RunReport) -> Iterator[Indexed]:
@@ -180,7 +177,7 @@ class Documents:
             timestamp=attempt.started_at,
             event=_event(
                 attempt,
-                type=_END,
+                kind=_END,
                 action="execution-finished",
                 dataset="distcron.execution",
                 created=finished_at,
@@ -351,14 +348,14 @@ def _outcome(outcome: str | None) -> str:
 def _event(
     timed: ReportedRun | ReportedAttempt,
     *,
-    type: Raw,
+    kind: Raw,
     action: str,
     dataset: str,
     created: datetime,
     duration: int | None,
 ) -> shapes.Event:
     return shapes.Event(
-        type,
+        kind,
         action,
         dataset,
         created,

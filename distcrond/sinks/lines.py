@@ -33,36 +33,34 @@ class Line(Struct, frozen=True, gc=False):
 
 def split_lines(pieces: Iterable[Printed]) -> Iterator[Line]:
     """Split pieces that come ordered by target, attempt, stream and offset."""
-    rest = None
-    for _, lines, rest in _steps(pieces):
+    for _, lines in _steps(pieces):
         yield from lines
-    if rest is not None:
-        yield from rest.finish()
 
 
 def whole_lines(pieces: Iterable[Printed], since: int = 0) -> Iterator[Line]:
     """The lines of streams that go on which became whole by the pieces from offset `since` on.
 
-    They are the same that `split_lines` gives once the streams have ended. If the first piece is not the beginning of
-    its stream, one more than `LONGEST` bytes before `since` is early enough: what comes before a newline is left out,
-    because nobody can tell where it begins.
+    They are among those that `split_lines` gives once the streams have ended. If the first piece is not the beginning
+    of its stream, one more than `LONGEST` bytes before `since` is early enough: what comes before a newline is left
+    out, because nobody can tell where it begins.
     """
-    for piece, lines, _ in _steps(_from_a_beginning(pieces)):
-        if piece.offset >= since:
+    for piece, lines in _steps(_from_a_beginning(pieces)):
+        if piece is not None and piece.offset >= since:
             yield from lines
 
 
-def _steps(pieces: Iterable[Printed]) -> Iterator[tuple[Printed, list[Line], _Rest]]:
-    """Each piece with the lines that are whole by it, and what is left."""
+def _steps(pieces: Iterable[Printed]) -> Iterator[tuple[Printed | None, list[Line]]]:
+    """Each piece with the lines that are whole by it, and at the end (None) what has no newline."""
     rest: _Rest | None = None
     for piece in pieces:
-        before = rest
-        if before is None or not before.goes_on_with(piece):
-            rest = _Rest(piece)
-            ended = [] if before is None else before.finish()
-            yield piece, ended + rest.take(piece), rest
-        else:
-            yield piece, before.take(piece), before
+        if rest is not None and rest.goes_on_with(piece):
+            yield piece, rest.take(piece)
+            continue
+        ended = [] if rest is None else rest.finish()
+        rest = _Rest(piece)
+        yield piece, ended + rest.take(piece)
+    if rest is not None:
+        yield None, rest.finish()
 
 
 def _from_a_beginning(pieces: Iterable[Printed]) -> Iterator[Printed]:

@@ -44,7 +44,6 @@ from distcrond.sinks.documents import Documents
 from distcrond.sinks.elasticsearch import Connection, ElasticsearchSink
 from tests.bench.bench_journal import JOBS, definitions, jobs, joined, whole_run
 
-
 PERIOD = 0.01
 """Seconds between starts."""
 

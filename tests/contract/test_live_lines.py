@@ -131,7 +131,12 @@ async def test_a_daemon_tells_the_first_line_of_a_command_that_still_runs(nine, 
 def settings(folder: Path, command: str, url: str) -> Settings:
     for name in ("jobs.d", "nodes.d"):
         (folder / name).mkdir()
-    job = {"owners": [{"name": "x"}], "policy": {"hosts": "any"}, "schedule": None, "command": ["/bin/sh", "-c", command]}
+    job = {
+        "owners": [{"name": "x"}],
+        "policy": {"hosts": "any"},
+        "schedule": None,
+        "command": ["/bin/sh", "-c", command],
+    }
     (folder / "jobs.d/slow.json").write_text(json.dumps(job))
     (folder / "nodes.d/here.json").write_text('{"connection_type": "local"}')
     return Settings(
