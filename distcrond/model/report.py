@@ -35,7 +35,7 @@ class ReportedAttempt:
     outcome: str | None
     reason: str | None
     exit_code: int | None
-    signal: str | None
+    signal: int | None
     started_at: datetime
     finished_at: datetime | None
     output: ReportedOutput

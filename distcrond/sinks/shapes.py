@@ -109,7 +109,7 @@ class ExecutionFacts(Facts, gc=False, kw_only=True):
 
     target: int
     attempt: int
-    signal: str | None
+    signal: int | None
     node: Raw
     lateness_ms: int | None
     queue_ms: int | None

@@ -157,6 +157,15 @@ def test_an_execution(make):
     assert (facts["outcome"], facts["reason"], facts["signal"]) == ("failure", "exit_code", None)
 
 
+def test_an_execution_that_a_signal_ended(make):
+    killed = report(Outcome.FAILURE)
+    attempt = replace(killed.run.targets[0].attempts[0], exit_code=None, signal=9)
+    run = replace(killed.run, targets=[replace(killed.run.targets[0], attempts=[attempt])])
+    told = source(next(make.executions(killed._replace(run=run))))
+    assert (told["distcron"]["signal"], told["error"]) == (9, {"message": "signal 9"})
+    assert "exit_code" not in told["process"]
+
+
 def test_lines_of_output(make):
     made = list(make.lines(report(Outcome.TIMEOUT, b"one\nfoo_bar\n")))
     run = report().run.id
