@@ -30,7 +30,7 @@ _AUDITED: Final = frozenset(
     )
 )
 _STREAMS: Final = {stream.value: stream for stream in Stream}
-_CHUNK: Final = 100  # runs read at once
+_CHUNK: Final = 64  # runs read at once: few enough that what is alive of them starts no garbage collection
 _SHELF: Final = 1024 * 1024  # bytes of output of several runs that are read by one question
 _PAGE: Final = 16  # rows of output
 _JOBS: Final = 10_000  # definitions kept in memory
