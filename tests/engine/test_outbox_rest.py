@@ -42,6 +42,11 @@ class Sink:
 
     async def prepare(self) -> None: ...
 
+    def resume(self, checkpoint) -> None: ...
+
+    def checkpoint(self) -> str:
+        return ""
+
     def pack(self, reports, *, with_output):
         for report in reports:
             self._clock.seconds += 0.5
