@@ -305,7 +305,8 @@ def _lines(report: RunReport) -> Iterator[Line]:
         yield from whole_lines(printout.pieces())
     else:
         for key, offset in news.printed.items():
-            yield from whole_lines(printout.since(key, offset - LONGEST_LINE - 1), offset)
+            begin = offset - LONGEST_LINE - 1
+            yield from whole_lines(printout.since(key, begin), since=offset, begin=begin)
 
 
 def _version(report: RunReport, revision: int) -> int:

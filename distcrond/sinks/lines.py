@@ -37,14 +37,14 @@ def split_lines(pieces: Iterable[Printed]) -> Iterator[Line]:
         yield from lines
 
 
-def whole_lines(pieces: Iterable[Printed], since: int = 0) -> Iterator[Line]:
+def whole_lines(pieces: Iterable[Printed], *, since: int = 0, begin: int = -1) -> Iterator[Line]:
     """The lines of streams that go on which became whole by the pieces from offset `since` on.
 
-    They are among those that `split_lines` gives once the streams have ended. If the first piece is not the beginning
-    of its stream, one more than `LONGEST` bytes before `since` is early enough: what comes before a newline is left
-    out, because nobody can tell where it begins.
+    They are among those that `split_lines` gives once the streams have ended. `begin` is the place from which a stream
+    was asked for; a little more than `LONGEST` before `since` is early enough. If the first piece does not come after
+    it, what is before a newline is left out: nobody can tell where it begins.
     """
-    for piece, lines in _steps(_from_a_beginning(pieces)):
+    for piece, lines in _steps(_from_a_beginning(pieces, begin)):
         if piece is not None and piece.offset >= since:
             yield from lines
 
@@ -63,13 +63,13 @@ def _steps(pieces: Iterable[Printed]) -> Iterator[tuple[Printed | None, list[Lin
         yield None, rest.finish()
 
 
-def _from_a_beginning(pieces: Iterable[Printed]) -> Iterator[Printed]:
+def _from_a_beginning(pieces: Iterable[Printed], begin: int) -> Iterator[Printed]:
     """Leave out what is before the first place at which a line surely begins."""
     end: int | None = None
     is_known = False
     for piece in pieces:
         cut = 0
-        if not is_known and piece.offset != 0 and end in {None, piece.offset}:
+        if not is_known and 0 < piece.offset <= (begin if end is None else end):
             cut = piece.data.find(b"\n") + 1
             end = piece.offset + len(piece.data)
             if not cut:

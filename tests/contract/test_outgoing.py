@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.journaling import START, Story, make_job
+from support.reporting import documents, every_document
 
 from distcrond.journals.database import Database
 from distcrond.journals.outgoing import SqliteOutgoing
@@ -121,3 +122,21 @@ def test_output_of_a_release_that_kept_no_time_has_none(tmp_path):
     assert all(report.run.scheduled_at <= START + timedelta(days=400) for report in reports)
     outgoing.close()
     database.close()
+
+
+async def test_what_was_told_on_the_way_is_what_there_is_to_tell(told):
+    """Of lines too: each was told as soon as it was whole, and nothing else was."""
+    made, there = documents("x"), {}
+    for number in range(300):
+        await told.journal.append(told.story.anything(number * 7919))
+        extract = told.outgoing.after(told.seq, limit=4000, epoch=1)
+        told.seq = extract.upto
+        for one in every_document(made, extract.reports):
+            if one.version >= there.get(one.id, (0,))[0]:
+                there[one.id] = (one.version, one.source)
+    everything = {one.id: (one.version, one.source) for one in every_document(made, told.outgoing.everything(epoch=1))}
+    assert {name for name in everything if ":merged:" in name}
+    assert there.keys() == everything.keys()
+    assert {name: version for name, (version, _) in there.items()} == {
+        name: version for name, (version, _) in everything.items()
+    }

@@ -89,7 +89,8 @@ def test_lines_of_a_stream_that_goes_on_are_those_it_has_in_the_end(data, cuts, 
     seen = []
     for number, latest in enumerate(pieces):
         known = pieces[max(0, number - back) : number + 1]
-        seen += [(line.offset, line.data) for line in whole_lines(known, latest.offset)]
+        begin = -1 if known[0] is pieces[0] else known[0].offset
+        seen += [(line.offset, line.data) for line in whole_lines(known, since=latest.offset, begin=begin)]
     whole = [line for line in told(piece(data)) if line[0] + len(line[1]) < len(data)]
     assert set(seen) <= set(whole)
     assert len(set(seen)) == len(seen)
@@ -99,9 +100,17 @@ def test_lines_of_a_stream_that_goes_on_are_those_it_has_in_the_end(data, cuts, 
 
 def test_what_ends_at_a_hole_is_whole_and_what_comes_after_begins_a_line():
     pieces = [piece(b"xy", 7), piece(b"ab\nc", 20), piece(b"d\n", 50)]
-    assert [(line.offset, line.data) for line in whole_lines(pieces, 20)] == [(20, b"ab"), (23, b"c"), (50, b"d")]
+    assert [(line.offset, line.data) for line in whole_lines(pieces, since=20, begin=8)] == [
+        (20, b"ab"),
+        (23, b"c"),
+        (50, b"d"),
+    ]
 
 
 def test_a_line_whose_beginning_is_out_of_sight_waits_for_the_end():
     pieces = [piece(b"x" * 9, 100), piece(b"yy", 109), piece(b"y\nnext\n", 111)]
-    assert [line.data for line in whole_lines(pieces, 109)] == [b"next"]
+    assert [line.data for line in whole_lines(pieces, since=109, begin=104)] == [b"next"]
+
+
+def test_a_stream_whose_first_bytes_are_missing_begins_with_a_line():
+    assert [line.data for line in whole_lines([piece(b"x\n", 7)], since=7, begin=-9)] == [b"x"]
