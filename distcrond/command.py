@@ -10,12 +10,12 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from distcrond import logs
+from distcrond import failpoints, logs
 from distcrond.app import serve
 from distcrond.config.check import check
 from distcrond.config.flags import build_parser
 from distcrond.config.settings import Settings, read_settings
-from distcrond.errors import ConfigurationRejected, DistcrondError
+from distcrond.errors import ConfigurationRejected, DistcrondError, InvalidValue
 
 OK, FAILED, USAGE, NOTHING_USABLE = 0, 1, 2, 78
 """Exit codes (CONTRACT §1)."""
@@ -40,8 +40,8 @@ def _is_offline(flags: Namespace) -> bool:
 
 def _offline(flags: Namespace, settings: Settings) -> int:
     if getattr(flags, "list_failpoints", False):
-        print("distcrond: --list-failpoints is not yet supported", file=sys.stderr)
-        return USAGE
+        print(failpoints.listing())
+        return OK
     if getattr(flags, "show_config", False):
         print("\n".join(settings.described()))
         return OK
@@ -56,6 +56,13 @@ def _offline(flags: Namespace, settings: Settings) -> int:
 
 def _serve(settings: Settings) -> int:
     logs.configure(form=settings.log_format, level=settings.log_level)
+    try:
+        armed = failpoints.arm(os.environ.get(failpoints.VARIABLE, ""))
+    except InvalidValue as error:
+        print(f"distcrond: {error}", file=sys.stderr)
+        return USAGE
+    if armed:
+        _log.warning("%s", armed)
     missing = [path for path in (settings.jobs_directory, settings.nodes_directory) if not path.is_dir()]
     if missing:
         print(_advice(missing), file=sys.stderr)

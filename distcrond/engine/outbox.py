@@ -18,6 +18,7 @@ from typing import Any, Final, TypeVar
 
 from distcrond.engine.backoff import full_jitter
 from distcrond.errors import Conflict, DistcrondError, SinkError, SinkRefuses, SinkUnavailable
+from distcrond.failpoints import Failpoint, reach
 from distcrond.model.report import Document
 from distcrond.model.span import format_instant
 from distcrond.ports import Bookmark, Clock, Extract, OutboxBook, Outgoing, Parcel, Receipt, Report, Sink
@@ -195,7 +196,9 @@ class Outbox:
         while parcel is not None:
             following = asyncio.create_task(self._next(parcels))
             try:
+                reach(Failpoint.JOURNALED)
                 await deliver(parcel)
+                reach(Failpoint.INDEXED)
             finally:
                 parcel = await following
 

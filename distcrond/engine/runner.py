@@ -18,6 +18,7 @@ from distcrond.engine.placing import Slot
 from distcrond.engine.punctuality import Punctuality
 from distcrond.engine.scribe import Scribe
 from distcrond.errors import JournalError, NodeUnreachable, StartRefused
+from distcrond.failpoints import Failpoint, reach
 from distcrond.model.event import AttemptEnded, AttemptStarted, ContactChanged, NodeRefused, OutputChunk, OutputStored
 from distcrond.model.ids import RunId
 from distcrond.model.node import Node
@@ -174,7 +175,9 @@ class Runner:
         started = AttemptStarted(
             at=self._clock.now(), run=run.id, target=target.index, number=number, node=node.name, spool=spool
         )
+        reach(Failpoint.BEFORE_INTENT)
         await self._scribe.record(started)
+        reach(Failpoint.AFTER_INTENT)
         flight.session = session
         self._start_when_due(run, flight, slot)
         await self._follow(slot, node, flight, session)
@@ -241,7 +244,9 @@ class Runner:
                     self._refuse(slot, node, event.reason, event.detail)
                 case Ended():
                     over = True
+                    reach(Failpoint.COLLECTED)
                     await self._end(slot, flight, event)
+                    reach(Failpoint.BEFORE_CLEANUP)
                     await session.release()
         if not over:
             raise RuntimeError("the session stopped without an end of the attempt")

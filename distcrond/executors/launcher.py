@@ -41,6 +41,7 @@ from distcrond.executors.launcher_protocol import (
     Unfit,
 )
 from distcrond.executors.spool_output import Piece
+from distcrond.failpoints import Failpoint, is_armed, reach
 from distcrond.model.ids import AttemptId
 from distcrond.model.reason import Reason
 from distcrond.model.run import Spool
@@ -167,7 +168,10 @@ class Launcher:
             spool_directory=settings.spool_directory,
         )
         self._pipe = await open_pipe(self)
-        self._pipe.write(protocol.definitions() + request)
+        definitions = protocol.definitions()
+        if is_armed(Failpoint.START_RESERVED):
+            definitions = protocol.hold_back(definitions)
+        self._pipe.write(definitions + request)
         return await self._greeting
 
     @property
@@ -247,6 +251,7 @@ class Launcher:
         Its follower is told `Refused`, `Duplicate`, or `Exited` and an `Eof` per stream.
         """
         self._send(request)
+        self._loop.call_soon(reach, Failpoint.START_SENT)  # its turn is after that of `_flush`
         self._starts += 1
         self.follow(attempt, follower)
 

@@ -25,6 +25,7 @@ from distcrond.executors.launcher_fetch import MAX_BLOCK, SMALL
 from distcrond.executors.launcher_protocol import AttemptEvent, Duplicate, Eof, Exited, Refused, Size, StateOf, Word
 from distcrond.executors.spool_output import Piece, Tape
 from distcrond.executors.spool_stop import stop_tree
+from distcrond.failpoints import Failpoint, reach
 from distcrond.model.reason import Reason
 from distcrond.model.run import Exit, Spool, Stream
 from distcrond.ports import Chunk, Clock, Contact, Ended, NotStarted, SessionEvent, Stopped, WorkOrder
@@ -191,6 +192,8 @@ class SpoolSession:
                 if event.stream in self._tapes and self._believes(event.token):
                     self._tapes[event.stream].end(event)
             case Size():
+                if not self._over:
+                    reach(Failpoint.RUNNING)
                 if event.stream in self._tapes:
                     self._tapes[event.stream].grown(event.size)
                     self._look_soon()
@@ -246,12 +249,14 @@ class SpoolSession:
             case Word.ABSENT:
                 self._absent(state.reason)
             case Word.STARTING:
+                reach(Failpoint.START_RESERVED)
                 self._still_starting()
             case Word.UNKNOWN:
                 self._drop_launcher()
 
     def _exited(self, code: int, stopped_for: Reason | None) -> None:
         if not self._over:
+            reach(Failpoint.FINISHED)
             self._exit, self._stopped_for = code, stopped_for
             self._fate_known()
 
