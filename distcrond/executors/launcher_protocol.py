@@ -88,7 +88,8 @@ def hold_back(definitions: bytes) -> bytes:
     begin = b'go() { exec "$@" <&3'
     if definitions.count(begin) != 1:
         raise ValueError("launcher.sh begins commands in another way")
-    pause = b'say state "$dc_key" starting; sleep 2 </dev/null >/dev/null 2>&1; '
+    # who hears it dies of it: the next one that says so must not die of that
+    pause = b"""(trap '' PIPE; say state "$dc_key" starting); sleep 2 </dev/null >/dev/null 2>&1; """
     return definitions.replace(begin, begin.replace(b"exec", pause + b"exec"))
 
 

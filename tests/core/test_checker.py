@@ -225,7 +225,8 @@ FAULTS = [
 def test_a_clean_history_is_clean():
     verdict = check(history().case())
     assert verdict.is_clean, verdict
-    assert verdict.counts == {"occurrences": 123, "executions": 140, "reports": 123, "attempts": 140, "outputs": 140}
+    counts = {"occurrences": 123, "executions": 140, "reports": 123, "attempts": 140, "outputs": 140, "gapped": 0}
+    assert verdict.counts == counts
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -272,6 +273,74 @@ def test_a_late_start_is_excused_by_an_outage_and_by_nothing_else():
     assert check(made.case()).is_clean
     made.outages = [(each.scheduled - SECOND, late - 10 * SECOND)]
     assert check(made.case()).found["late"]
+
+
+@dataclass(slots=True)
+class Outage:
+    """Ten occurrences of a job that forgives two seconds, a second apart; an outage from the fourth to the eighth."""
+
+    plan: Plan = field(default_factory=lambda: Plan("short", every=SECOND, forgives=2 * SECOND))
+    made: History = field(default_factory=History)
+    gaps: list[dict[str, Any]] = field(default_factory=list)
+    due: list[datetime] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.due = self.plan.due(START, START + 10 * SECOND)
+        for instant in self.due:
+            _happen(self.made, self.plan, instant)
+        self.made.outages = [(self.due[3], self.due[7])]
+
+    def give_up(self, index: int, *, told: bool) -> None:
+        run = f"short@{self.due[index]:%Y%m%dT%H%M%SZ}-0123456789"
+        report = next(each for each in self.made.runs if each["id"] == run)
+        self.made.executions = [each for each in self.made.executions if each.run != run]
+        if told:
+            report.update(outcome="missed", reason="deadline", targets=[])
+        else:
+            self.made.runs.remove(report)
+
+    def gap(self, first: int, last: int, count: int) -> None:
+        span = {"from": self.due[first].isoformat(), "to": self.due[last].isoformat()}
+        self.gaps.append({"job": "short", "count": count, "exact": True, "reason": "window_passed"} | span)
+
+    def verdict(self):
+        facts = {"runs": self.made.runs, "said": self.made.said, "recorded": self.made.recorded, "gaps": self.gaps}
+        case = Case((self.plan,), START, START + 10 * SECOND, self.made.executions, outages=self.made.outages, **facts)
+        return check(replace(case, patience=timedelta(milliseconds=500)))
+
+
+def test_what_an_outage_kept_too_long_may_be_missed_if_that_is_told():
+    story = Outage()
+    story.give_up(3, told=True)
+    assert story.verdict().is_clean
+    story.give_up(4, told=False)
+    assert story.verdict().found["lost"]
+    story.gap(4, 4, 1)
+    assert story.verdict().is_clean
+
+
+def test_what_could_have_begun_in_time_must_have_begun():
+    for index in (0, 6, 9):
+        story = Outage()
+        story.give_up(index, told=True)
+        assert story.verdict().found["lost"], index
+
+
+@pytest.mark.parametrize(("first", "last", "count"), [(3, 4, 1), (3, 4, 3), (2, 4, 3)])
+def test_a_gap_counts_exactly_what_did_not_run(first, last, count):
+    story = Outage()
+    story.give_up(3, told=False)
+    story.give_up(4, told=False)
+    story.gap(first, last, count)
+    assert story.verdict().found["report_wrong"]
+
+
+def test_an_occurrence_is_counted_in_one_gap():
+    story = Outage()
+    story.give_up(3, told=False)
+    story.gap(3, 3, 1)
+    story.gap(3, 3, 1)
+    assert story.verdict().found["report_wrong"]
 
 
 @pytest.mark.parametrize(

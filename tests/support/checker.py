@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -49,7 +50,8 @@ class Plan:
     `every` and `reference` or `cron` (five fields of `*`, `*/n` and numbers, in UTC) say when; `targets` on how many
     nodes. `merges`: newer occurrences may join a waiting one, or only the latest of a downtime runs: then an occurrence
     without execution is no loss as long as the reports explain it. `alone`: executions on one node must not overlap.
-    `durable`: without it, `lost` is a true answer, which says that nobody can know.
+    `durable`: without it, `lost` is a true answer, which says that nobody can know. `forgives`: what an outage kept
+    from beginning for so long may be given up, as long as a report or a gap record says so.
     """
 
     job: str
@@ -60,6 +62,7 @@ class Plan:
     merges: bool = False
     alone: bool = False
     durable: bool = True
+    forgives: timedelta | None = None
 
     def due(self, start: datetime, stop: datetime) -> list[datetime]:
         """Instants from `start`, before `stop`."""
@@ -118,8 +121,9 @@ class Case:
     plans: Sequence[Plan]
     start: datetime
     stop: datetime
-    executions: Sequence[Execution]
+    executions: Sequence[Execution] = ()
     runs: Sequence[Mapping[str, Any]] = ()
+    gaps: Sequence[Mapping[str, Any]] = ()
     recorded: Mapping[str, str] = field(default_factory=dict)
     said: Mapping[str, str] = field(default_factory=dict)
     outages: Sequence[tuple[datetime, datetime]] = ()
@@ -168,6 +172,7 @@ def _check_plan(case: Case, plan: Plan, verdict: Verdict) -> None:
     verdict.counts["occurrences"] += len(due)
     verdict.counts["executions"] += len(done)
     _match_by_time(case, plan, due, done, verdict)
+    _check_gaps(case, plan, due, {each.scheduled for each in done}, verdict)
     by_instant = defaultdict(list)
     for each in done:
         by_instant[each.scheduled].append(each)
@@ -182,7 +187,7 @@ def _match_by_time(
     case: Case, plan: Plan, due: Sequence[datetime], done: Sequence[Execution], verdict: Verdict
 ) -> None:
     """Every occurrence takes the first executions that nobody took and that began in its window."""
-    if plan.merges or not plan.durable:
+    if plan.merges or plan.forgives is not None or not plan.durable:
         return
     free = sorted(done, key=lambda each: each.started)
     for instant in due:
@@ -218,11 +223,42 @@ def deadline(case: Case, instant: datetime) -> datetime:
 
 def _explained(case: Case, plan: Plan, instant: datetime) -> bool:
     """Whether a report says why an occurrence did not run; a gap is counted over a span and is not in the runs."""
+    is_forgiven = _is_forgiven(case, plan, instant)
     good = (["skipped", "missed"] if plan.merges else []) + ([] if plan.durable else ["lost"])
+    good += ["missed"] if is_forgiven else []
     reports = [run for run in case.runs if run["job"] == plan.job and moment(run["scheduled_at"]) == instant]
     if reports:
         return reports[0]["outcome"] in good and bool(reports[0]["reason"])
+    if is_forgiven and any(_covers(gap, plan, instant) for gap in case.gaps):
+        return True
     return plan.merges and any(begin <= instant + case.patience and end >= instant for begin, end in case.outages)
+
+
+def _is_forgiven(case: Case, plan: Plan, instant: datetime) -> bool:
+    """Whether the scheduler was down, or had just come back, when the occurrence's time was up."""
+    if plan.forgives is None:
+        return False
+    limit = instant + plan.forgives
+    return any(begin <= limit <= end + case.patience for begin, end in case.outages)
+
+
+def _covers(gap: Mapping[str, Any], plan: Plan, instant: datetime) -> bool:
+    return gap["job"] == plan.job and moment(gap["from"]) <= instant <= moment(gap["to"])
+
+
+def _check_gaps(case: Case, plan: Plan, due: Sequence[datetime], ran: AbstractSet[datetime], verdict: Verdict) -> None:
+    """A gap counts what did not run: no more, no less, and each once."""
+    counted: Counter[datetime] = Counter()
+    for gap in case.gaps:
+        inside = [instant for instant in due if _covers(gap, plan, instant)]
+        counted.update(inside)
+        is_whole = case.start <= moment(gap["from"]) and moment(gap["to"]) < case.stop
+        if gap["job"] == plan.job and is_whole and gap["count"] != len(inside):
+            verdict.add("report_wrong", f"{plan.job}: a gap counts {gap['count']} instead of {len(inside)}")
+    for instant, count in counted.items():
+        if count > 1 or instant in ran:
+            verdict.add("report_wrong", f"{plan.job} {instant}: in {count} gaps, ran: {instant in ran}")
+    verdict.counts["gapped"] += len(counted)
 
 
 def _check_executions(case: Case, verdict: Verdict) -> None:

@@ -63,6 +63,7 @@ class Place:
     root: Path
     process: subprocess.Popen[bytes] | None = None
     flags: list[str] = field(default_factory=list)
+    variables: dict[str, str] = field(default_factory=dict)
     lives: int = 0
 
     @property
@@ -84,11 +85,12 @@ class Place:
 
     @property
     def environment(self) -> dict[str, str]:
-        """No setting of whoever runs the tests, but the way to our daemon."""
+        """No setting of whoever runs the tests, but the way to our daemon, and `variables`."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("DISTCRON_", "XDG_"))}
         home = self.root / "home"
         path = f"{kept['PATH']}:{home / 'bin'}"
-        return kept | {"DISTCRON_SOCKET": str(self.socket), "HOME": str(home), "NO_COLOR": "1", "PATH": path}
+        ours = {"DISTCRON_SOCKET": str(self.socket), "HOME": str(home), "NO_COLOR": "1", "PATH": path}
+        return kept | ours | self.variables
 
     # ------------------------------------------------------------ files
 
@@ -119,7 +121,7 @@ class Place:
 
     def spawn(self, *flags: str) -> None:
         """Start the daemon without waiting."""
-        assert self.process is None or self.process.poll() is not None, "the daemon runs already"
+        assert self.is_dead, "the daemon runs already"
         self.lives += 1
         with (self.root / "log").open("ab") as log:
             log.write(f"---- life {self.lives}\n".encode())
@@ -157,6 +159,17 @@ class Place:
         code = self._end(signal.SIGTERM, seconds)
         assert code == 0, f"exit code {code}\n{self.log()}"
         return time.perf_counter() - began
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether it has ended."""
+        return self.process is None or self.process.poll() is not None
+
+    def await_death(self, code: int, seconds: float = 60) -> None:
+        """Return when it has ended by itself, with this exit code."""
+        until(lambda: self.is_dead, seconds, what=self.log)
+        assert self.process is not None
+        assert self.process.returncode == code, f"exit code {self.process.returncode}\n{self.log()}"
 
     def hang_up(self) -> None:
         """Ask it to read its files again."""
@@ -297,7 +310,7 @@ class Place:
 
     def is_ready(self) -> bool:
         """Whether it does its work; a daemon that ended by itself fails the test."""
-        if self.process is None or self.process.poll() is not None:
+        if self.is_dead:
             raise AssertionError(f"distcrond does not start:\n{self.log()}")
         with contextlib.suppress(OSError, http.client.HTTPException):
             return self.ask("GET", "/-/ready").status == 200
