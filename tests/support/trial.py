@@ -16,12 +16,14 @@ from support.daemon import Place, until
 from distcrond.journals import questions
 
 
-def judge(place: Place, case: Case) -> Verdict:
+def judge(place: Place, case: Case, *, seconds: float = 60) -> Verdict:
     """Let the work end that was due before the end of the case, stop the daemon, and judge.
 
     The case comes with plans, span, outages and patience; what happened and what is told of it is added here.
     """
-    until(lambda: is_over(place, case.plans, case.stop), 60, what=lambda: f"open: {open_runs(place)}\n{place.log()}")
+    until(
+        lambda: is_over(place, case.plans, case.stop), seconds, what=lambda: f"open: {open_runs(place)}\n{place.log()}"
+    )
     runs = place.all_runs(f"&until={case.stop:%Y-%m-%dT%H:%M:%S.%fZ}")
     recorded = _recorded(place, runs)
     place.terminate()

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import random  # noqa: TID251  seeded
 import time
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import pytest
 from support.checker import Case, Plan, Verdict, noting
-from support.daemon import now
+from support.daemon import now, until
 from support.trial import judge
 
 KILLS = 20
@@ -53,7 +54,7 @@ JOBS = {
 
 @pytest.mark.parametrize("seed", [1])
 def test_twenty_random_kills_lose_and_double_nothing(place, farm, seed):
-    verdict = trial(place, farm, kills=KILLS, seed=seed)
+    verdict = trial(place, farm, kills=KILLS, seed=seed, limit=timedelta(minutes=5))
     print(verdict)
     assert verdict.is_clean, verdict
     assert verdict.counts["outputs"] > 100, verdict
@@ -63,26 +64,29 @@ def test_twenty_random_kills_lose_and_double_nothing(place, farm, seed):
 def test_many_random_kills_lose_and_double_nothing(place, farm):
     """`KILLS=1000 SEED=1 python -m pytest -m long -s tests/system/test_kill9.py`: about 1.3 s a kill.
 
-    With `CUTS=1` connections of nodes are cut as well, one at every second kill.
+    With `CUTS=1` connections of nodes are cut as well, one at every second kill. `MINUTES` is a limit.
     """
-    kills, seed = int(os.environ.get("KILLS", "100")), int(os.environ.get("SEED", "1"))
-    verdict = trial(place, farm, kills=kills, seed=seed, cuts=os.environ.get("CUTS") == "1")
+    kills, seed, minutes = (
+        int(os.environ.get(*each)) for each in (("KILLS", "100"), ("SEED", "1"), ("MINUTES", "600"))
+    )
+    limit = timedelta(minutes=minutes)
+    verdict = trial(place, farm, kills=kills, seed=seed, limit=limit, cuts=os.environ.get("CUTS") == "1")
     print(f"seed {seed}: {verdict}")
     assert verdict.is_clean, verdict
 
 
-def trial(place, farm, *, kills: int, seed: int, cuts: bool = False) -> Verdict:
-    """Kill so often, let the work end, and judge."""
+def trial(place, farm, *, kills: int, seed: int, limit: timedelta, cuts: bool = False) -> Verdict:
+    """Kill so often, or until the time is over, let the work end, and judge."""
     _configure(place, farm)
     place.start()
     place.await_nodes(web1="up", web2="up", web3="up", here="up")
     start = now() + SECOND
     servers = [farm.host(index) for index in range(3)] if cuts else []
-    outages, slowness = _kill_often(place, kills, random.Random(seed), servers)
-    patience = PATIENCE * slowness * (2 if cuts else 1)
-    case = Case(plans=tuple(JOBS), start=start, stop=now(), outages=outages, patience=patience)
-    verdict = judge(place, case)
-    verdict.counts["kills"], verdict.counts["kills of a ready daemon"] = kills, len(outages)
+    deaths = _kill_often(place, kills, start + limit, random.Random(seed), servers)
+    patience = PATIENCE * deaths.slowest * (2 if cuts else 1)
+    case = Case(plans=tuple(JOBS), start=start, stop=now(), outages=deaths.outages, patience=patience)
+    verdict = judge(place, case, seconds=60 * deaths.slowest)
+    verdict.counts["kills"], verdict.counts["kills of a ready daemon"] = deaths.count, len(deaths.outages)
     return verdict
 
 
@@ -96,31 +100,50 @@ def _configure(place, farm) -> None:
         place.job(plan.job, **(usual | {"schedule": f"@every {plan.every.total_seconds():g}s"} | keys))
 
 
-def _kill_often(place, kills: int, chance: random.Random, servers) -> tuple[list[tuple[datetime, datetime]], float]:
+@dataclass(slots=True)
+class Deaths:
+    """What was done to the daemon. `pace` is how much longer than usual lives have to be, `slowest` its maximum."""
+
+    count: int = 0
+    outages: list[tuple[datetime, datetime]] = field(default_factory=list)
+    down_since: datetime | None = None
+    pace: float = 1.0
+    slowest: float = 1.0
+
+    def died(self) -> None:
+        """Note a death. Lives of which hardly one gets ready show nothing: they become longer until half of them do."""
+        self.count += 1
+        self.pace = max(1.0, self.pace * (1.25 if self.down_since else 0.8))
+        self.slowest = max(self.slowest, self.pace)
+        self.down_since = self.down_since or now()
+
+    def ready(self) -> None:
+        """Note the end of an outage."""
+        if self.down_since is not None:
+            self.outages.append((self.down_since, now()))
+            self.down_since = None
+
+
+def _kill_often(place, kills: int, latest: datetime, chance: random.Random, servers) -> Deaths:
     """Kill at random instants, some before the daemon is ready, and start the next at once.
 
-    Returns the outages, and how much slower than usual the machine was at its slowest.
-
-    In about half of these lives the connections to one of `servers` are cut. On a machine so loaded that hardly a life
-    gets ready, lives become longer until about half of them do: only those show anything.
+    In about half of these lives the connections to one of `servers` are cut.
     """
-    outages, down_since, pace, slowest = [], None, 1.0, 1.0
-    for _ in range(kills):
-        length = chance.uniform(0.2, 2.4) * pace
+    deaths = Deaths()
+    while deaths.count < kills and now() < latest:
+        length = chance.uniform(0.2, 2.4) * deaths.pace
         instant = time.perf_counter() + length
         cut = instant - chance.uniform(-length, length)
         while time.perf_counter() < instant:
             if servers and time.perf_counter() >= cut:
                 chance.choice(servers).drop_connections()
                 cut = instant
-            if down_since and place.is_ready():
-                outages.append((down_since, now()))
-                down_since = None
+            if deaths.down_since and place.is_ready():
+                deaths.ready()
             time.sleep(0.01)
-        pace = max(1.0, pace * (1.25 if down_since else 0.8))
-        slowest = max(slowest, pace)
-        down_since = down_since or now()
+        deaths.died()
         place.kill()
         place.spawn()
-    place.await_ready()
-    return [*outages, (down_since or now(), now())], slowest
+    until(place.is_ready, 30 * deaths.slowest, what=place.log)
+    deaths.ready()
+    return deaths
