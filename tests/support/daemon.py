@@ -196,7 +196,7 @@ class Place:
         """End the daemon and every process that its jobs left on this machine, and forget the files."""
         launchers = []
         if self.process is not None and self.process.poll() is None:
-            launchers = _children(self.process.pid)
+            launchers = children(self.process.pid)
             self.process.kill()
             self.process.wait()
         for pid in (*launchers, *marked(f"{MARK}={self.root}")):
@@ -372,7 +372,8 @@ def marked(mark: str) -> list[int]:
     return found
 
 
-def _children(pid: int) -> list[int]:
+def children(pid: int) -> list[int]:
+    """Pids of the processes that this one started itself."""
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 

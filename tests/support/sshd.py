@@ -111,6 +111,10 @@ class Sshd:
             return []
         return [pid for pid in _descendants(self.process.pid) if _name(pid).startswith("sshd")]
 
+    def shells(self) -> list[int]:
+        """Pids of what connections started on the node, without what that started in turn."""
+        return [pid for server in self.connections() for pid in _children(server) if not _name(pid).startswith("sshd")]
+
     def drop_connections(self) -> None:
         """Kill the processes that serve connections; what they started goes on."""
         _signal(self.connections(), signal.SIGKILL)
@@ -293,6 +297,12 @@ def _descendants(root: int) -> list[int]:
         found += below
         todo += below
     return found
+
+
+def _children(pid: int) -> list[int]:
+    with contextlib.suppress(OSError):
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return []
 
 
 def _name(pid: int) -> str:

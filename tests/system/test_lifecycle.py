@@ -100,6 +100,42 @@ def test_older_spellings_of_flags(here):
     assert "health_check_interval: 5s  # flag --health-check-interval" in done.stdout
 
 
+def test_failpoints_are_listed_with_where_they_are(here):
+    done = here.run("--list-failpoints")
+    assert (done.returncode, done.stderr) == (0, "")
+    names = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
+    assert len(names) == 10
+    assert names["after_intent"].startswith("(b) the intent is on the disk")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("after_intend", "no failpoint 'after_intend' (did you mean `after_intent`?)"),
+        ("after_intent:0", "hit '0' is no positive number"),
+    ],
+)
+def test_an_unknown_failpoint_is_refused_at_start(here, text, words):
+    here.variables["DISTCRON_FAILPOINT"] = text
+    done = here.run()
+    assert (done.returncode, done.stdout) == (2, "")
+    [line] = done.stderr.splitlines()
+    assert line.startswith("distcrond: DISTCRON_FAILPOINT: ")
+    assert words in line
+
+
+def test_a_daemon_with_a_failpoint_says_so_and_dies_there(here):
+    here.job("good", **GOOD)
+    here.variables["DISTCRON_FAILPOINT"] = "before_intent"
+    here.start()
+    assert re.search(r"WARNING DISTCRON_FAILPOINT=before_intent: .* hit 1 of: \(a\)", here.log())
+    name = here.trigger("good")
+    here.await_death(137)
+    here.variables.clear()
+    here.start()
+    assert here.finished(name)["outcome"] == "success"
+
+
 # ---------------------------------------------------------------- reload
 
 
