@@ -10,10 +10,11 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import product
 from typing import Any
 
 import pytest
@@ -63,8 +64,9 @@ ABSENCES = (
 
 @dataclass(slots=True)
 class Chain:
-    """One place, its absence, and what became of it."""
+    """One place, its absence, and what became of it. Two of them share the legs of an absence."""
 
+    number: int
     place: Place
     absence: Absence
     outages: list[tuple[datetime, datetime]] = field(default_factory=list)
@@ -75,8 +77,8 @@ class Chain:
     def plans(self) -> tuple[Plan, ...]:
         return tuple(Plan(name, every=2 * SECOND, forgives=self.absence.forgives) for name in ("remote", "local"))
 
-    def configure(self, farm: Farm, index: int) -> None:
-        self.place.ssh_node("web", farm.node(farm.host(index)).options, roles=["remote"])
+    def configure(self, farm: Farm) -> None:
+        self.place.ssh_node("web", farm.node(farm.host(self.number)).options, roles=["remote"])
         self.place.node("here", roles=["local"])
         for plan in self.plans:
             keys = {"schedule": "@every 2s", "overlap": "allow", "policy": {"roles": [plan.job]}}
@@ -85,7 +87,7 @@ class Chain:
     @property
     def prefix(self) -> str:
         """Of its indices."""
-        return f"chain{ABSENCES.index(self.absence)}"
+        return f"chain{self.number}"
 
     def report_to(self, server: Server) -> None:
         """Let the daemon report there, where nothing of an earlier test is left."""
@@ -149,57 +151,58 @@ class Chain:
 
 @pytest.fixture
 def chains(farm: Farm) -> Iterator[list[Chain]]:
-    """A chain for each absence, on nodes of their own."""
+    """Two chains for each absence, on nodes of their own."""
     with contextlib.ExitStack() as stack:
-        made = [Chain(stack.enter_context(open_place()), absence) for absence in ABSENCES]
-        for index, chain in enumerate(made):
-            chain.configure(farm, index)
+        made = [Chain(number, stack.enter_context(open_place()), each) for number, each in enumerate(ABSENCES * 2)]
+        for chain in made:
+            chain.configure(farm)
         yield made
 
 
 def test_a_kill_at_each_failpoint_loses_and_doubles_nothing(chains):
-    run(chains, [pairs(RUNNING, chain) for chain in chains])
+    run(chains, pairs(RUNNING))
 
 
 def test_a_kill_on_the_way_to_elasticsearch_loses_no_report(chains, elastic):
-    server = elastic.of(9)
-    for chain in chains:
-        chain.report_to(server)
-    run(chains, [pairs(REPORTING, chain) for chain in chains])
-    for chain in chains:
-        chain.drain()
-        assert_same(server, chain)
+    run_reporting(chains, elastic.of(9), pairs(REPORTING))
 
 
 @pytest.mark.long
 def test_every_failpoint_hit_and_absence(chains, elastic):
-    """`python -m pytest -m long -s tests/system/test_failpoints.py`: some three minutes."""
-    server = elastic.of(9)
+    """`python -m pytest -m long -s tests/system/test_failpoints.py`: 60 kills, some two minutes."""
+    run_reporting(chains, elastic.of(9), {each.name: list(product(Failpoint, (1, 2))) for each in ABSENCES})
+
+
+def pairs(points: Sequence[Failpoint]) -> dict[str, list[Leg]]:
+    """By absence each point once, so that each point, hit and absence meets every other somewhere."""
+    return {
+        absence.name: [(point, 1 + (shift + index) % 2) for index, point in enumerate(points)]
+        for shift, absence in enumerate(ABSENCES)
+    }
+
+
+def run_reporting(chains: Sequence[Chain], server: Server, legs: Mapping[str, Sequence[Leg]]) -> None:
+    """The same while reports go to Elasticsearch; what arrives there is judged too."""
     for chain in chains:
         chain.report_to(server)
-    run(chains, [[(point, hit) for hit in (1, 2) for point in Failpoint]] * len(chains))
+    run(chains, legs)
     for chain in chains:
         chain.drain()
         assert_same(server, chain)
 
 
-def pairs(points: Sequence[Failpoint], chain: Chain) -> list[Leg]:
-    """Each point once; over all chains each point, hit and absence meets every other."""
-    shift = ABSENCES.index(chain.absence)
-    return [(point, 1 + (shift + index) % 2) for index, point in enumerate(points)]
-
-
-def run(chains: Sequence[Chain], legs: Sequence[Sequence[Leg]]) -> None:
-    """Run the chains side by side and look at the verdicts."""
+def run(chains: Sequence[Chain], legs: Mapping[str, Sequence[Leg]]) -> None:
+    """Run the chains side by side, the legs of an absence shared by its two, and look at the verdicts."""
+    shares = [legs[chain.absence.name][chain.number // len(ABSENCES) :: 2] for chain in chains]
     with ThreadPoolExecutor(len(chains)) as threads:
-        verdicts = list(threads.map(Chain.run, chains, legs))
-        for chain, deaths, verdict in zip(chains, legs, verdicts, strict=True):
-            print(f"killed {len(deaths)} times, restarted {chain.absence.name}: {verdict}")
-    for chain, deaths, verdict in zip(chains, legs, verdicts, strict=True):
+        verdicts = list(threads.map(Chain.run, chains, shares))
+    for chain, share, verdict in zip(chains, shares, verdicts, strict=True):
+        print(f"killed {len(share)} times, restarted {chain.absence.name}: {verdict}")
+    for chain, share, verdict in zip(chains, shares, verdicts, strict=True):
         assert verdict.is_clean, f"{chain.absence.name}: {verdict}\n{chain.place.log()}"
         assert chain.overdue() == []
-        assert verdict.counts["outputs"] >= len(deaths) // 2, verdict
-        for point, hit in deaths:
+        assert verdict.counts["outputs"] >= len(share) // 2, verdict
+        for point, hit in share:
             assert f"DISTCRON_FAILPOINT={point.word}:{hit}: this daemon will kill itself" in chain.place.log()
 
 
