@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -23,7 +23,7 @@ from support.valve import open_valve
 
 TALKS = """
 i=0
-until [ -e "$LEDGER/go" ]; do i=$((i + 1)); echo "$DISTCRON_ATTEMPT_ID says $i"; sleep 0.1; done
+until [ -e "$LEDGER/go" ]; do i=$((i + 1)); echo "$DISTCRON_ATTEMPT_ID says $i"; sleep 0.2; done
 seq 1 2000
 printf 'the end'
 """
@@ -87,12 +87,12 @@ def server(farm: Farm) -> Sshd:
 @pytest.fixture
 def talk(place: Place, farm: Farm, server: Sshd) -> Talk:
     """A running daemon with a node over SSH and this machine, and jobs that talk on both."""
-    place.ssh_node("web", farm.node(server, keepalive=1).options)
+    place.ssh_node("web", farm.node(server, keepalive=1).options, capacity=50)
     return begun(place, "web", "here")
 
 
 def begun(place: Place, *nodes: str) -> Talk:
-    place.node("here")
+    place.node("here", capacity=50)
     for node in nodes:
         for name, code in CODES.items():
             body = noting(TALKS, code)
@@ -167,18 +167,19 @@ def test_a_network_that_swallows_everything(place, farm, server, seconds):
 
 def test_a_restarted_daemon_adopts_soon_what_runs_and_what_ended(talk):
     figures = adoptions(talk, times=2)
-    assert max(figures) < GENEROUS, figures
+    assert max(max(each) for each in figures.values()) < GENEROUS, figures
 
 
 @pytest.mark.long
 def test_how_soon_a_restarted_daemon_adopts(talk):
     """`python -m pytest -m long -s tests/system/test_outlive.py -k soon` prints the figures."""
-    figures = adoptions(talk, times=50)
-    print(f"contact to adopted, n = {len(figures)}: p50 {statistics.median(figures):.3f} s, max {max(figures):.3f} s")
-    assert max(figures) < GENEROUS, figures
+    for what, seconds in adoptions(talk, times=5).items():
+        middle, most = statistics.median(seconds), max(seconds)
+        print(f"contact to adopted, {what}, n = {len(seconds)}: p50 {middle:.3f} s, max {most:.3f} s")
+        assert most < GENEROUS, seconds
 
 
-def adoptions(talk: Talk, times: int) -> list[float]:
+def adoptions(talk: Talk, times: int) -> dict[str, list[float]]:
     """Kill the daemon twice; seconds from contact with the node to what was printed, and then to what ended meanwhile.
 
     What runs is adopted when something that was said without a daemon is here, what ended when its end is recorded.
@@ -188,18 +189,21 @@ def adoptions(talk: Talk, times: int) -> list[float]:
     before = {run: talk.heard(run) for run in talk.runs}
     place.kill()
     place.start()
-    figures = []
-    for run, node in talk.runs.items():
-        until(lambda run=run: len(talk.heard(run)) > len(before[run]), what=place.log)
-        figures.append((now() - since(place, node)).total_seconds())
+    heard: dict[str, datetime] = {}
+    until(lambda: len(heard) == len(before) or heard.update(news(talk, before, heard)), 60, what=place.log)
+    running = [(heard[run] - since(place, node)).total_seconds() for run, node in talk.runs.items()]
     place.kill()
     talk.let_end()
     place.start()
     talk.assert_whole()
-    for run, node in talk.runs.items():
-        ended = moment(place.get(f"runs/{run}")["targets"][0]["attempts"][0]["finished_at"])
-        figures.append((ended - since(place, node)).total_seconds())
-    return figures
+    ends = {run: moment(place.get(f"runs/{run}")["targets"][0]["attempts"][0]["finished_at"]) for run in talk.runs}
+    ended = [(ends[run] - since(place, node)).total_seconds() for run, node in talk.runs.items()]
+    return {"running": running, "ended meanwhile": ended}
+
+
+def news(talk: Talk, before: Mapping[str, bytes], known: Mapping[str, datetime]) -> dict[str, datetime]:
+    """Runs of which there is more now than before, and when that was seen; those known already are left out."""
+    return {run: now() for run in before if run not in known and len(talk.heard(run)) > len(before[run])}
 
 
 def since(place: Place, node: str) -> datetime:
