@@ -252,13 +252,13 @@ def _check_gaps(case: Case, plan: Plan, due: Sequence[datetime], ran: AbstractSe
     for gap in case.gaps:
         inside = [instant for instant in due if _covers(gap, plan, instant)]
         counted.update(inside)
+        verdict.counts[f"gapped by {gap['reason']}"] += len(inside)
         is_whole = case.start <= moment(gap["from"]) and moment(gap["to"]) < case.stop
         if gap["job"] == plan.job and is_whole and gap["count"] != len(inside):
             verdict.add("report_wrong", f"{plan.job}: a gap counts {gap['count']} instead of {len(inside)}")
     for instant, count in counted.items():
         if count > 1 or instant in ran:
             verdict.add("report_wrong", f"{plan.job} {instant}: in {count} gaps, ran: {instant in ran}")
-    verdict.counts["gapped"] += len(counted)
 
 
 def _check_executions(case: Case, verdict: Verdict) -> None:
