@@ -217,7 +217,7 @@ def since(place: Place, node: str) -> datetime:
 def wind(place: Place) -> Iterator[Callable[[int], None]]:
     """Sets the daemon's clock, and nobody else's, so many seconds off."""
     if not LIBRARIES:
-        parts.not_found("libfaketime", "apt-get install faketime")
+        parts.not_found("libfaketime", "apt-get install libfaketime")
     offset = place.root / "offset"
     place.variables |= {
         "LD_PRELOAD": str(LIBRARIES[0]),
