@@ -99,19 +99,24 @@ become() {
 }
 
 # within_sudo TOKEN SCRIPT UMASK DIRECTORY [e NAME=VALUE]... x WORD...: what runs as the other user.
-# The first line of its stdout tells the reader outside that the command begins, or why not.
+# The first line of its stdout tells the reader outside that the command begins, or why not. The job is a child of this
+# shell, not of sudo: if sudo's own child is stopped, sudo stops itself, and nobody but root could make it go on.
 within_sudo() {
   dc_token=$1 dc_script=$2
   shift 2
-  go() { exec "$@"; }
+  # what this shell says of a killed child is no output of the job
+  exec 8>&2 2>/dev/null
+  go() { exec "$@" 2>&8 8>&-; }
   claim() { echo "@$dc_token began $dc_pid $dc_birth"; }
   refuse() { echo "@$dc_token refused $1"; exit 125; }
   cd "$HOME" >/dev/null 2>&1 || cd /
   if [ -n "$dc_script" ]; then
-    printf %s "$dc_script" 2>/dev/null | become "$@"
+    printf %s "$dc_script" | (become "$@")
   else
-    become "$@" </dev/null
+    (become "$@") </dev/null
   fi
+  # without it a shell may turn itself into its last command
+  exit $?
 }
 
 # ================================================================ private
@@ -335,6 +340,8 @@ become_sudo() {
   trap - HUP PIPE
   self
   claim
+  # sudo adds its own to the umask that it finds
+  umask "$dc_umask"
   go sudo -n -H -u "$dc_user" sh -c 'eval "$(cat)"'
 }
 
@@ -428,7 +435,7 @@ tally() {
 # hear_sudo: read lines until the shell inside sudo says that the command begins, or why not. Both this reader and the
 # supervisor write first and then look what the other wrote, so one of them tells the end.
 hear_sudo() {
-  dc_said=
+  dc_said= dc_reason=
   while read -r dc_word dc_a dc_b dc_c; do
     case "$dc_word $dc_a" in
       "@$dc_token began")
@@ -437,16 +444,26 @@ hear_sudo() {
         [ -z "$dc_exit" ] || say exit "$dc_key" "$dc_exit"
         return 0
         ;;
-      "@$dc_token refused") dc_said="$dc_b "; break ;;
-      *) dc_said="run_as_refused $dc_word $dc_a $dc_b $dc_c" ;;
+      "@$dc_token refused") dc_reason=$dc_b dc_said=; break ;;
+      *) [ ${#dc_said} -gt 300 ] || dc_said="$dc_said${dc_said:+, }$dc_word $dc_a $dc_b $dc_c" ;;
     esac
   done
   read_record "$dc_key"
   [ "$dc_holder" = "$dc_token" ] && [ -z "$dc_state" ] || return 1
-  dc_said=$(printf %s "${dc_said:-run_as_refused}" | tr -cd 'A-Za-z0-9 .,:()_/-' | head -c 300)
-  echo "refused ${dc_said%% *} $dc_token" >>"$dc_key.run"
-  say refused "$dc_key" "$dc_said"
+  [ -n "$dc_reason$dc_said" ] || [ "$dc_stream" = m ] || dc_said=$(overhear)
+  dc_said=$(printf %s "$dc_said" | tr -cd 'A-Za-z0-9 .,:()_/-' | head -c 300)
+  echo "refused ${dc_reason:-run_as_refused} $dc_token" >>"$dc_key.run"
+  say refused "$dc_key" "${dc_reason:-run_as_refused} $dc_said"
   return 1
+}
+
+# overhear: with separate streams the complaint of sudo went to the other reader, who writes its `eof` a moment later.
+overhear() {
+  for dc_try in 1 2 3 4 5; do
+    ! grep -q '^eof e ' "$dc_key.run" || break
+    sleep 1
+  done
+  head -c 300 "$dc_key.e" | tr '\n' ' '
 }
 
 # ---------------------------------------------------------------- state

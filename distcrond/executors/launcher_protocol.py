@@ -478,7 +478,7 @@ def _left(attempt: str, count: str, *word: str) -> Left:
 
 
 def _refused(attempt: str, reason: str, *detail: str) -> Refused:
-    return Refused(_attempt(attempt), _reason(reason), " ".join(detail))
+    return Refused(_attempt(attempt), _reason(reason), " ".join(detail).strip())
 
 
 def _state(attempt: str, word: str, *facts: str) -> StateOf:

@@ -31,6 +31,7 @@ from support.launchers import (
     small_disk,
     until,
 )
+from support.sudo import ALLOWED, FORBIDDEN, stand_in
 
 from distcrond.errors import StartRefused
 from distcrond.executors import launcher_protocol as protocol
@@ -39,6 +40,9 @@ from distcrond.model.job import OutputPolicy, Streams
 from distcrond.model.reason import Reason
 from distcrond.model.run import Spool, Stream
 from distcrond.ports import Ended, NotStarted, Stopped
+
+TOOLS = ("dd", "grep", "find", "stat", "head", "tail", "cat", "rm", "ln", "tr", "setsid")
+"""What a node must have."""
 
 
 @pytest.fixture(autouse=True)
@@ -403,7 +407,7 @@ async def test_the_record_outlives_the_release_and_is_swept_when_it_is_old(rig: 
 async def test_a_node_without_the_tools_is_refused(shell, tool, tmp_path):
     programs = tmp_path / "bin"
     programs.mkdir()
-    for name in ["dd", "grep", "find", "stat", "head", "tail", "cat", "rm", "ln", "tr", "setsid", "mkdir", "ls", "env"]:
+    for name in [*TOOLS, "mkdir", "ls", "env"]:
         found = shutil.which(name)
         if name != tool and found:
             (programs / name).symlink_to(found)
@@ -424,27 +428,15 @@ async def test_an_ordinary_user_needs_nothing_more(shell, tmp_path):
 
 # ---------------------------------------------------------------- another user
 
-SUDO = """#!/bin/sh
-# sudo as the launcher calls it: -n -H -u USER sh -c TEXT
-[ "$1 $2 $3" = "-n -H -u" ] || exit 99
-[ "$4" != forbidden ] || { echo 'sudo: a password is required' >&2; exit 1; }
-shift 4
-echo 'sudo: unable to resolve host' >&2
-exec SWITCH env -i PATH="$PATH" HOME=/tmp DISTCRON_TEST=1 "$@"
-"""
-
 
 @pytest.fixture(params=SHELLS)
 async def sudo_rig(request, tmp_path):
     """Where we are root, `sudo` really changes the user; elsewhere only everything else happens."""
     async with open_rig(request.param, tmp_path) as rig:
-        sudo = tmp_path / "bin" / "sudo"
-        sudo.parent.mkdir()
         switch = f"setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups" if os.geteuid() == 0 else ""
-        sudo.write_text(SUDO.replace("SWITCH", switch))
-        sudo.chmod(0o755)
+        programs = stand_in(tmp_path / "bin", switch)
         tmp_path.chmod(0o755)
-        rig.shell = ("/usr/bin/env", f"PATH={sudo.parent}:/usr/sbin:/usr/bin:/sbin:/bin", *rig.shell)
+        rig.shell = ("/usr/bin/env", f"PATH={programs}:/usr/sbin:/usr/bin:/sbin:/bin", *rig.shell)
         rig.executor = rig.make()
         yield rig
 
@@ -452,17 +444,17 @@ async def sudo_rig(request, tmp_path):
 async def test_a_job_of_another_user(sudo_rig: Rig):
     uid = NOBODY if os.geteuid() == 0 else os.geteuid()
     seen = await sudo_rig.run(
-        "id -u; umask; pwd; echo $A; exit 3", run_as="backup", umask=0o77, environment={"A": "x'y"}
+        "id -u; umask; pwd; echo $A; exit 3", run_as=ALLOWED, umask=0o77, environment={"A": "x'y"}
     )
     assert (seen.code, seen.text().decode()) == (3, f"{uid}\n0077\n/tmp\nx'y\n")
-    seen = await sudo_rig.run("kill -9 $$", run_as="backup")
+    seen = await sudo_rig.run("kill -9 $$", run_as=ALLOWED)
     assert seen.signal == 9
 
 
 async def test_a_script_and_separate_streams_of_another_user(sudo_rig: Rig):
     what = order(
         Script(interpreter=("sh",), source="echo out; echo err >&2; echo 'it'\\''s'"),
-        run_as="backup",
+        run_as=ALLOWED,
         output=OutputPolicy(streams=Streams.SEPARATE),
     )
     seen = await sudo_rig.run(what)
@@ -471,17 +463,32 @@ async def test_a_script_and_separate_streams_of_another_user(sudo_rig: Rig):
 
 
 async def test_what_sudo_does_not_grant_is_a_refusal(sudo_rig: Rig):
-    end = (await sudo_rig.run("true", run_as="forbidden")).end
+    end = (await sudo_rig.run("true", run_as=FORBIDDEN)).end
     assert end == NotStarted(reason=Reason.RUN_AS_REFUSED, detail="sudo: a password is required")
 
 
+@pytest.mark.parametrize("streams", Streams)
+async def test_a_node_without_sudo_says_so(rig: Rig, tmp_path, streams):
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in [*TOOLS, "mkdir", "ls", "env", "sh", "sleep"]:
+        (programs / name).symlink_to(shutil.which(name) or "")
+    rig.shell = (shutil.which("env") or "env", f"PATH={programs}", *rig.shell)
+    rig.executor = rig.make()
+    end = (await rig.run("true", run_as=ALLOWED, output=OutputPolicy(streams=streams))).end
+    assert isinstance(end, NotStarted)
+    assert end.reason is Reason.RUN_AS_REFUSED
+    assert "sudo" in end.detail
+    assert "not found" in end.detail
+
+
 async def test_what_fails_inside_sudo_before_the_command_is_a_refusal(sudo_rig: Rig):
-    end = (await sudo_rig.run("true", run_as="backup", working_directory="/nowhere")).end
+    end = (await sudo_rig.run("true", run_as=ALLOWED, working_directory="/nowhere")).end
     assert end == NotStarted(reason=Reason.WORKING_DIRECTORY)
 
 
 async def test_values_for_another_user_are_in_no_argv(sudo_rig: Rig):
-    what = order(Argv(words=("sleep", "100")), run_as="backup", environment={"SECRET": "canary-for-sudo"})
+    what = order(Argv(words=("sleep", "100")), run_as=ALLOWED, environment={"SECRET": "canary-for-sudo"})
     session = await sudo_rig.begin(what)
     await until(lambda: [line for line in sudo_rig.record(what.attempt) if line[0] == "began"])
     assert "canary-for-sudo" not in command_lines()
@@ -490,7 +497,7 @@ async def test_values_for_another_user_are_in_no_argv(sudo_rig: Rig):
 
 async def test_the_tree_of_another_user_is_stopped(sudo_rig: Rig):
     what = order(
-        "trap '' TERM; setsid sh -c 'trap \"\" TERM; sleep 100; sleep 100' & sleep 100; sleep 100", run_as="backup"
+        "trap '' TERM; setsid sh -c 'trap \"\" TERM; sleep 100; sleep 100' & sleep 100; sleep 100", run_as=ALLOWED
     )
     session = await sudo_rig.begin(what)
     await until(lambda: [line for line in sudo_rig.record(what.attempt) if line[0] == "began"])
@@ -501,7 +508,7 @@ async def test_the_tree_of_another_user_is_stopped(sudo_rig: Rig):
 
 
 async def test_a_job_of_another_user_is_adopted(sudo_rig: Rig):
-    what = order("echo a; sleep 0.5; echo b; exit 5", run_as="backup")
+    what = order("echo a; sleep 0.5; echo b; exit 5", run_as=ALLOWED)
     session = await sudo_rig.begin(what)
     await sudo_rig.claimed(what.attempt)
     os.kill(sudo_rig.launcher_pid, 9)
