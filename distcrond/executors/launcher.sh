@@ -41,7 +41,8 @@ self() {
   case $2 in *')') dc_pid=$1 dc_parent=$4 dc_birth=${22} ;; *) return 1 ;; esac
 }
 
-# members KEY LEADER: every process that carries the attempt's key in its environment, or is in its leader's session.
+# members KEY LEADER: every process that carries the attempt's key in its environment, or is in its leader's session, and
+# the leader itself: for a moment it is still a shell of ours, without a session and a key of its own.
 members() {
   {
     if [ "$dc_scan" = grep ]; then
@@ -52,7 +53,7 @@ members() {
       done
     fi
     # pid (name) state parent group session: no zombies, they cannot be killed any deader
-    [ -z "$2" ] || grep -lE -e "^[0-9]+ \(.*\) [^ZX] [0-9]+ ($2 [0-9]+|[0-9]+ $2) " /proc/[0-9]*/stat
+    [ -z "$2" ] || grep -lE -e "^$2 \(.*\) [^ZX] |^[0-9]+ \(.*\) [^ZX] [0-9]+ ($2 [0-9]+|[0-9]+ $2) " /proc/[0-9]*/stat
   } 2>/dev/null | while IFS=/ read -r dc_part dc_part dc_member dc_part; do echo "$dc_member"; done
 }
 
@@ -588,14 +589,20 @@ k() { stop "$@" </dev/null >/dev/null & }
 
 stop() {
   look "$1"
+  # a start that is still on its way must not come after the stop
+  [ "$dc_state" != none ] || fence "$1" "$dc_spool" "$dc_boot"
   [ "$dc_state" != starting ] || settle "$1"
   case $dc_state in
     # its record was wiped away, perhaps under a running job: the key in the environment is all there is to go by
-    none | fenced | refused) dc_pid= ;;
+    absent | fenced | refused) dc_pid= ;;
     # of processes before this boot nothing is left, and without a claim nothing is known
     *) [ "$dc_claimed" = "$dc_boot" ] || { say left "$1" none "$dc_state"; return; } ;;
   esac
-  [ -z "$dc_owner" ] || { dc_pid=${dc_began% *} dc_then=${dc_began#* }; }
+  if [ -n "$dc_owner" ]; then
+    # sudo, which we cannot signal, has not let it begin yet
+    [ -n "$dc_began" ] || [ "$dc_state" != running ] || { say left "$1" none starting; return; }
+    dc_pid=${dc_began% *} dc_then=${dc_began#* }
+  fi
   # a pid is not given out again while its session has members; if it was, there are none and it is not ours
   [ -n "$dc_pid" ] && numbers_of "$dc_pid" && [ "$dc_birth" != "$dc_then" ] && dc_pid=
   if [ -n "$dc_owner" ]; then

@@ -507,6 +507,16 @@ async def test_the_tree_of_another_user_is_stopped(sudo_rig: Rig):
     assert (await collect(session)).signal == 9
 
 
+async def test_what_sudo_has_not_let_begin_is_stopped_as_soon_as_it_has(sudo_rig: Rig, tmp_path):
+    sudo = tmp_path / "bin" / "sudo"
+    sudo.write_text(sudo.read_text().replace("exec", "sleep 1; exec"))
+    what = order("sleep 100", run_as=ALLOWED)
+    session = await sudo_rig.begin(what)
+    await sudo_rig.claimed(what.attempt)
+    assert await session.stop(PATIENCE) is Stopped.KILLED
+    assert (await collect(session)).signal == 15
+
+
 async def test_a_job_of_another_user_is_adopted(sudo_rig: Rig):
     what = order("echo a; sleep 0.5; echo b; exit 5", run_as=ALLOWED)
     session = await sudo_rig.begin(what)

@@ -25,8 +25,10 @@ from support.launchers import (
     until,
 )
 
+from distcrond.executors import launcher_protocol as protocol
 from distcrond.executors.launcher_protocol import Left, Signal, Word
 from distcrond.model.reason import Reason
+from distcrond.model.run import Exit
 from distcrond.ports import Ended, NotStarted, Stopped
 
 AT_ONCE = timedelta(0)
@@ -152,6 +154,31 @@ async def test_an_attempt_that_has_not_begun_never_will(rig: Rig):
     session = rig.attach(what, rig.launcher.spool)
     assert await session.stop(AT_ONCE) is Stopped.KILLED
     assert (await collect(session)).end == NotStarted(reason=Reason.SUPERVISOR)
+
+
+async def test_a_stop_right_behind_the_start_is_final(rig: Rig):
+    await rig.prepare()
+    for _ in range(10):
+        what = order("sleep 100")
+        session = await rig.begin(what)
+        assert await session.stop(AT_ONCE) is Stopped.KILLED
+        end = (await collect(session)).end
+        assert isinstance(end, NotStarted) or end.exit == Exit(signal=9)
+        assert carriers(what.attempt) == []
+
+
+async def test_a_command_is_stopped_while_it_is_still_our_shell(rig: Rig):
+    """Between the record and the program there is neither a key nor a session to find it by."""
+    await rig.prepare()
+    gate = rig.directory / "gate"
+    os.mkfifo(gate)
+    rig.launcher._send(b"{ umask() { read -r dc_part <%s ; } ; }\n" % protocol.quote(str(gate)))
+    what = order("sleep 100")
+    session = await rig.begin(what)
+    claim = await rig.claimed(what.attempt)
+    assert await session.stop(AT_ONCE) is Stopped.KILLED
+    assert not alive(claim.pid)
+    assert (await collect(session)).signal == 9
 
 
 async def test_a_tree_that_multiplies_ends(rig: Rig):

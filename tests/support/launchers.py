@@ -38,7 +38,7 @@ PATIENCE = timedelta(seconds=60)
 """For conditions that hold within milliseconds on an idle machine."""
 NOBODY = 54321
 """A user that exists nowhere, for tests that root runs as somebody else."""
-_numbers = itertools.count(1)
+_numbers = itertools.count(os.getpid() << 16)  # a stop goes by them, also through processes of another test run
 
 
 def shell_link(name: str, directory: Path) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -21,7 +22,7 @@ from distcrond.ports import Chunk, Contact, Ended, NotStarted, Session, WorkOrde
 
 PATIENCE = timedelta(seconds=30)
 CLOCK = SystemClock()
-_numbers = itertools.count(1)
+_numbers = itertools.count(os.getpid() << 16)  # a stop goes by them, also through processes of another test run
 
 
 class Book(dict[NodeName, Node]):
