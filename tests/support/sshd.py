@@ -118,6 +118,11 @@ class Sshd:
         self.stop()
         _signal(pids, signal.SIGKILL)
 
+    @property
+    def place(self) -> str:
+        """Host and port as node files have them."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
     def known_hosts_line(self, key: asyncssh.SSHKey | None = None) -> str:
         """The line that makes `key` (its own, if None) known under the server's address."""
         public = (key or self.host_key).export_public_key().decode().strip()
@@ -167,7 +172,7 @@ class Farm:
         An option given as an empty text is left out.
         """
         usual: dict[str, Option] = {
-            "ssh_host": f"{server.host}:{server.port}",
+            "ssh_host": server.place,
             "ssh_user": self.user,
             "ssh_private_key_file": str(self.key_file),
             "ssh_known_hosts_file": str(self.known_hosts),
@@ -187,7 +192,7 @@ class Farm:
         directory = self.directory / f"host{number}"
         directory.mkdir(mode=0o755)
         _give(directory / "home", self.user)
-        host = f"127.0.0.{number % 250 + 1}"
+        host = options.get("ListenAddress", f"127.0.0.{number % 250 + 1}")
         port = _free_port(host)
         key = asyncssh.generate_private_key("ssh-ed25519")
         _write_private(directory / "host_key", key)
@@ -248,8 +253,7 @@ def _write_private(path: Path, key: asyncssh.SSHKey) -> None:
 
 
 def _free_port(host: str) -> int:
-    with socket.socket() as probe:
-        probe.bind((host, 0))
+    with socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         port: int = probe.getsockname()[1]
         return port
 
