@@ -16,10 +16,7 @@ from distcrond.model.reason import Reason
 
 @pytest.fixture(scope="module")
 def server(farm):
-    try:
-        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
-    except OSError as error:
-        parts.not_found("IPv6", f"the loopback interface has no ::1 ({error.strerror})")
+    parts.require_ipv6()
     return farm.add(1, ListenAddress="::1")[0]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections import Counter
 from collections.abc import Iterable
 from typing import NoReturn
@@ -21,6 +22,14 @@ def not_found(part: str, why: str) -> NoReturn:
 def not_allowed(what: str) -> NoReturn:
     """Leave the asking test out: no installation gives this user the right to do `what`."""
     pytest.skip(f"not allowed here: {what}")
+
+
+def require_ipv6() -> None:
+    """Leave the asking test out where the loopback interface has no `::1`."""
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError as error:
+        not_found("IPv6", f"nothing can listen on ::1 ({error.strerror})")
 
 
 def summary(skipped: Iterable[pytest.TestReport]) -> list[str]:
