@@ -27,6 +27,8 @@ from distcrond.rules.verdict import Verdict, attempt_verdict
 _log = logging.getLogger(__name__)
 
 
+_LAST_WORDS = timedelta(minutes=10)
+"""How long the end, and what was printed before it, of a command that is certainly gone may take to be told."""
 _INTERNAL = Verdict(outcome=Outcome.LOST, reason=Reason.INTERNAL, detail="see the daemon's log")
 _WITHDRAWN = Verdict(outcome=Outcome.CANCELLED, reason=Reason.CANCELLED)
 
@@ -273,7 +275,9 @@ class Runner:
         if flight.session is None or not flight.launched:
             flight.give_up(_WITHDRAWN)
         elif await _kill(flight.session, run.job.kill_grace) is Stopped.KILLED:
-            flight.kill_confirmed = True  # the session tells the end by itself
+            flight.kill_confirmed = True  # the session tells the end by itself, unless the node keeps it to itself
+            verdict = attempt_verdict(run.job.success, said=None, stopped_for=flight.stopped_for, kill_confirmed=True)
+            flight.alarms.append(self._agenda.after(_LAST_WORDS, lambda: flight.give_up(verdict)))
         else:
             flight.give_up(attempt_verdict(run.job.success, said=None, stopped_for=flight.stopped_for))
 

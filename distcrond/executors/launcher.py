@@ -41,6 +41,10 @@ TICK = 0.5
 """Seconds between the looks at running attempts."""
 HEARTBEAT = 10.0
 """Seconds between heartbeats; two without an answer are the end."""
+BLOCK_PATIENCE = 120.0
+"""Seconds that one block of data may take from its request to its end: 2 KiB/s."""
+MAX_EVENTS = 200_000
+"""Events between two of our heartbeats, several times what thousands of runs per second make; more is a flood."""
 _RELEASES = 100  # files deleted at once; fewer wait for the tick
 _SIZES = 100  # files asked for in one line
 
@@ -87,7 +91,7 @@ class Launcher:
         self._clock = clock
         self._nonce = nonce
         self._events = protocol.EventDecoder(nonce)
-        self._fetches = FetchQueue(nonce, self._send)
+        self._fetches = FetchQueue(nonce, self._send, clock.monotonic)
         self._pipe: Pipe | None = None
         self._loop = asyncio.get_running_loop()
         self._greeting: asyncio.Future[Ready | Unfit] = self._loop.create_future()
@@ -101,7 +105,8 @@ class Launcher:
         self._kills: dict[str, asyncio.Future[Left]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._ticking = False
-        self._closed = False
+        self._events_of_late = 0
+        self._fate: NodeUnreachable | None = None
         self._last_words: list[Callable[[], None]] = []
         self.spool = Spool(id="", boot="")
 
@@ -179,7 +184,7 @@ class Launcher:
     def _die(self, error: NodeUnreachable) -> None:
         if self._closed:
             return
-        self._closed = True
+        self._fate = error
         if self._pipe is not None:
             self._pipe.close()
         for task in self._tasks:
@@ -194,6 +199,15 @@ class Launcher:
             follower.launcher_lost()
         for callback in self._last_words:
             callback()
+
+    @property
+    def _closed(self) -> bool:
+        return self._fate is not None
+
+    def _gone(self) -> NodeUnreachable:
+        """Why nothing can be asked any more."""
+        fate = self._fate or NodeUnreachable(Reason.CONNECTION_LOST, "the launcher is gone")
+        return NodeUnreachable(fate.reason, fate.detail)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -251,7 +265,7 @@ class Launcher:
             NodeUnreachable: the launcher is, or died before it answered.
         """
         if self._closed:
-            raise NodeUnreachable(Reason.CONNECTION_LOST, "the launcher is gone")
+            raise self._gone()
         answer = self._kills.setdefault(attempt, self._loop.create_future())
         self._send(protocol.kill(attempt, signal))
         return await asyncio.shield(answer)
@@ -277,7 +291,7 @@ class Launcher:
             NodeUnreachable: none came in time, or it died meanwhile; the launcher is closed.
         """
         if self._closed:
-            raise NodeUnreachable(Reason.CONNECTION_LOST, "the launcher is gone")
+            raise self._gone()
         answer: asyncio.Future[None] = self._loop.create_future()
         self._pings.append(answer)
         self._beat()
@@ -324,7 +338,12 @@ class Launcher:
         except ProtocolError as error:
             self._distrust(error)
             return
+        self._events_of_late += len(events)
+        if self._events_of_late > MAX_EVENTS:
+            self._distrust(ProtocolError("a flood of events"))
         for event in events:
+            if self._closed:
+                return
             self._told(event)
 
     def closed(self, error: Exception | None) -> None:
@@ -333,7 +352,10 @@ class Launcher:
 
     def _told(self, event: Event) -> None:
         if isinstance(event, Beat):
-            self._heard = max(self._heard, event.number)
+            if not self._heard < event.number <= self._beats:
+                self._distrust(ProtocolError("an answer to a heartbeat that was never sent"))
+                return
+            self._heard = event.number
             pings, self._pings = self._pings, []
             for ping in pings:
                 if not ping.done():
@@ -360,11 +382,15 @@ class Launcher:
     async def _keep_beating(self) -> None:
         while self._heard >= self._beats - 1:
             await self._clock.sleep(HEARTBEAT)
+            if self._fetches.waited > BLOCK_PATIENCE:
+                self._distrust(ProtocolError("a block of data without end"))
+                return
             self._beat()
         self._die(NodeUnreachable(Reason.CONNECTION_LOST, "two heartbeats without an answer"))
 
     def _beat(self) -> None:
         self._beats += 1
+        self._events_of_late = 0
         self._send(protocol.heartbeat(self._beats))
 
     async def _tick_while_followed(self) -> None:

@@ -347,7 +347,7 @@ class Files:
     def __init__(self, **files: bytes) -> None:
         self.files = files
         self.requests: list[str] = []
-        self.queue = FetchQueue(NONCE, lambda line: self.requests.append(line.decode()))
+        self.queue = FetchQueue(NONCE, lambda line: self.requests.append(line.decode()), lambda: 0.0)
         self.queue.received(f"@{NONCE} data\n".encode())
 
     def serve(self) -> None:
