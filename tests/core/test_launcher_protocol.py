@@ -412,6 +412,20 @@ LIMITS = st.builds(
 )
 
 
+@given(LIMITS, st.lists(st.integers(0, 10**18 - 1), min_size=2, max_size=2), st.integers(-1, 10**18 - 1))
+def test_no_numbers_that_a_node_may_tell_make_us_read_more_than_was_agreed(limits, numbers, last):
+    head, printed = sorted(numbers)
+    tape = Tape(KEY, Stream.MERGED, limits)
+    tape.grown(head)
+    tape.end(Eof(KEY, Stream.MERGED, printed, head, last, "ab"))
+    agreed, read = limits.head + limits.tail, 0
+    while (piece := tape.next(1000)) is not None:
+        read += piece.size
+        tape.received(piece, piece.size)
+        assert read <= agreed
+    assert 0 <= tape.size.kept <= agreed
+
+
 @given(st.binary(max_size=300), LIMITS, st.integers(1, 40), st.integers(0, 60))
 def test_head_and_tail_arrive_and_nothing_else(data, limits, most, looked):
     node = NodeFiles(data, limits)
