@@ -1,7 +1,8 @@
 """SSH servers that mean harm, each in its own way, in a process of their own: `python hostile.py DIRECTORY`.
 
 DIRECTORY holds the client's public key, `authorized_keys`. The servers write `places.json` (kind -> host:port) and
-`known_hosts` there. Those of `LIARS` speak SSH well and lie to the launcher; those of `BRUTES` do not get that far.
+`known_hosts` there. Those of `LIARS` speak SSH well and lie to the launcher, those of `PESTS` do not let anybody alone,
+and those of `BRUTES` do not get that far.
 """
 
 from __future__ import annotations
@@ -196,6 +197,41 @@ LIARS: dict[str, Liar] = {
 }
 
 
+class AuthBanners(asyncssh.SSHServer):
+    """Welcomes whoever logs in, for ever."""
+
+    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+        self._connection = conn
+
+    async def begin_auth(self, username: str) -> bool:
+        while True:
+            self._connection.send_auth_banner("Welcome!\n" * 1000)
+            await asyncio.sleep(0.001)  # noqa: TID251  a server of the tests
+
+
+class Debugger(asyncssh.SSHServer):
+    """Sends debug messages besides, for ever."""
+
+    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+        self._connection = conn
+
+    def auth_completed(self) -> None:
+        self._chat = asyncio.create_task(self._talk())
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if hasattr(self, "_chat"):
+            self._chat.cancel()
+
+    async def _talk(self) -> None:
+        while True:
+            self._connection.send_debug("step by step " * 1000)
+            await asyncio.sleep(0.001)  # noqa: TID251  a server of the tests
+
+
+PESTS: dict[str, type[asyncssh.SSHServer]] = {"auth-banners": AuthBanners, "endless-debug": Debugger}
+"""They lie to nobody, but do not let anybody alone."""
+
+
 async def _liar(process: asyncssh.SSHServerProcess[bytes], lie: Liar, directory: Path, kind: str) -> None:
     with (directory / "sessions").open("a") as log:
         log.write(f"{kind}\n")
@@ -279,10 +315,12 @@ BRUTES: dict[str, Callable[[Writer], Awaitable[None]]] = {
 async def _serve(directory: Path) -> None:
     key = asyncssh.generate_private_key("ssh-ed25519")
     places, pins = {}, []
-    for kind, lie in LIARS.items():
+    for kind in (*LIARS, *PESTS):
+        lie = LIARS.get(kind, _silent_afterwards)
         server = await asyncssh.listen(
             HOST,
             0,
+            server_factory=PESTS.get(kind, asyncssh.SSHServer),
             server_host_keys=[key],
             authorized_client_keys=str(directory / "authorized_keys"),
             process_factory=lambda process, lie=lie, kind=kind: _liar(process, lie, directory, kind),
