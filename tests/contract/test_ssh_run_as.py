@@ -84,7 +84,9 @@ async def test_the_signal_that_ended_it_is_told_and_no_shell_comments_on_it(exec
 @pytest.mark.parametrize("output", [OutputPolicy(), SEPARATE], ids=["merged", "separate"])
 async def test_what_no_rule_allows_is_refused_in_the_words_of_sudo(executor, node, durable, output):
     end = (await run(executor, node, "echo no", run_as=FORBIDDEN, durable=durable, output=output)).end
-    assert end == NotStarted(reason=Reason.RUN_AS_REFUSED, detail="sudo: a password is required")
+    assert isinstance(end, NotStarted)
+    assert end.reason is Reason.RUN_AS_REFUSED
+    assert end.detail.endswith("sudo: a password is required")  # it may have said more before
 
 
 @REAL
