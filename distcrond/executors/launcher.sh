@@ -535,7 +535,13 @@ q() {
   read -r dc_part <id
   [ "$dc_part" = "$dc_spool" ] || { say state "$1" unknown spool_gone; return; }
   look "$1"
-  [ "$dc_state" != none ] || fence "$@"
+  [ "$dc_state" != none ] || fence "$1"
+  case $dc_state in
+    absent | fenced)
+      [ "$3" = "$dc_boot" ] || dc_state=absent dc_fact=rebooted
+      [ "$2" = "$dc_spool" ] || dc_state=absent dc_fact=spool_gone
+      ;;
+  esac
   say_state "$1"
 }
 
@@ -566,6 +572,7 @@ u() {
   say state "$1" "$dc_state" $dc_fact
 }
 
+# fence KEY: see to it that an attempt without a record never has one, or find it.
 fence() {
   dc_made= dc_eofs=
   set -C
@@ -573,8 +580,6 @@ fence() {
   set +C
   if [ -n "$dc_made" ]; then
     dc_state=absent dc_fact=
-    [ "$3" = "$dc_boot" ] || dc_fact=rebooted
-    [ "$2" = "$dc_spool" ] || dc_fact=spool_gone
   elif [ -e "$1.run" ]; then
     look "$1"
   else
@@ -590,7 +595,7 @@ k() { stop "$@" </dev/null >/dev/null & }
 stop() {
   look "$1"
   # a start that is still on its way must not come after the stop
-  [ "$dc_state" != none ] || fence "$1" "$dc_spool" "$dc_boot"
+  [ "$dc_state" != none ] || fence "$1"
   [ "$dc_state" != starting ] || settle "$1"
   case $dc_state in
     # its record was wiped away, perhaps under a running job: the key in the environment is all there is to go by

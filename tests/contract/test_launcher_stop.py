@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -165,6 +166,21 @@ async def test_a_stop_right_behind_the_start_is_final(rig: Rig):
         end = (await collect(session)).end
         assert isinstance(end, NotStarted) or end.exit == Exit(signal=9)
         assert carriers(what.attempt) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"), [({"id": "ab"}, Reason.SPOOL_GONE), ({"boot": "00-ff"}, Reason.REBOOTED), ({}, None)]
+)
+async def test_a_stop_without_a_record_proves_no_more_than_a_question(rig: Rig, change, reason):
+    await rig.prepare()
+    session = rig.attach(order("true"), replace(rig.launcher.spool, **change))
+    assert await session.stop(AT_ONCE) is Stopped.KILLED
+    end = (await collect(session)).end
+    if reason is None:
+        assert end == NotStarted(reason=Reason.NOT_STARTED)
+    else:
+        assert isinstance(end, Ended)
+        assert end.lost is reason
 
 
 async def test_a_command_is_stopped_while_it_is_still_our_shell(rig: Rig):
