@@ -29,6 +29,7 @@ from support.launchers import (
     open_rig,
     order,
     small_disk,
+    stop_patiently,
     until,
 )
 from support.sudo import ALLOWED, FORBIDDEN, stand_in
@@ -48,6 +49,7 @@ TOOLS = ("dd", "grep", "find", "stat", "head", "tail", "cat", "rm", "ln", "tr", 
 @pytest.fixture(autouse=True)
 def _hurry(monkeypatch):
     hurry(monkeypatch)
+    stop_patiently(monkeypatch)
 
 
 @pytest.fixture(params=SHELLS)

@@ -23,6 +23,7 @@ from support.launchers import (
     open_rig,
     order,
     spawn,
+    stop_patiently,
     until,
 )
 
@@ -39,6 +40,7 @@ LONG = timedelta(seconds=60)
 @pytest.fixture(autouse=True)
 def _hurry(monkeypatch):
     hurry(monkeypatch)
+    stop_patiently(monkeypatch)
 
 
 @pytest.fixture(params=SHELLS)

@@ -6,10 +6,11 @@ import asyncio
 from datetime import timedelta
 
 import pytest
-from support.launchers import carriers, kill
+from support.launchers import carriers, kill, stop_patiently
 from support.ssh import CLOCK, PATIENCE, begin, collect, open_executor, order, run, until
 from support.sudo import ALLOWED, FORBIDDEN, WITHDRAWN, open_sudo
 
+from distcrond.executors import spool_stop
 from distcrond.executors.deadline import within
 from distcrond.model.command import Script
 from distcrond.model.job import OutputPolicy, Streams
@@ -23,6 +24,11 @@ REAL = pytest.mark.parametrize("sudo", ["real"], indirect=True)
 GRACE = timedelta(seconds=0.5)
 STUBBORN = "trap '' TERM; setsid sh -c 'trap \"\" TERM; echo up; sleep 100; sleep 100' & sleep 100; sleep 100"
 GENTLE = "trap 'echo bye; exit 7' TERM; echo up; while :; do sleep 0.1; done"
+
+
+@pytest.fixture(autouse=True)
+def _stop_patiently(monkeypatch):
+    stop_patiently(monkeypatch)
 
 
 @pytest.fixture
@@ -162,7 +168,8 @@ async def test_after_a_broken_connection_the_tree_is_still_reached(executor, nod
 
 
 @BOTH_WAYS
-async def test_a_right_that_is_withdrawn_meanwhile_makes_stopping_unconfirmed(executor, farm, durable):
+async def test_a_right_that_is_withdrawn_meanwhile_makes_stopping_unconfirmed(executor, farm, durable, monkeypatch):
+    monkeypatch.setattr(spool_stop, "AFTERMATH", 0.5)
     with open_sudo("real", farm, WITHDRAWN) as own:
         what = order("echo up; exec sleep 100", run_as=WITHDRAWN, durable=durable)
         session, reading = await begin_and_hear(executor, farm.node(own.server), what)

@@ -18,7 +18,7 @@ import pytest
 from support import parts
 
 from distcrond.clock import SystemClock
-from distcrond.executors import launcher, local, spool_session
+from distcrond.executors import launcher, local, plain, spool_session, spool_stop
 from distcrond.executors import launcher_protocol as protocol
 from distcrond.executors.deadline import within
 from distcrond.executors.launcher import Launcher
@@ -107,6 +107,13 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spool_session, "WATCH", 0.5)
     monkeypatch.setattr(spool_session, "START_PATIENCE", 0.2)
     monkeypatch.setattr(local, "_RETRY", 0.05)
+
+
+def stop_patiently(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give signals the time that a machine under load needs, where they are to be confirmed."""
+    monkeypatch.setattr(spool_stop, "ANSWER", PATIENCE)
+    monkeypatch.setattr(spool_stop, "AFTERMATH", PATIENCE.total_seconds())
+    monkeypatch.setattr(plain, "_LOOKS", 60)
 
 
 async def collect(session: Session) -> Seen:
