@@ -22,6 +22,7 @@ from distcrond.model.run import Outcome, Run, State, Target
 from distcrond.placement import Blocked, NodeView, candidates, choose, rank
 from distcrond.rules.deadline import target_deadline
 from distcrond.rules.overlap import resolve
+from distcrond.rules.silence import given_up
 from distcrond.rules.verdict import Verdict
 
 Slot = tuple[RunId, int]
@@ -182,7 +183,7 @@ class Placing:
     def _choose(self, run: Run, target: Target) -> NodeName | Blocked:
         return choose(
             [self._view(node) for node in self._candidates(run, target)],
-            taken=frozenset() if target.fixed else self._taken(run, target),
+            taken=frozenset() if target.fixed else self._taken(run, target) | given_up(target),
             refused=target.refused,
             order=lambda free: rank(
                 run.job.placement.strategy,
@@ -245,7 +246,12 @@ class Placing:
             self._scribe.record(Held(at=now, run=run.id, target=target.index, reason=reason, detail=detail))
 
     def _close(self, run: Run, target: Target, outcome: Outcome, reason: Reason, detail: str = "") -> None:
+        """A target that has run and finds no other node has not missed anything: its last attempt is its outcome."""
         slot = (run.id, target.index)
+        last = target.attempt
+        if last is not None and last.outcome is not None and outcome is Outcome.MISSED:
+            detail = f"and no other node could take it: {detail or reason}"
+            outcome, reason = last.outcome, last.reason or reason
         self._waiting.pop(slot, None)
         self._forget_alarm(slot)
         self._closing.target(*slot, Verdict(outcome=outcome, reason=reason, detail=detail))

@@ -197,6 +197,15 @@ class AttemptEnded:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TargetRequeued:
+    """The target's last attempt has ended and decides nothing: the target waits for another node."""
+
+    at: datetime
+    run: RunId
+    target: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TargetClosed:
     """The target has its terminal record."""
 
@@ -229,6 +238,7 @@ RunEvent = (
     | OutputStored
     | CancelRequested
     | AttemptEnded
+    | TargetRequeued
     | TargetClosed
     | RunClosed
 )

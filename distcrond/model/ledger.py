@@ -202,6 +202,13 @@ def _attempt_ended(run: Run, event: ev.AttemptEnded) -> Changes:
     return _with_target(run, replace(target, contact_lost=False, attempts=(*target.attempts[:-1], attempt)))
 
 
+def _target_requeued(run: Run, event: ev.TargetRequeued) -> Changes:
+    """Its start deadline counts anew from here."""
+    target = run.targets[event.target]
+    node = target.node if target.fixed else None
+    return _with_target(run, replace(target, state=State.WAITING, node=node, eligible_at=event.at))
+
+
 def _target_closed(run: Run, event: ev.TargetClosed) -> Changes:
     target = replace(
         run.targets[event.target],
@@ -237,6 +244,7 @@ _CHANGES: dict[type, Callable[[Run, Any], Changes]] = {
     ev.OutputStored: _output_stored,
     ev.CancelRequested: _cancel_requested,
     ev.AttemptEnded: _attempt_ended,
+    ev.TargetRequeued: _target_requeued,
     ev.TargetClosed: _target_closed,
     ev.RunClosed: _run_closed,
 }
