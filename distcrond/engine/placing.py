@@ -22,6 +22,7 @@ from distcrond.model.run import Outcome, Run, State, Target
 from distcrond.placement import Blocked, NodeView, candidates, choose, rank
 from distcrond.rules.deadline import target_deadline
 from distcrond.rules.overlap import resolve
+from distcrond.rules.restored import UNKNOWN, may_have_run
 from distcrond.rules.silence import given_up
 from distcrond.rules.verdict import Verdict
 
@@ -124,6 +125,9 @@ class Placing:
         if run.cancel_requested_by is not None:
             self._close(run, target, Outcome.CANCELLED, Reason.CANCELLED)
             return Reason.CANCELLED
+        if may_have_run(run.occurrence.due, self._scribe.ledger.restored_at):
+            self._close(run, target, UNKNOWN.outcome, Reason.RESTORED, UNKNOWN.detail)
+            return Reason.RESTORED
         if target.fixed and self._is_for_all(run) and not self._is_next_on_node(run, target, now):
             return Reason.OVERLAP
         chosen = self._choose(run, target)

@@ -37,7 +37,8 @@ from distcrond.rules.verdict import Verdict, attempt_verdict
 
 _log = logging.getLogger(__name__)
 
-
+_NODES_REMEMBER = timedelta(days=29)
+"""After 30 days a node sweeps what nobody fetched; from then on "no record" proves nothing."""
 _INTERNAL = Verdict(outcome=Outcome.LOST, reason=Reason.INTERNAL, detail="see the daemon's log")
 _WITHDRAWN = Verdict(outcome=Outcome.CANCELLED, reason=Reason.CANCELLED)
 
@@ -219,7 +220,7 @@ class Runner:
         session = self._executors[node.connection].attach(
             node,
             work_order(run, target, node, number=attempt.number),
-            spool=attempt.spool,
+            spool=attempt.spool if self._clock.now() - attempt.started_at < _NODES_REMEMBER else None,
             offsets={stream: size.next for stream, size in attempt.output.items()},
         )
         flight.session, flight.launched = session, True

@@ -25,6 +25,7 @@ from distcrond.engine.recovery import Recovery
 from distcrond.engine.refresh import Refresh
 from distcrond.engine.runner import Runner
 from distcrond.engine.scribe import Scribe
+from distcrond.engine.tenure import Tenure
 from distcrond.model.event import ClockStepped, DaemonStopped
 from distcrond.model.ledger import Ledger
 from distcrond.ports import Clock, Definitions, Executor, History, Journal
@@ -56,11 +57,13 @@ class Engine:
         pokes = Pokes()
         punctuality = Punctuality()
         self._scribe = scribe = Scribe(journal=journal, ledger=ledger, feed=feed)
+        tenure = Tenure(clock=clock, scribe=scribe)
         self._agenda = agenda = Agenda(clock)
         self._health = health = Health(
             clock=clock,
             desired=desired,
             executors=executors,
+            tenure=tenure,
             interval=health_check_interval,
             changed=pokes.any,
         )
@@ -87,7 +90,9 @@ class Engine:
         admission = Admission(
             scribe=scribe, agenda=agenda, desired=desired, closing=closing, opened=placing.open, poke=pokes.job
         )
-        self._dispatcher = Dispatcher(clock=clock, pokes=pokes, admission=admission, placing=placing)
+        self._dispatcher = Dispatcher(
+            clock=clock, scribe=scribe, tenure=tenure, pokes=pokes, admission=admission, placing=placing
+        )
         self._generator = Generator(
             clock=clock, scribe=scribe, agenda=agenda, desired=desired, history=history, admitted=pokes.job
         )
@@ -108,7 +113,7 @@ class Engine:
         self._refresh = refresh = Refresh(
             clock=clock, desired=desired, scribe=scribe, definitions=definitions, interval=file_check_interval
         )
-        self._pulse = pulse = Pulse(clock=clock, agenda=agenda, scribe=scribe, beat=beat)
+        self._pulse = pulse = Pulse(clock=clock, agenda=agenda, scribe=scribe, tenure=tenure, beat=beat)
         self.control = Control(
             clock=clock,
             scribe=scribe,
@@ -120,6 +125,7 @@ class Engine:
             pokes=pokes,
             outboxes=outboxes,
             refresh=refresh,
+            tenure=tenure,
         )
         self.queries = Queries(
             clock=clock,

@@ -49,13 +49,15 @@ _SIZES = 100  # files asked for in one line
 class LauncherSettings:
     """What a launcher is told when it begins.
 
-    `daemon_id` is hex, `generation` the number of this start of the daemon; `spool_directory` is an absolute path on
-    the node or empty for `~/.local/state/distcron`; the node's machine id is appended to either. Records stay at
-    least `keep_records` after the end of an attempt.
+    `daemon_id` is hex, `generation` the number of this start of the daemon, and `life` hex that tells it from another
+    start of that number, which copies of one journal may reach; `spool_directory` is an absolute path on the node or
+    empty for `~/.local/state/distcron`; the node's machine id is appended to either. Records stay at least
+    `keep_records` after the end of an attempt.
     """
 
     daemon_id: str
     generation: int
+    life: str
     spool_directory: str = ""
     keep_records: timedelta = timedelta(hours=48)
 
@@ -140,6 +142,7 @@ class Launcher:
             nonce=self._nonce,
             daemon_id=settings.daemon_id,
             generation=settings.generation,
+            life=settings.life,
             spare_spool_id=secrets.token_hex(16),
             keep_records=settings.keep_records,
             spool_directory=settings.spool_directory,

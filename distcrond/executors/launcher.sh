@@ -9,7 +9,7 @@
 # Names         begin with dc_: assigning to a name that came with the environment would change what jobs see of it.
 # The spool     is the working directory of this shell, so that replacing the path cannot move us elsewhere:
 #   id                   random id of this spool
-#   generation.DAEMON.N  the latest start of that daemon; a newer one removes the older one's file
+#   generation.DAEMON.N.LIFE  the latest start of that daemon; a newer one removes the older one's file
 #   KEY.run              record of an attempt and its fence: its exclusive creation is the right to begin. Lines:
 #                          claim TOKEN BOOT PID BIRTH SUPERVISOR USER DAEMON GENERATION DEFINITION ;
 #                          began PID BIRTH       with run_as only: the process inside sudo
@@ -121,18 +121,18 @@ say() { echo "@$dc_nonce $*" >&9; }
 
 # ---------------------------------------------------------------- begin
 
-# b NONCE DAEMON GENERATION SPARE_ID KEEP_MINUTES DIRECTORY: check the node, open the spool, say `ready`.
+# b NONCE DAEMON GENERATION LIFE SPARE_ID KEEP_MINUTES DIRECTORY: check the node, open the spool, say `ready`.
 b() {
   exec 9>&2 2>/dev/null
   # a login script may have left a line without its end
   echo >&9
-  dc_nonce=$1 dc_daemon=$2 dc_generation=$3 dc_keep=$5 dc_home=$PWD dc_unswept=1
+  dc_nonce=$1 dc_daemon=$2 dc_generation=$3 dc_life=$4 dc_keep=$6 dc_home=$PWD dc_unswept=1
   trap '' HUP PIPE
-  dc_umask=$(umask)
+  dc_umask=$(umask) dc_marks=
   umask 077
   examine_node
-  enter_spool "$6"
-  identify_spool "$4"
+  enter_spool "$7"
+  identify_spool "$5"
   raise_generation
   say ready "$dc_spool" "$dc_boot"
   # whatever a login script printed before this is not ours
@@ -201,16 +201,18 @@ why_not() {
 }
 
 # raise_generation: announce ours, then look for others. Of two that do so at once, at least one sees the other.
+# Copies of one journal may reach the same number: LIFE, which is chance, tells them apart, and the first one stays.
 raise_generation() {
-  dc_mine=generation.$dc_daemon.$dc_generation
+  dc_mine=generation.$dc_daemon.$dc_generation.$dc_life
   command : >"$dc_mine" || unfit "$(why_not)" 'no file can be made'
   for dc_file in "generation.$dc_daemon."*; do
-    dc_number=${dc_file##*.}
-    if [ "$dc_number" -gt "$dc_generation" ]; then
+    [ "$dc_file" != "$dc_mine" ] || continue
+    dc_number=${dc_file#generation.*.} dc_number=${dc_number%%.*}
+    if [ "$dc_number" -ge "$dc_generation" ]; then
       rm -f "$dc_mine"
-      unfit stale_generation "generation $dc_number of this daemon was here"
+      unfit stale_generation "another life of it, generation $dc_number, was here; this is generation $dc_generation"
     fi
-    [ "$dc_number" -eq "$dc_generation" ] || rm -f "$dc_file"
+    rm -f "$dc_file"
   done
 }
 
@@ -278,8 +280,11 @@ supervise() {
 }
 
 # outdated: a newer start of this daemon, or somebody with `rm`, took away our right to start anything.
+# That is said of us and not of the attempt, so it leaves no tombstone: the latest one may start it.
 outdated() {
-  if [ -e id ]; then refuse stale_generation; else refuse spool_gone; fi
+  [ -e id ] || refuse spool_gone
+  if [ -e "$dc_key.run" ]; then say dup "$dc_key"; else say refused "$dc_key" stale_generation; fi
+  exit 125
 }
 
 # job KEY TOKEN DEFINITION USER HEAD SEGMENT UMASK DIRECTORY ...: runs in the subshell that becomes the job.
@@ -348,8 +353,7 @@ conclude() {
   fi
   read_record "$dc_key"
   if [ "$dc_holder" != "$dc_token" ]; then
-    # no record: the job's process died, or was never born, before it could say anything
-    [ -e "$dc_key.run" ] || refuse fork_refused
+    [ -e "$dc_key.run" ] || unrecorded "$1"
     say dup "$dc_key"
   elif [ -z "$dc_state" ]; then
     echo "exit $1" >>"$dc_key.run"
@@ -360,6 +364,18 @@ conclude() {
     fi
     say exit "$dc_key" "$1"
   fi
+}
+
+# unrecorded CODE: the job's process died, or was never born, before it could say anything; or somebody removed its
+# record. Without a claim nothing ends but by a signal or with a shell's own codes, and nothing prints.
+unrecorded() {
+  case $1 in
+    # what it printed may still be in the pipe
+    1 | 2 | 12[5-9] | 1[3-9]? | 2??) sleep 1; traces "$dc_key" || refuse fork_refused ;;
+  esac
+  echo 'lost spool_gone' >>"$dc_key.run"
+  say exit "$dc_key" "$1"
+  exit
 }
 
 # ---------------------------------------------------------------- output
@@ -386,7 +402,8 @@ collect() {
     drain
   fi
   # the token tells it from the end of a duplicate start, which had nothing to read
-  echo "eof $dc_stream $dc_total $dc_kept $dc_last $dc_token" >>"$dc_key.run"
+  # without a record there is none to be made: somebody would look for its claim
+  [ ! -e "$dc_key.run" ] || echo "eof $dc_stream $dc_total $dc_kept $dc_last $dc_token" >>"$dc_key.run"
   say eof "$dc_key" "$dc_stream" "$dc_total" "$dc_kept" "$dc_last" "$dc_token"
 }
 
@@ -548,20 +565,30 @@ u() {
   say state "$1" "$dc_state" $dc_fact
 }
 
+# fence KEY SPOOL BOOT: the tombstone holds the verdict: whoever asks once more must hear the same.
 fence() {
-  dc_made= dc_eofs=
+  dc_made= dc_eofs= dc_fact=
+  [ "$3" = "$dc_boot" ] || dc_fact=rebooted
+  [ "$2" = "$dc_spool" ] || dc_fact=spool_gone
+  [ -n "$dc_fact" ] || ! traces "$1" || dc_fact=spool_gone
   set -C
-  { dc_made=1; echo fenced >&4; } 4>"$1.run"
+  { dc_made=1; echo "${dc_fact:+lost }${dc_fact:-fenced}" >&4; } 4>"$1.run"
   set +C
   if [ -n "$dc_made" ]; then
-    dc_state=absent dc_fact=
-    [ "$3" = "$dc_boot" ] || dc_fact=rebooted
-    [ "$2" = "$dc_spool" ] || dc_fact=spool_gone
+    dc_state=absent
   elif [ -e "$1.run" ]; then
     look "$1"
   else
     dc_state=unknown dc_fact=$(why_not)
   fi
+}
+
+# traces KEY: whether something without a record has begun nevertheless: it printed, or it runs. The record was removed,
+# or never reached the disk. Who carries which key is looked up once: whoever begins later has a record to be found.
+traces() {
+  [ ! -s "$1.m" ] && [ ! -s "$1.o" ] && [ ! -s "$1.e" ] || return 0
+  [ -n "$dc_marks" ] || dc_marks=" $(cat /proc/[0-9]*/environ | tr '\0' '\n' | grep '^DISTCRON_ATTEMPT_ID=' | tr '\n' ' ')"
+  case $dc_marks in *" DISTCRON_ATTEMPT_ID=$1 "*) ;; *) return 1 ;; esac
 }
 
 # ---------------------------------------------------------------- stop
@@ -572,9 +599,9 @@ k() { stop "$@" </dev/null >/dev/null & }
 stop() {
   look "$1"
   [ "$dc_state" != starting ] || settle "$1"
-  case $dc_state in
+  case $dc_state$dc_fact in
     # its record was wiped away, perhaps under a running job: the key in the environment is all there is to go by
-    none | fenced | refused) dc_pid= ;;
+    none | fenced | refused* | lostspool_gone) dc_pid= ;;
     # of processes before this boot nothing is left, and without a claim nothing is known
     *) [ "$dc_claimed" = "$dc_boot" ] || { say left "$1" none "$dc_state"; return; } ;;
   esac

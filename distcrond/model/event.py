@@ -31,6 +31,24 @@ class DaemonStarted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JournalRestored:
+    """Somebody says that the journal is an older copy: what was due until `at` may have run without its knowledge."""
+
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoodBack:
+    """Another life of this daemon was at a node: on the word of this journal nothing is started until it is restored.
+
+    `why` is for people: which node said so, and what to do.
+    """
+
+    at: datetime
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DaemonStopped:
     """The daemon stopped in good order."""
 
@@ -243,7 +261,9 @@ RunEvent = (
     | RunClosed
 )
 JobEvent = MarkMoved | Gapped
-DaemonEvent = DaemonStarted | DaemonStopped | Reloaded | ClockStepped | JobDefined
+DaemonEvent = (
+    DaemonStarted | JournalRestored | StoodBack | DaemonStopped | Reloaded | ClockStepped | JobDefined
+)
 Event = RunEvent | JobEvent | DaemonEvent
 
 

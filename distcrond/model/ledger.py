@@ -34,7 +34,8 @@ class Ledger:
     """The folded journal: open runs, job states, definitions in use, and which daemon this is.
 
     A finished run stays until the Scribe has written it and calls `forget`. `daemon` is the daemon's id for life, made
-    at its first start; `generation` counts its starts.
+    at its first start; `generation` counts its starts. `restored_at` is when the journal was last said to be an older
+    copy, None if it never was; `stood_back` is why nothing may be started, empty if it may.
     """
 
     runs: dict[RunId, Run] = field(default_factory=dict)
@@ -42,6 +43,8 @@ class Ledger:
     definitions: dict[tuple[JobName, str], Job] = field(default_factory=dict)
     daemon: str = ""
     generation: int = 0
+    restored_at: datetime | None = None
+    stood_back: str = ""
     _of_job: dict[JobName, dict[RunId, None]] = field(default_factory=dict)
 
     def of_job(self, name: JobName) -> list[Run]:
@@ -76,6 +79,10 @@ def fold(ledger: Ledger, event: ev.Event) -> None:
     match event:
         case ev.DaemonStarted():
             ledger.daemon, ledger.generation = event.daemon, event.generation
+        case ev.JournalRestored():
+            ledger.restored_at, ledger.stood_back = event.at, ""
+        case ev.StoodBack():
+            ledger.stood_back = event.why
         case ev.JobDefined():
             ledger.definitions[event.job.name, event.job.definition] = event.job
         case ev.MarkMoved():

@@ -54,6 +54,7 @@ class Reason(StrEnum):
     GONE = "gone"
     CONNECTION_LOST = "connection_lost"
     NODE_LOST = "node_lost"
+    RESTORED = "restored"
     # several targets together
     SOME_TARGETS = "some_targets"
     # our own fault

@@ -306,11 +306,28 @@ async def test_a_newer_start_of_the_daemon_fences_the_older_one(rig: Rig):
     async with rig.another(generation=2) as newer:
         await newer.prepare(HERE, timeout=PATIENCE, durable=True)
         assert (await rig.run(what)).end == NotStarted(reason=Reason.STALE_GENERATION)
+        assert rig.record(what.attempt) == []  # it is no verdict on the attempt
+        session = newer.session(HERE, what)
+        session.start()
+        assert (await collect(session)).code == 0
         assert await refusal(rig, generation=1) is Reason.STALE_GENERATION
         # the same generation has many channels, and another daemon its own counter
         for changes in ({"generation": 2}, {"generation": 1, "daemon_id": "cd34"}):
             async with rig.another(**changes) as executor:
                 await executor.prepare(HERE, timeout=PATIENCE, durable=True)
+
+
+async def test_of_two_copies_that_reached_the_same_number_the_first_stays(rig: Rig):
+    """Somebody copied a state directory and started both: only chance tells them apart."""
+    await rig.prepare()
+    async with rig.another(life="02") as copy:
+        with pytest.raises(StartRefused) as caught:
+            await copy.prepare(HERE, timeout=PATIENCE, durable=True)
+    said = "another life of it, generation 1, was here; this is generation 1"
+    assert (caught.value.reason, caught.value.detail) == (Reason.STALE_GENERATION, said)
+    assert (await rig.run("exit 3")).code == 3
+    async with rig.another() as channel:  # of the first one there may be many
+        await channel.prepare(HERE, timeout=PATIENCE, durable=True)
 
 
 async def test_an_older_daemon_still_follows_what_runs(rig: Rig):

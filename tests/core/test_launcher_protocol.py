@@ -108,9 +108,10 @@ def test_what_no_node_can_take_is_not_sent(changes):
         protocol.start(order(**changes), "ab")
 
 
-@pytest.mark.parametrize("changes", [{"daemon_id": "x/y"}, {"daemon_id": ""}, {"generation": -1}])
+@pytest.mark.parametrize("changes", [{"daemon_id": "x/y"}, {"daemon_id": ""}, {"generation": -1}, {"life": "a b"}])
 def test_a_daemon_has_to_name_itself(changes):
-    facts = {"nonce": NONCE, "daemon_id": "ab", "generation": 1, "spare_spool_id": "00", "spool_directory": ""}
+    facts = {"nonce": NONCE, "daemon_id": "ab", "generation": 1, "life": "01"}
+    facts |= {"spare_spool_id": "00", "spool_directory": ""}
     with pytest.raises(InvalidValue):
         protocol.begin(**(facts | {"keep_records": timedelta(hours=48)} | changes))
 

@@ -138,13 +138,19 @@ class Rig:
     shell: tuple[str, ...]
     generation: int = 1
     daemon_id: str = "ab12"
+    life: str = "01"
 
     def __post_init__(self) -> None:
         self.executor = self.make()
 
     def make(self, **changes: Any) -> LocalExecutor:
         """Another executor on the same spool."""
-        facts = {"daemon_id": self.daemon_id, "generation": self.generation, "shell": self.shell} | changes
+        facts = {
+            "daemon_id": self.daemon_id,
+            "generation": self.generation,
+            "life": self.life,
+            "shell": self.shell,
+        } | changes
         return LocalExecutor(clock=CLOCK, spool_directory=self.directory / "spool", **facts)
 
     @contextlib.asynccontextmanager
@@ -235,6 +241,12 @@ class Claim:
     supervisor: int
 
 
+def kill_group(pid: int) -> None:
+    """End a session leader and all that stayed with it."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
+
+
 def kill(pid: int, number: int = signal.SIGKILL) -> None:
     os.kill(pid, number)
 
@@ -291,6 +303,18 @@ def carriers(attempt: str) -> list[int]:
             if mark in path.read_bytes().split(b"\0"):
                 found.append(int(path.parts[2]))
     return found
+
+
+def other_boot(directory: Path, *shell: str) -> tuple[str, ...]:
+    """The words that start a shell for which the machine has been booted anew."""
+    boot = directory / "boot_id"
+    boot.write_text("11111111-2222-3333-4444-555555555555\n")
+    script = 'mount --bind "$0" /proc/sys/kernel/random/boot_id && exec "$@"'
+    apart = ("unshare", "--mount") if os.geteuid() == 0 else ("unshare", "--map-root-user", "--mount")
+    words = (*apart, "sh", "-c", script, str(boot))
+    if subprocess.run([*words, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("another boot id needs a mount namespace, which is not allowed here")
+    return (*words, *shell)
 
 
 @contextlib.contextmanager

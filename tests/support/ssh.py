@@ -61,6 +61,7 @@ async def open_executor(directory: Path, book: Book | None = None, **changes: An
         "state_directory": directory,
         "daemon_id": "ab12",
         "generation": 1,
+        "life": "01",
         "user_directory": None,
     }
     executor = SshExecutor(**(settings | changes))

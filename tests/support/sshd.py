@@ -47,13 +47,14 @@ def find_sshd() -> str | None:
 
 @dataclass(slots=True, kw_only=True)
 class Sshd:
-    """One server. `host` and `port` stay the same over restarts."""
+    """One server. `host` and `port` stay the same over restarts; `within` are words to start it by."""
 
     host: str
     port: int
     directory: Path
     host_key: asyncssh.SSHKey
     process: subprocess.Popen[bytes] | None = None
+    within: tuple[str, ...] = ()
 
     def start(self) -> None:
         """Start it and return when it accepts connections."""
@@ -63,7 +64,7 @@ class Sshd:
     def spawn(self) -> None:
         """Start it without waiting."""
         with (self.directory / "log").open("ab") as log:
-            command = [find_sshd() or "sshd", "-D", "-e", "-f", str(self.directory / "sshd_config")]
+            command = [*self.within, find_sshd() or "sshd", "-D", "-e", "-f", str(self.directory / "sshd_config")]
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     def wait(self) -> None:
@@ -117,6 +118,11 @@ class Sshd:
         pids = self.connections()
         self.stop()
         _signal(pids, signal.SIGKILL)
+
+    def power_off(self) -> None:
+        """End it and every launcher and supervisor in its spool, none of which gets to say a word."""
+        _signal(_inside(self.directory), signal.SIGKILL)
+        self.close()
 
     def known_hosts_line(self, key: asyncssh.SSHKey | None = None) -> str:
         """The line that makes `key` (its own, if None) known under the server's address."""
@@ -266,6 +272,17 @@ def _descendants(root: int) -> list[int]:
         below = children.get(todo.pop(), [])
         found += below
         todo += below
+    return found
+
+
+def _inside(directory: Path) -> list[int]:
+    """Processes that work there, such as shells in a spool."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                if (entry / "cwd").readlink().is_relative_to(directory):
+                    found.append(int(entry.name))
     return found
 
 
