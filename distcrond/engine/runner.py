@@ -37,8 +37,8 @@ from distcrond.rules.verdict import Verdict, attempt_verdict
 
 _log = logging.getLogger(__name__)
 
-_NODES_REMEMBER = timedelta(days=29)
-"""After 30 days a node sweeps what nobody fetched; from then on "no record" proves nothing."""
+_NODES_REMEMBER = timedelta(hours=47)
+"""Nodes keep records for 48 hours at least (LAUNCHER rule 10); of what is older, "no record" proves nothing."""
 _INTERNAL = Verdict(outcome=Outcome.LOST, reason=Reason.INTERNAL, detail="see the daemon's log")
 _WITHDRAWN = Verdict(outcome=Outcome.CANCELLED, reason=Reason.CANCELLED)
 

@@ -261,9 +261,7 @@ RunEvent = (
     | RunClosed
 )
 JobEvent = MarkMoved | Gapped
-DaemonEvent = (
-    DaemonStarted | JournalRestored | StoodBack | DaemonStopped | Reloaded | ClockStepped | JobDefined
-)
+DaemonEvent = DaemonStarted | JournalRestored | StoodBack | DaemonStopped | Reloaded | ClockStepped | JobDefined
 Event = RunEvent | JobEvent | DaemonEvent
 
 
