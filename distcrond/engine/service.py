@@ -26,7 +26,7 @@ from distcrond.engine.refresh import Refresh
 from distcrond.engine.runner import Runner
 from distcrond.engine.scribe import Scribe
 from distcrond.engine.tenure import Tenure
-from distcrond.model.event import ClockStepped, DaemonStopped
+from distcrond.model.event import ClockShifted, ClockStepped, DaemonStopped
 from distcrond.model.ledger import Ledger
 from distcrond.ports import Clock, Definitions, Executor, History, Journal
 
@@ -163,5 +163,8 @@ class Engine:
 
     def _clock_stepped(self, delta: timedelta) -> None:
         _log.warning("the wall clock stepped by %.1f s", delta.total_seconds())
-        self._scribe.record(ClockStepped(at=self._clock.now(), delta=delta))
+        now = self._clock.now()
+        began = [run.id for run in self._scribe.ledger.runs.values() if run.started_at and not run.finished_at]
+        shifted = (ClockShifted(at=now, run=run, delta=delta) for run in began)
+        self._scribe.record(ClockStepped(at=now, delta=delta), *shifted)
         self._generator.reschedule()

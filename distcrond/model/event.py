@@ -178,6 +178,15 @@ class ContactChanged:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClockShifted:
+    """The wall clock stepped by `delta` while the run was under way: its duration is not what its instants say."""
+
+    at: datetime
+    run: RunId
+    delta: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OutputStored:
     """A piece of output was stored in the same transaction; `offset` counts bytes as printed by the command."""
 
@@ -253,6 +262,7 @@ RunEvent = (
     | AttemptStarted
     | NodeRefused
     | ContactChanged
+    | ClockShifted
     | OutputStored
     | CancelRequested
     | AttemptEnded

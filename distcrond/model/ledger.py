@@ -182,6 +182,16 @@ def _contact_changed(run: Run, event: ev.ContactChanged) -> Changes:
     return _with_target(run, replace(run.targets[event.target], contact_lost=event.lost))
 
 
+def _clock_shifted(run: Run, event: ev.ClockShifted) -> Changes:
+    targets = tuple(
+        replace(target, stepped=target.stepped + event.delta)
+        if target.attempts and target.state is not State.FINISHED
+        else target
+        for target in run.targets
+    )
+    return {"targets": targets, "stepped": run.stepped + event.delta}
+
+
 def _output_stored(run: Run, event: ev.OutputStored) -> Changes:
     target = run.targets[event.target]
     attempt = target.attempts[-1]
@@ -248,6 +258,7 @@ _CHANGES: dict[type, Callable[[Run, Any], Changes]] = {
     ev.AttemptStarted: _attempt_started,
     ev.NodeRefused: _node_refused,
     ev.ContactChanged: _contact_changed,
+    ev.ClockShifted: _clock_shifted,
     ev.OutputStored: _output_stored,
     ev.CancelRequested: _cancel_requested,
     ev.AttemptEnded: _attempt_ended,

@@ -25,7 +25,7 @@ def run_document(run: Run) -> Document:
         "due_at": format_instant(run.occurrence.due),
         "started_at": _instant(run.started_at),
         "finished_at": _instant(run.finished_at),
-        "duration_ms": _milliseconds(run.started_at, run.finished_at),
+        "duration_ms": _milliseconds(run.started_at, run.finished_at, run.stepped),
         "state": run.state.value,
         "outcome": run.outcome and run.outcome.value,
         "reason": run.reason and run.reason.value,
@@ -52,7 +52,7 @@ def _target_document(target: Target) -> Document:
         "signal": last.exit.signal if last and last.exit else None,
         "started_at": _instant(first.started_at) if first else None,
         "finished_at": _instant(target.finished_at),
-        "duration_ms": _milliseconds(first.started_at, target.finished_at) if first else None,
+        "duration_ms": _milliseconds(first.started_at, target.finished_at, target.stepped) if first else None,
         "refused": {node: reason.value for node, reason in target.refused.items()},
         "attempts": [_attempt_document(attempt) for attempt in target.attempts],
         "output": _output_document(last),
@@ -120,7 +120,8 @@ def _instant(moment: datetime | None) -> str | None:
     return None if moment is None else format_instant(moment)
 
 
-def _milliseconds(start: datetime | None, stop: datetime | None) -> int | None:
+def _milliseconds(start: datetime | None, stop: datetime | None, stepped: timedelta) -> int | None:
+    """How much time passed: the instants are by wall clock, which was stepped by so much in between."""
     if start is None or stop is None:
         return None
-    return max(0, round((stop - start) / _MILLISECOND))
+    return max(0, round((stop - start - stepped) / _MILLISECOND))

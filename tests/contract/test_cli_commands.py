@@ -9,7 +9,7 @@ import re
 import signal
 import sys
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -301,6 +301,17 @@ async def test_following_survives_a_restart_of_the_daemon(tmp_path) -> None:
         world.finish(run, ENDINGS["invoices"])
         shown = await Shell(None).end(following)
     assert (shown.code, shown.out) == (0, "")
+
+
+async def test_following_says_when_a_node_falls_silent_and_answers_again(ctl, served) -> None:
+    run = served.world.add_run(OPEN_JOB)
+    following = await ctl.start("logs", OPEN_JOB, "-f")
+    await until(lambda: served.world.feed._followers)
+    for lost, said in ((True, b"web1 does not answer; as far as"), (False, b"web1 answers again")):
+        run = served.world.put(replace(run, targets=(replace(run.targets[0], contact_lost=lost),)))
+        assert (await following.stderr.readline()).startswith(said)
+    served.world.finish(run.id, ENDINGS["invoices"])
+    assert (await ctl.end(following)).code == 0
 
 
 async def test_interrupting_leaves_the_run_alone(ctl, served) -> None:

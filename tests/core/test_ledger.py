@@ -291,6 +291,7 @@ def of_run(run: Run, now: object) -> Iterator[ev.Event]:
         yield ev.RunClosed(outcome=Outcome.SKIPPED, reason=Reason.OVERLAP, **facts)  # type: ignore[arg-type]
     elif all(target.state is State.FINISHED for target in run.targets):
         yield ev.RunClosed(outcome=Outcome.SUCCESS, **facts)  # type: ignore[arg-type]
+    yield ev.ClockShifted(delta=timedelta(seconds=5), **facts)  # type: ignore[arg-type]
     for target in run.targets:
         yield from of_target(target, facts | {"target": target.index})
 
