@@ -126,7 +126,7 @@ b() {
   exec 9>&2 2>/dev/null
   # a login script may have left a line without its end
   echo >&9
-  dc_nonce=$1 dc_daemon=$2 dc_generation=$3 dc_life=$4 dc_keep=$6 dc_home=$PWD dc_unswept=1
+  dc_nonce=$1 dc_daemon=$2 dc_generation=$3 dc_once=$4 dc_keep=$6 dc_home=$PWD dc_unswept=1
   trap '' HUP PIPE
   dc_umask=$(umask) dc_marks=
   umask 077
@@ -203,7 +203,7 @@ why_not() {
 # raise_generation: announce ours, then look for others. Of two that do so at once, at least one sees the other.
 # Copies of one journal may reach the same number: LIFE, which is chance, tells them apart, and the first one stays.
 raise_generation() {
-  dc_mine=generation.$dc_daemon.$dc_generation.$dc_life
+  dc_mine=generation.$dc_daemon.$dc_generation.$dc_once
   command : >"$dc_mine" || unfit "$(why_not)" 'no file can be made'
   for dc_file in "generation.$dc_daemon."*; do
     [ "$dc_file" != "$dc_mine" ] || continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -38,7 +39,8 @@ PATIENCE = timedelta(seconds=60)
 """For conditions that hold within milliseconds on an idle machine."""
 NOBODY = 54321
 """A user that exists nowhere, for tests that root runs as somebody else."""
-_numbers = itertools.count(1)
+_numbers = itertools.count(secrets.randbelow(2**39))
+"""Of attempts: the launcher looks at all processes of the machine, and may be tried twice on it at a time."""
 
 
 def shell_link(name: str, directory: Path) -> Path:
