@@ -9,7 +9,7 @@ import pytest
 from world import ALL, World, a_job, a_node, cron, every, once
 
 from distcrond.journals.sqlite import SqliteJournal
-from distcrond.model.event import AttemptStarted, ContactChanged, NodeRefused, TargetClosed
+from distcrond.model.event import AttemptStarted, NodeRefused, TargetClosed
 from distcrond.model.ids import RunId
 from distcrond.model.ledger import fold
 from distcrond.model.policy import CatchUp, CatchUpPolicy, Select, SelectKind
@@ -398,6 +398,7 @@ async def test_a_node_that_left_the_files_is_waited_for_and_adopted_when_it_is_b
     await world.pass_(minutes=5)
     target = (await world.run())["targets"][0]
     assert (target["state"], target["contact"]) == ("running", "lost")
+    before = len(await world.events())
     await world.swap(job, a_node("b"), a_node("c"))
     assert len(await world.events()) == before + 1  # that there are new files; of the node nothing new
     await world.swap(job, a_node("a"), a_node("b"))
