@@ -142,14 +142,14 @@ async def build(settings: Settings, *, restored: bool = False) -> AsyncIterator[
 
         database = Database.open(state / "journal.db")
         stack.callback(database.close)
-        _settle(database, state, restored=restored)
+        _refuse_copy(database, state, restored=restored)
         history = SqliteHistory(database)
         stack.push_async_callback(history.close)
         journal = SqliteJournal(database)
         stack.push_async_callback(journal.close)
         ledger = await journal.load()
         await _begin_life(journal, ledger, clock.now(), restored=restored)
-        life, keep_records = secrets.token_hex(8), _memory_of_nodes(loaded.catalog)
+        life, keep_records = secrets.token_hex(8), _memory_of_nodes(files.catalog)
         reports = await open_reports(
             settings,
             stack,
@@ -226,7 +226,7 @@ async def serve(settings: Settings, *, restored: bool = False, greet: Callable[[
         await daemon.run()
 
 
-def _settle(database: Database, state: Path, *, restored: bool) -> None:
+def _refuse_copy(database: Database, state: Path, *, restored: bool) -> None:
     if database.is_copy() and not restored:
         raise JournalCopied(
             f"{state} is a copy of a state directory, and does not know what was started since it was made. If it came "
