@@ -48,7 +48,7 @@ class Health:
         executors: Mapping[str, Executor],
         tenure: Tenure,
         interval: timedelta,
-        changed: Callable[[], None],
+        changed: Callable[[NodeName], None],
     ) -> None:
         self._clock = clock
         self._desired = desired
@@ -116,7 +116,7 @@ class Health:
     def _stand_back(self, name: NodeName, reason: Reason, detail: str) -> None:
         if reason is Reason.STALE_GENERATION:
             self._tenure.end(name, detail)
-            self._changed()
+            self._changed(name)
 
     def _failed(self, name: NodeName, reason: Reason, detail: str) -> None:
         self._stand_back(name, reason, detail)
@@ -137,7 +137,7 @@ class Health:
         self._board[name] = after
         if before.state is not state:
             _log.info("node %s is %s%s", name, state, f": {reason} {detail}".rstrip() if reason else "")
-            self._changed()
+            self._changed(name)
 
     def _pause(self, name: NodeName) -> float:
         """Seconds until the next probe: doubling while the node is down, spread so that nodes do not march in step."""

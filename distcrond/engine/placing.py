@@ -189,6 +189,7 @@ class Placing:
             [self._view(node) for node in self._candidates(run, target)],
             taken=frozenset() if target.fixed else self._taken(run, target) | given_up(target),
             refused=target.refused,
+            durable=run.job.durable,
             order=lambda free: rank(
                 run.job.placement.strategy,
                 free,

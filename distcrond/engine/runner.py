@@ -7,9 +7,11 @@ import logging
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from datetime import timedelta
+from typing import TypeVar
 
 from distcrond.engine.agenda import Agenda, Alarm
 from distcrond.engine.closing import Closing
+from distcrond.engine.feed import Feed
 from distcrond.engine.health import Health
 from distcrond.engine.orders import work_order
 from distcrond.engine.placing import Slot
@@ -25,6 +27,7 @@ from distcrond.model.event import (
     OutputStored,
     TargetRequeued,
 )
+from distcrond.model.ids import RunId
 from distcrond.model.node import Node
 from distcrond.model.occurrence import Trigger
 from distcrond.model.policy import OnNodeLost
@@ -35,11 +38,14 @@ from distcrond.ports import Chunk, Clock, Contact, Ended, Executor, NotStarted, 
 from distcrond.rules.silence import on_silence
 from distcrond.rules.verdict import Verdict, attempt_verdict
 
+_T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
 _NODES_REMEMBER = timedelta(hours=47)
 """Nodes keep records for 48 hours at least (LAUNCHER rule 10); of what is older, "no record" proves nothing."""
 _INTERNAL = Verdict(outcome=Outcome.LOST, reason=Reason.INTERNAL, detail="see the daemon's log")
+_FIRST_WORD = timedelta(seconds=5)
+"""What the node of an adopted attempt has to tell an end that came before the timeout, however long ago that passed."""
 _WITHDRAWN = Verdict(outcome=Outcome.CANCELLED, reason=Reason.CANCELLED)
 
 
@@ -53,12 +59,13 @@ class Flight:
     __slots__ = (
         "again",
         "alarms",
+        "ended",
         "given_up",
-        "kill_confirmed",
         "launched",
         "session",
         "silence",
         "stopped_for",
+        "stopping",
         "task",
     )
 
@@ -68,7 +75,8 @@ class Flight:
         self.launched = False
         self.alarms: list[Alarm] = []
         self.stopped_for: Reason | None = None
-        self.kill_confirmed = False
+        self.stopping: asyncio.Task[bool] | None = None
+        self.ended = False
         self.given_up: Verdict | None = None
         self.silence: Alarm | None = None
         self.again = False
@@ -104,6 +112,7 @@ class Runner:
         health: Health,
         closing: Closing,
         executors: Mapping[str, Executor],
+        feed: Feed,
         punctuality: Punctuality,
     ) -> None:
         self._clock = clock
@@ -112,10 +121,12 @@ class Runner:
         self._health = health
         self._closing = closing
         self._executors = executors
+        self._feed = feed
         self._punctuality = punctuality
         self._released: Callable[[Slot], None] | None = None
         self._flights: dict[Slot, Flight] = {}
         self._tasks: asyncio.TaskGroup | None = None
+        feed.on_watch(self._watch_changed)
 
     def on_release(self, released: Callable[[Slot], None]) -> None:
         """Tell `released` of each slot whose attempt is over, whatever became of it."""
@@ -139,7 +150,15 @@ class Runner:
         if flight is None or flight.stopped_for is not None:
             return
         flight.stopped_for = reason
-        self._spawn(self._stop(self._look(slot)[0], flight))
+        flight.stopping = self._spawn(self._stop(self._look(slot)[0], flight, reason))
+
+    def _watch_changed(self, run: RunId) -> None:
+        """Somebody begins or ceases to look at a run's output."""
+        known = self._scribe.ledger.runs.get(run)
+        for target in known.targets if known else ():
+            flight = self._flights.get((run, target.index))
+            if flight is not None and flight.session is not None:
+                flight.session.watch(closely=self._feed.watched(run))
 
     # ------------------------------------------------------------ one attempt
 
@@ -147,7 +166,7 @@ class Runner:
         flight = self._flights[slot] = Flight()
         flight.task = self._spawn(self._supervise(slot, flight, work))
 
-    def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+    def _spawn(self, work: Coroutine[None, None, _T]) -> asyncio.Task[_T]:
         if self._tasks is None:
             raise RuntimeError("Runner.begin was not called")
         return self._tasks.create_task(work)
@@ -176,12 +195,14 @@ class Runner:
         run, target = self._look(slot)
         executor = self._executors[node.connection]
         try:
-            spool = await executor.prepare(node, timeout=run.job.connect_timeout, durable=run.job.durable)
+            durable = run.job.durable and node.durable
+            spool = await executor.prepare(node, timeout=run.job.connect_timeout, durable=durable)
         except (NodeUnreachable, StartRefused) as error:
             self._refuse(slot, node, error.reason, error.detail)
             return
         number = target.intents + 1
-        session = executor.session(node, work_order(run, target, node, number=number))
+        order = work_order(run, target, node, number=number, durable=spool is not None)
+        session = executor.session(node, order)
         started = AttemptStarted(
             at=self._clock.now(), run=run.id, target=target.index, number=number, node=node.name, spool=spool
         )
@@ -219,7 +240,8 @@ class Runner:
         attempt = target.attempts[-1]
         session = self._executors[node.connection].attach(
             node,
-            work_order(run, target, node, number=attempt.number),
+            # as it was begun, whatever the node's file says now
+            work_order(run, target, node, number=attempt.number, durable=attempt.spool is not None),
             spool=attempt.spool if self._clock.now() - attempt.started_at < _NODES_REMEMBER else None,
             offsets={stream: size.next for stream, size in attempt.output.items()},
         )
@@ -227,13 +249,16 @@ class Runner:
         if target.contact_lost:
             # It was so for the daemon before us; for us it is lost once the session says so.
             self._scribe.record(ContactChanged(at=self._clock.now(), run=run.id, target=target.index, lost=False))
-        self._limit(slot, run, flight, run.job.timeout - (self._clock.now() - attempt.started_at))
+        left = run.job.timeout - (self._clock.now() - attempt.started_at)
+        self._limit(slot, run, flight, max(left, _FIRST_WORD))
         if run.cancel_requested_by is not None:
             self.stop(slot, Reason.CANCELLED)
         await self._follow(slot, node, flight, session)
 
     async def _follow(self, slot: Slot, node: Node, flight: Flight, session: Session) -> None:
         over = False
+        if self._feed.watched(slot[0]):
+            session.watch(closely=True)
         async for event in session.events():
             match event:
                 case Chunk():
@@ -282,13 +307,15 @@ class Runner:
 
     async def _end(self, slot: Slot, flight: Flight, ended: Ended) -> None:
         flight.disarm()
+        flight.ended = True
+        gone = await self._see_it_gone(slot, flight, ended)
         run, target = self._look(slot)
         verdict = attempt_verdict(
             run.job.success,
             said=ended.exit,
             lost=ended.lost,
-            stopped_for=flight.stopped_for,
-            kill_confirmed=flight.kill_confirmed or ended.exit is not None,
+            stopped_for=ended.stopped_for or flight.stopped_for,
+            kill_confirmed=gone,
         )
         detail = verdict.detail or ended.detail
         over = AttemptEnded(
@@ -305,6 +332,18 @@ class Runner:
         self._closing.target(*slot, replace(verdict, detail=detail), over)
         await self._scribe.durable()
 
+    async def _see_it_gone(self, slot: Slot, flight: Flight, ended: Ended) -> bool:
+        """A stopped command is over when a look says so of its whole tree, not when it is gone itself.
+
+        Whoever else stopped it, its node at its limit or an earlier life of ours, may not have come to that look.
+        """
+        if ended.stopped_for is not None:
+            self.stop(slot, ended.stopped_for)
+        if flight.stopping is None:
+            return False
+        await asyncio.wait((flight.stopping,))
+        return flight.stopping.result()
+
     def _refuse(self, slot: Slot, node: Node, reason: Reason, detail: str) -> None:
         self._scribe.record(
             NodeRefused(at=self._clock.now(), run=slot[0], target=slot[1], node=node.name, reason=reason, detail=detail)
@@ -313,14 +352,18 @@ class Runner:
 
     # ------------------------------------------------------------ stopping
 
-    async def _stop(self, run: Run, flight: Flight) -> None:
-        """Signals, then a look. An attempt that was not launched yet is withdrawn, one that will not die is closed."""
+    async def _stop(self, run: Run, flight: Flight, reason: Reason) -> bool:
+        """Signals, then a look: whether nothing is left. The session tells the end by itself.
+
+        An attempt that was not launched yet is withdrawn, one that will not die is closed.
+        """
         if flight.session is None or not flight.launched:
             flight.give_up(_WITHDRAWN)
-        elif await _kill(flight.session, run.job.kill_grace) is Stopped.KILLED:
-            flight.kill_confirmed = True  # the session tells the end by itself
-        else:
-            flight.give_up(attempt_verdict(run.job.success, said=None, stopped_for=flight.stopped_for))
+            return True
+        gone = await _kill(flight.session, run.job.kill_grace, reason) is Stopped.KILLED
+        if not gone and not flight.ended:
+            flight.give_up(attempt_verdict(run.job.success, said=None, stopped_for=reason))
+        return gone
 
     def _close(self, slot: Slot, verdict: Verdict, *, again: bool = False) -> None:
         """Close a target whose attempt did not end by itself, or let it try `again` elsewhere."""
@@ -351,9 +394,9 @@ class Runner:
         return run, run.targets[slot[1]]
 
 
-async def _kill(session: Session, grace: timedelta) -> Stopped:
+async def _kill(session: Session, grace: timedelta, reason: Reason) -> Stopped:
     try:
-        return await session.stop(grace)
+        return await session.stop(grace, reason)
     except Exception:  # noqa: BLE001  nobody waits for the task that asks
         _log.exception("a command could not be stopped because of a fault inside distcrond")
         return Stopped.UNCONFIRMED

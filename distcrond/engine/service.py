@@ -16,6 +16,7 @@ from distcrond.engine.dispatcher import Dispatcher, Pokes
 from distcrond.engine.feed import Feed
 from distcrond.engine.generator import Generator
 from distcrond.engine.health import Health
+from distcrond.engine.news import News
 from distcrond.engine.outboxes import Outboxes
 from distcrond.engine.placing import Placing
 from distcrond.engine.pulse import Pulse
@@ -27,6 +28,8 @@ from distcrond.engine.runner import Runner
 from distcrond.engine.scribe import Scribe
 from distcrond.engine.tenure import Tenure
 from distcrond.model.event import ClockShifted, ClockStepped, DaemonStopped
+from distcrond.model.happening import node_changed
+from distcrond.model.ids import NodeName
 from distcrond.model.ledger import Ledger
 from distcrond.ports import Clock, Definitions, Executor, History, Journal
 
@@ -54,7 +57,8 @@ class Engine:
         self._clock = clock
         self._desired = desired
         feed = Feed()
-        pokes = Pokes()
+        self._news = news = News(clock=clock, history=history, feed=feed)
+        self._pokes = pokes = Pokes()
         punctuality = Punctuality()
         self._scribe = scribe = Scribe(journal=journal, ledger=ledger, feed=feed)
         tenure = Tenure(clock=clock, scribe=scribe)
@@ -65,7 +69,7 @@ class Engine:
             executors=executors,
             tenure=tenure,
             interval=health_check_interval,
-            changed=pokes.any,
+            changed=self._node_changed,
         )
         closing = Closing(clock=clock, scribe=scribe, ended=pokes.job)
         self._runner = runner = Runner(
@@ -75,6 +79,7 @@ class Engine:
             health=health,
             closing=closing,
             executors=executors,
+            feed=feed,
             punctuality=punctuality,
         )
         placing = Placing(
@@ -136,6 +141,7 @@ class Engine:
             placing=placing,
             feed=feed,
             punctuality=punctuality,
+            news=news,
             outboxes=outboxes,
             pulse=pulse,
         )
@@ -157,9 +163,15 @@ class Engine:
                 loops.create_task(self._dispatcher.run())
                 loops.create_task(self._pulse.run())
                 loops.create_task(self._refresh.run())
+                loops.create_task(self._news.run())
         except asyncio.CancelledError:
             self._scribe.record(DaemonStopped(at=self._clock.now()))
             raise
+
+    def _node_changed(self, node: NodeName) -> None:
+        status, now = self._health.status(node), self._clock.now()
+        self._news.tell(node_changed(now, node, state=status.state, reason=status.reason, detail=status.detail))
+        self._pokes.any()
 
     def _clock_stepped(self, delta: timedelta) -> None:
         _log.warning("the wall clock stepped by %.1f s", delta.total_seconds())

@@ -13,6 +13,7 @@
 #   KEY.run              record of an attempt and its fence: its exclusive creation is the right to begin. Lines:
 #                          claim TOKEN BOOT PID BIRTH SUPERVISOR USER DAEMON GENERATION DEFINITION ;
 #                          began PID BIRTH       with run_as only: the process inside sudo
+#                          limit REASON          somebody is about to end it: `timeout`, `cancelled`
 #                          exit CODE | eof STREAM PRINTED HEAD LAST TOKEN | refused REASON TOKEN | fenced | lost REASON
 #   KEY.no               a verdict on a record without a claim: the command will not begin
 #   KEY.m, KEY.o, KEY.e  head of the merged, or of the separate output; KEY.m1, KEY.m2 ...: segments of its tail in turn
@@ -23,14 +24,14 @@
 
 # ================================================================ shared: also sent into `sudo -u USER sh`
 
-# numbers_of PID: sets dc_life (the letter of its state) and dc_birth; fails if there is no such process.
+# numbers_of PID: sets dc_life (the letter of its state), dc_group and dc_birth; fails if there is no such process.
 # A process may call itself anything, with blanks, brackets and newlines: fields count from the last `) `.
 numbers_of() {
   dc_line=
   while read -r dc_part; do dc_line="$dc_line $dc_part"; done <"/proc/$1/stat" || return 1
   set -- ${dc_line##*) }
   [ $# -ge 20 ] || return 1
-  dc_life=$1 dc_birth=${20}
+  dc_life=$1 dc_group=$3 dc_birth=${20}
 }
 
 # self: sets dc_pid, dc_parent and dc_birth of whoever calls it; $$ names the outermost shell even in a subshell.
@@ -57,23 +58,25 @@ members() {
 }
 
 # tree SIGNAL KEY LEADER: signal the whole tree and print how many are left; SIGNAL 0 only looks.
-# KILL looks again and again: whoever was just forking may have missed the first one.
+# KILL looks again and again: whoever was just forking may have missed the first one. Each look reads all of /proc.
 tree() {
   dc_round=0
-  while [ "$1" != 0 ] && [ $dc_round -lt 5 ]; do
+  while :; do
     # `kill -TERM -- -PID` is refused by dash and ash
-    [ -z "$3" ] || kill "-$1" "-$3"
+    [ "$1" = 0 ] || [ -z "$3" ] || kill "-$1" "-$3"
     dc_found=$(members "$2" "$3")
-    [ -n "$dc_found" ] || break
+    [ "$1" != 0 ] && [ -n "$dc_found" ] && [ $dc_round -lt 5 ] || break
     for dc_member in $dc_found; do
-      kill "-$1" "$dc_member"
+      numbers_of "$dc_member" || continue
+      # the group has it already, and a second TERM means "at once" to some
+      [ "$dc_group" = "$3" ] || kill "-$1" "$dc_member"
       # a stopped process would keep TERM in its letter box
       [ "$1" = KILL ] || kill -CONT "$dc_member"
     done
-    [ "$1" = KILL ] || break
+    [ "$1" = KILL ] || set -- 0 "$2" "$3"
     dc_round=$((dc_round + 1))
   done 2>/dev/null
-  set -- $(members "$2" "$3")
+  set -- $dc_found
   echo $#
 }
 
@@ -128,12 +131,15 @@ b() {
   echo >&9
   dc_nonce=$1 dc_daemon=$2 dc_generation=$3 dc_once=$4 dc_keep=$6 dc_home=$PWD dc_unswept=1
   trap '' HUP PIPE
+  # a shell that cannot fork ends at once; bash tries for 15 seconds before
+  trap 'unfit fork_refused "no process can be made"' EXIT
   dc_umask=$(umask) dc_marks=
   umask 077
   examine_node
   enter_spool "$7"
   identify_spool "$5"
   raise_generation
+  trap - EXIT
   say ready "$dc_spool" "$dc_boot"
   # whatever a login script printed before this is not ours
   echo "@$dc_nonce data"
@@ -141,13 +147,14 @@ b() {
 
 # unfit REASON TEXT: this node or spool cannot do it; nothing was started.
 unfit() {
+  trap - EXIT
   say unfit "$@"
   exit 0
 }
 
 examine_node() {
   read -r dc_boot </proc/sys/kernel/random/boot_id && self || unfit node_unsupported 'no Linux /proc'
-  for dc_tool in dd grep find stat head tail cat rm ln tr setsid; do
+  for dc_tool in dd grep find stat head tail cat rm ln tr sleep setsid; do
     command -v $dc_tool >/dev/null || unfit node_unsupported "no $dc_tool"
   done
   # an external printf would show scripts to ps
@@ -234,28 +241,37 @@ sweep() {
 
 # ---------------------------------------------------------------- start
 
-# m KEY TOKEN DEFINITION USER HEAD SEGMENT UMASK DIRECTORY [e NAME=VALUE]... x WORD...
+# m KEY TOKEN DEFINITION USER HEAD SEGMENT LIMIT GRACE UMASK DIRECTORY [e NAME=VALUE]... x WORD...
 #     Run it, stdout and stderr merged. Supervisor and reader are children of this shell, which reaps them; they
-#     outlive it. `dd` is the only program of ours that runs beside the job.
-m() { supervise m "$@" 3</dev/null 7>&1 8>&1 </dev/null >/dev/null | collect m "$@" >/dev/null & }
+#     outlive it. `dd`, and `sleep` if there is a LIMIT, are the only programs of ours that run beside the job.
+m() { merged "$@" 3</dev/null | collect m "$@" >/dev/null & }
 
 # s ...: the same with separate streams.
 s() {
-  { supervise 'o e' "$@" 3</dev/null 8>&1 </dev/null >/dev/null | collect e "$@" 7>&- >/dev/null; } 7>&1 |
-    collect o "$@" >/dev/null &
+  { separate "$@" 3</dev/null | collect e "$@" 7>&- >/dev/null; } 7>&1 | collect o "$@" >/dev/null &
 }
 
 # mi INPUT ..., si INPUT ...: the job's stdin is a pipe with that text. No here-document: bash may put it into a file.
 mi() {
   dc_input=$1
   shift
-  feed "$4" | supervise m "$@" 3<&0 7>&1 8>&1 </dev/null >/dev/null | collect m "$@" >/dev/null &
+  feed "$4" | merged "$@" 3<&0 | collect m "$@" >/dev/null &
 }
 si() {
   dc_input=$1
   shift
-  { feed "$4" | supervise 'o e' "$@" 3<&0 8>&1 </dev/null >/dev/null | collect e "$@" 7>&- >/dev/null; } 7>&1 |
-    collect o "$@" >/dev/null &
+  { feed "$4" | separate "$@" 3<&0 | collect e "$@" 7>&- >/dev/null; } 7>&1 | collect o "$@" >/dev/null &
+}
+
+# merged ..., separate ...: the supervisor, with the job's streams where `go` takes them. By `exec`: dash and ash keep
+# a copy of what a redirection of one call replaces, and the limit must not hold the job's pipe.
+merged() {
+  exec 7>&1 8>&1 </dev/null >/dev/null
+  supervise m "$@"
+}
+separate() {
+  exec 8>&1 </dev/null >/dev/null
+  supervise 'o e' "$@"
 }
 
 # feed USER: print the input; a shell inside sudo first gets the functions and facts it needs.
@@ -273,10 +289,15 @@ supervise() {
     # without `command`, a redirection that fails ends the shell
     command : >>"$dc_key.$dc_stream" || refuse "$(why_not)"
   done
+  dc_limit=
+  # first: a shell that cannot fork ends, and must not leave a job without a supervisor
+  [ "$7" = 0 ] || { limit "$7" "$8" & dc_limit=$!; }
   (job "$@") &
   exec 3<&-
   wait $!
-  conclude $?
+  dc_code=$?
+  [ -z "$dc_limit" ] || dismiss $dc_limit
+  conclude $dc_code
 }
 
 # outdated: a newer start of this daemon, or somebody with `rm`, took away our right to start anything.
@@ -287,9 +308,9 @@ outdated() {
   exit 125
 }
 
-# job KEY TOKEN DEFINITION USER HEAD SEGMENT UMASK DIRECTORY ...: runs in the subshell that becomes the job.
+# job KEY TOKEN DEFINITION USER HEAD SEGMENT LIMIT GRACE UMASK DIRECTORY ...: in the subshell that becomes the job.
 job() {
-  shift 6
+  shift 8
   cd "$dc_home" 2>/dev/null || cd /
   [ -z "$dc_user" ] || become_sudo
   become "$@"
@@ -345,8 +366,8 @@ become_sudo() {
 
 # conclude CODE: tell the end, or that it did not begin because it had begun before.
 conclude() {
-  # nothing of ours ends with 0: that is the command's own, and the record need not be read
-  if [ "$1" = 0 ] && [ -z "$dc_user" ]; then
+  # nothing of ours ends with 0: that is the command's own, and the record need not be read, unless for a limit
+  if [ "$1" = 0 ] && [ -z "$dc_user$dc_limit" ]; then
     echo "exit 0" >>"$dc_key.run"
     say exit "$dc_key" 0
     return
@@ -362,7 +383,7 @@ conclude() {
       read_record "$dc_key"
       [ -n "$dc_began" ] || return
     fi
-    say exit "$dc_key" "$1"
+    say exit "$dc_key" "$1" $dc_stopped
   fi
 }
 
@@ -376,6 +397,47 @@ unrecorded() {
   echo 'lost spool_gone' >>"$dc_key.run"
   say exit "$dc_key" "$1"
   exit
+}
+
+# ---------------------------------------------------------------- limit
+
+# limit SECONDS GRACE: a child of the supervisor that ends the tree when its time is up, whether or not anybody still
+# listens to this launcher. From then on it is not to be dismissed: the leader may end at once and leave a child.
+limit() {
+  exec 3<&- 7>&- 8>&- 9>&-
+  doze "$1"
+  trap '' TERM
+  read_record "$dc_key"
+  [ -z "$dc_state" ] && lives || exit
+  mark "$dc_key" timeout && reach "$dc_key" TERM
+  dc_rest=$2 dc_pause=1
+  while [ "$dc_rest" -gt 0 ]; do
+    [ $dc_pause -le "$dc_rest" ] || dc_pause=$dc_rest
+    sleep $dc_pause
+    dc_rest=$((dc_rest - dc_pause)) dc_pause=$((2 * dc_pause))
+    [ "$(reach "$dc_key" 0)" != 0 ] || exit
+  done
+  reach "$dc_key" KILL
+}
+
+# doze SECONDS: sleep, and go on only if all of that time has passed: not when dismissed, nor if there is no sleep.
+doze() {
+  dc_sleep= dc_over=
+  # not TERM: a child that has not yet become `sleep` may swallow it
+  trap 'dc_over=1; [ -z "$dc_sleep" ] || kill -KILL $dc_sleep' TERM
+  sleep "$1" &
+  dc_sleep=$!
+  # dismissed before we knew whom to kill
+  [ -z "$dc_over" ] || kill -KILL $dc_sleep
+  wait $dc_sleep || exit
+}
+
+# dismiss PID: end the limit of a job that has ended, unless something else has that pid by now.
+dismiss() {
+  self
+  read -r dc_part dc_line <"/proc/$1/stat" || return
+  set -- "$1" ${dc_line##*) }
+  [ "$3" != "$dc_pid" ] || kill "$1"
 }
 
 # ---------------------------------------------------------------- output
@@ -451,7 +513,7 @@ hear_sudo() {
       "@$dc_token began")
         echo "began $dc_b $dc_c" >>"$dc_key.run"
         read_record "$dc_key"
-        [ -z "$dc_exit" ] || say exit "$dc_key" "$dc_exit"
+        [ -z "$dc_exit" ] || say exit "$dc_key" "$dc_exit" $dc_stopped
         return 0
         ;;
       "@$dc_token refused") dc_said="$dc_b "; break ;;
@@ -472,10 +534,12 @@ hear_sudo() {
 # its end was cut by a full disk and does not count.
 read_record() {
   dc_holder= dc_claimed= dc_pid= dc_then= dc_parent= dc_owner= dc_exit= dc_began= dc_state= dc_fact= dc_eofs=
+  dc_stopped=
   while read -r dc_word dc_a dc_b dc_c dc_d dc_e dc_f dc_part; do
     case "$dc_word $dc_part" in
       claim*\;) dc_holder=$dc_a dc_claimed=$dc_b dc_pid=$dc_c dc_then=$dc_d dc_parent=$dc_e dc_owner=${dc_f#-} ;;
       'began ') dc_began="$dc_a $dc_b" ;;
+      'limit ') [ -n "$dc_exit$dc_stopped" ] || dc_stopped=$dc_a ;;
       'exit ') dc_exit=$dc_a ;;
       'eof ') [ "$dc_e" != "$dc_holder" ] || dc_eofs="$dc_eofs $dc_a $dc_b $dc_c $dc_d $dc_e" ;;
       'refused ' | 'lost ' | 'fenced ')
@@ -496,7 +560,7 @@ supervised() { numbers_of "$dc_parent" && [ "$dc_birth" -le "$dc_then" ] && [ "$
 
 # look KEY: sets dc_state to none, starting, running, done, refused, fenced or lost, and dc_fact to its detail.
 look() {
-  dc_state=none dc_fact= dc_claimed= dc_pid= dc_owner= dc_eofs=
+  dc_state=none dc_fact= dc_claimed= dc_pid= dc_owner= dc_eofs= dc_stopped=
   [ -e "$1.run" ] || return
   read_record "$1"
   [ -z "$dc_state" ] || return
@@ -553,7 +617,8 @@ say_state() {
     shift 6
     set -- "$dc_key" "$@"
   done
-  say state "$1" "$dc_state" $dc_fact
+  case $dc_state in done | lost) ;; *) dc_stopped= ;; esac
+  say state "$1" "$dc_state" $dc_fact $dc_stopped
 }
 
 # u KEY: an attempt that has been starting for too long.
@@ -562,7 +627,7 @@ u() {
   [ "$dc_state" != starting ] || settle "$1"
   # sudo's reader was killed: nobody will ever know whether there was a beginning
   [ "$dc_state" != starting ] || [ -z "$dc_exit" ] || dc_state=lost dc_fact=supervisor
-  say state "$1" "$dc_state" $dc_fact
+  say_state "$1"
 }
 
 # fence KEY SPOOL BOOT: the tombstone holds the verdict: whoever asks once more must hear the same.
@@ -593,28 +658,41 @@ traces() {
 
 # ---------------------------------------------------------------- stop
 
-# k KEY SIGNAL: signal the attempt's whole tree and say how many processes are left.
+# k KEY SIGNAL [REASON]: signal the attempt's whole tree and say how many processes are left.
 k() { stop "$@" </dev/null >/dev/null & }
 
 stop() {
   look "$1"
   [ "$dc_state" != starting ] || settle "$1"
   case $dc_state$dc_fact in
+    running*) [ "$2" = 0 ] || mark "$1" "$3" || [ "$2" = KILL ] || set -- "$1" 0 ;;
     # its record was wiped away, perhaps under a running job: the key in the environment is all there is to go by
     none | fenced | refused* | lostspool_gone) dc_pid= ;;
     # of processes before this boot nothing is left, and without a claim nothing is known
     *) [ "$dc_claimed" = "$dc_boot" ] || { say left "$1" none "$dc_state"; return; } ;;
   esac
+  dc_left=$(reach "$1" "$2")
+  say left "$1" "${dc_left:-unknown}"
+}
+
+# mark KEY REASON: write down why before the first signal. It fails if somebody has: TERM is sent once.
+mark() {
+  [ -z "$dc_stopped" ] || return
+  echo "limit $2" >>"$1.run"
+  dc_stopped=$2
+}
+
+# reach KEY SIGNAL: `tree` for what was just found by read_record, as the user whose processes they are.
+reach() {
   [ -z "$dc_owner" ] || { dc_pid=${dc_began% *} dc_then=${dc_began#* }; }
   # a pid is not given out again while its session has members; if it was, there are none and it is not ours
   [ -n "$dc_pid" ] && numbers_of "$dc_pid" && [ "$dc_birth" != "$dc_then" ] && dc_pid=
   if [ -n "$dc_owner" ]; then
     dc_input="tree $2 $1 '$dc_pid'"
-    dc_left=$(feed "$dc_owner" | sudo -n -H -u "$dc_owner" sh -c 'eval "$(cat)"')
+    feed "$dc_owner" | sudo -n -H -u "$dc_owner" sh -c 'eval "$(cat)"'
   else
-    dc_left=$(tree "$2" "$1" "$dc_pid")
+    tree "$2" "$1" "$dc_pid"
   fi
-  say left "$1" "${dc_left:-unknown}"
 }
 
 # ---------------------------------------------------------------- fetch and release
@@ -655,10 +733,10 @@ grown() {
 # d FILE...: delete what has been fetched; records stay.
 d() { rm -f "$@" </dev/null >/dev/null & }
 
-# h NUMBER: heartbeat. The first one is the time to sweep: nobody waits for a first run any more.
+# h NUMBER: heartbeat. The first one is the time to look around and to sweep: nobody waits for a first run any more.
 h() {
   say beat "$1"
   [ -n "$dc_unswept" ] || return
   dc_unswept=
-  sweep </dev/null >/dev/null 9>&- &
+  { say disk "$(stat -f -c %T .)"; sweep 9>&-; } </dev/null >/dev/null &
 }

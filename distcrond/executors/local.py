@@ -136,7 +136,7 @@ class LocalExecutor:
             return
         before, self._launcher = self._launcher, opening.result()
         if before is not None:
-            before.close()
+            before.retire(self._launcher)
 
     async def _spawn(self, listener: Listener) -> Pipe:
         """A shell of its own session, with no descriptor, no secret and no directory of the daemon."""

@@ -105,7 +105,10 @@ class SshExecutor:
     async def probe(self, node: Node, *, timeout: timedelta) -> None:
         """See `ports.Executor.probe`."""
         await self._sweep()
-        await self._in_time(timeout, self._ping(self._resident(node), timeout))
+        if node.durable:
+            await self._in_time(timeout, self._ping(self._resident(node), timeout))
+        else:  # a connection that stands is tested by its own keepalives
+            await self._in_time(timeout, self._pool.link(node).ensure())
 
     async def close(self) -> None:
         """See `ports.Executor.close`."""
@@ -131,7 +134,7 @@ class SshExecutor:
             return resident
         if resident is not None:
             self._retired.append(resident)
-        settings = self._settings(spool_directory=link.options.spool_directory or "")
+        settings = self._settings(node=node.name, spool_directory=link.options.spool_directory or "")
         self._residents[node.name] = resident = Resident(link, clock=self._clock, settings=settings)
         return resident
 

@@ -108,7 +108,7 @@ class Resident:
         self._up.set()
         launcher.when_closed(self._gone)
         if before is not None:
-            before.close()
+            before.retire(launcher)
 
     def _gone(self) -> None:
         if self._launcher is None or not self._launcher.alive:

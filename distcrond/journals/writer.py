@@ -37,7 +37,7 @@ _RUN_NODES = Insert("INSERT OR IGNORE INTO run_nodes (node, scheduled, run)", 3)
 _STATES = Insert("INSERT INTO job_states (job, body)", 2, "ON CONFLICT (job) DO UPDATE SET body = excluded.body")
 _DEFINITIONS = Insert("INSERT OR IGNORE INTO definitions (job, hash, body)", 3)
 _GAPS = Insert("INSERT INTO gaps (job, first, last, count, exact, reason)", 6)
-_OUTPUT = Insert("INSERT OR REPLACE INTO output (run, target, attempt, stream, start, length, packed, data)", 8)
+_OUTPUT = Insert("INSERT OR REPLACE INTO output (run, target, attempt, stream, start, length, packed, data, at)", 9)
 _DAEMON = Insert("INSERT OR REPLACE INTO daemon (row, id, generation)", 3)
 _FACTS = Insert("INSERT OR REPLACE INTO facts (name, value)", 2)
 
@@ -181,11 +181,12 @@ class Writer:
 def _output_rows(ref: int, chunk: OutputChunk) -> Iterator[Row]:
     stored = chunk.stored
     place = (ref, stored.target, stored.number, stored.stream.value)
+    at = codec.to_micros(stored.at)
     for start in range(0, len(chunk.data), PIECE_BYTES):
         piece = chunk.data[start : start + PIECE_BYTES]
         packed = zlib.compress(piece, _PACK_LEVEL) if len(piece) >= _WORTH_PACKING else piece
         worth = len(packed) < len(piece)
-        yield (*place, stored.offset + start, len(piece), int(worth), packed if worth else piece)
+        yield (*place, stored.offset + start, len(piece), int(worth), packed if worth else piece, at)
 
 
 def _highest(connection: sqlite3.Connection, query: str) -> int:

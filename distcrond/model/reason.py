@@ -75,3 +75,6 @@ SILENCE = frozenset(
     }
 )
 """What stands between us and a node, as opposed to what a node says of one run."""
+
+SPOOLLESS = frozenset({Reason.NODE_UNSUPPORTED, Reason.SPOOL_UNUSABLE, Reason.SPOOL_FULL})
+"""What keeps a node from durable runs, and from no others."""

@@ -6,9 +6,11 @@ import asyncio
 import os
 import shutil
 import stat
+import subprocess
 from datetime import timedelta
 
 import pytest
+from support.disks import fill_up, small_disk
 from support.launchers import (
     CLOCK,
     HERE,
@@ -21,13 +23,12 @@ from support.launchers import (
     collect,
     command_lines,
     exists,
-    fill_up,
     hurry,
     machine_id,
     numbers_of,
     open_rig,
+    open_sudo_rig,
     order,
-    small_disk,
     until,
 )
 
@@ -142,7 +143,6 @@ async def test_many_starts_at_once_run_once(rig: Rig):
     assert marks.read_text() == "x\n"
 
 
-@ONE_SHELL
 async def test_two_targets_of_one_run_do_not_share_a_fence(rig: Rig):
     first, second = order("echo $DISTCRON_ATTEMPT_ID"), order("echo $DISTCRON_ATTEMPT_ID")
     seen = [await rig.run(first), await rig.run(second)]
@@ -258,7 +258,7 @@ async def test_what_cannot_be_sent_is_not_started(rig: Rig):
 
 @pytest.mark.parametrize("shell", SHELLS)
 async def test_on_a_full_disk_nothing_begins(shell, tmp_path):
-    with small_disk(tmp_path / "disk", "64k") as disk:
+    with small_disk(tmp_path / "disk", "size=64k") as disk:
         async with open_rig(shell, disk) as rig:
             await rig.prepare()
             fill_up(disk)
@@ -274,7 +274,7 @@ async def test_on_a_full_disk_nothing_begins(shell, tmp_path):
 
 @pytest.mark.parametrize("shell", SHELLS)
 async def test_a_full_disk_has_no_room_for_a_spool(shell, tmp_path):
-    with small_disk(tmp_path / "disk", "16k") as disk:
+    with small_disk(tmp_path / "disk", "size=16k") as disk:
         async with open_rig(shell, disk) as rig:
             fill_up(disk)
             with pytest.raises(StartRefused) as caught:
@@ -417,17 +417,46 @@ async def test_the_record_outlives_the_release_and_is_swept_when_it_is_old(rig: 
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-@pytest.mark.parametrize("tool", ["setsid", "dd", "grep"])
+@pytest.mark.parametrize("tool", ["setsid", "dd", "grep", "sleep"])
 async def test_a_node_without_the_tools_is_refused(shell, tool, tmp_path):
     programs = tmp_path / "bin"
     programs.mkdir()
-    for name in ["dd", "grep", "find", "stat", "head", "tail", "cat", "rm", "ln", "tr", "setsid", "mkdir", "ls", "env"]:
+    for name in [
+        "dd",
+        "grep",
+        "find",
+        "stat",
+        "head",
+        "tail",
+        "cat",
+        "rm",
+        "ln",
+        "tr",
+        "setsid",
+        "sleep",
+        "mkdir",
+        "ls",
+        "env",
+    ]:
         found = shutil.which(name)
         if name != tool and found:
             (programs / name).symlink_to(found)
     async with open_rig(shell, tmp_path) as rig:
         rig.shell = (shutil.which("env") or "env", f"PATH={programs}", *rig.shell)
         assert await refusal(rig, shell=rig.shell) is Reason.NODE_UNSUPPORTED
+
+
+def can_hide_proc() -> bool:
+    return not subprocess.run(["unshare", "-m", "umount", "-l", "/proc"], check=False, capture_output=True).returncode
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+async def test_a_node_without_proc_is_refused(shell, tmp_path):
+    if not can_hide_proc():
+        pytest.skip("hiding /proc needs root")
+    async with open_rig(shell, tmp_path) as rig:
+        hidden = ("unshare", "-m", "sh", "-c", 'umount -l /proc; exec "$0" "$@"', *rig.shell)
+        assert await refusal(rig, shell=hidden) is Reason.NODE_UNSUPPORTED
 
 
 @pytest.mark.parametrize("shell", SHELLS)
@@ -444,29 +473,11 @@ async def test_an_ordinary_user_needs_nothing_more(shell, tmp_path):
 
 # ---------------------------------------------------------------- another user
 
-SUDO = """#!/bin/sh
-# sudo as the launcher calls it: -n -H -u USER sh -c TEXT
-[ "$1 $2 $3" = "-n -H -u" ] || exit 99
-[ "$4" != forbidden ] || { echo 'sudo: a password is required' >&2; exit 1; }
-shift 4
-echo 'sudo: unable to resolve host' >&2
-exec SWITCH env -i PATH="$PATH" HOME=/tmp DISTCRON_TEST=1 "$@"
-"""
-
 
 @pytest.fixture(params=SHELLS)
 async def sudo_rig(request, tmp_path):
-    """Where we are root, `sudo` really changes the user; elsewhere only everything else happens."""
-    async with open_rig(request.param, tmp_path) as rig:
-        sudo = tmp_path / "bin" / "sudo"
-        sudo.parent.mkdir()
-        switch = f"setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups" if os.geteuid() == 0 else ""
-        sudo.write_text(SUDO.replace("SWITCH", switch))
-        sudo.chmod(0o755)
-        tmp_path.chmod(0o755)
-        rig.shell = ("/usr/bin/env", f"PATH={sudo.parent}:/usr/sbin:/usr/bin:/sbin:/bin", *rig.shell)
-        rig.executor = rig.make()
-        yield rig
+    async with open_sudo_rig(request.param, tmp_path) as opened:
+        yield opened
 
 
 async def test_a_job_of_another_user(sudo_rig: Rig):
@@ -493,6 +504,14 @@ async def test_a_script_and_separate_streams_of_another_user(sudo_rig: Rig):
 async def test_what_sudo_does_not_grant_is_a_refusal(sudo_rig: Rig):
     end = (await sudo_rig.run("true", run_as="forbidden")).end
     assert end == NotStarted(reason=Reason.RUN_AS_REFUSED, detail="sudo: a password is required")
+
+
+async def test_what_sudo_says_at_length_is_told_in_one_short_line(sudo_rig: Rig):
+    sudo = sudo_rig.directory / "bin" / "sudo"
+    sudo.write_text("#!/bin/sh\nhead -c 20000 /dev/zero | tr '\\0' x\necho\nexit 1\n")
+    end = (await sudo_rig.run("true", run_as="backup")).end
+    assert isinstance(end, NotStarted)
+    assert (end.reason, len(end.detail)) == (Reason.RUN_AS_REFUSED, 300 - len("run_as_refused "))
 
 
 async def test_what_fails_inside_sudo_before_the_command_is_a_refusal(sudo_rig: Rig):

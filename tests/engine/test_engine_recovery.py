@@ -367,6 +367,15 @@ async def test_a_plain_run_cannot_be_adopted(world: World) -> None:
     assert await world.outcomes() == [("lost", "connection_lost")]
 
 
+async def test_a_durable_run_is_adopted_as_it_was_begun_whatever_its_node_says_now(world: World) -> None:
+    world.executor.script(Script(takes=MINUTE))
+    await world.start(a_job(schedule=once(minutes=1)), a_node("a"))
+    await world.until(minutes=1, seconds=10)
+    await world.restart(a_job(schedule=once(minutes=1)), a_node("a", durable=False))
+    await world.pass_(minutes=2)
+    assert (await world.outcomes(), len(world.begun())) == ([OK], 1)
+
+
 # ---------------------------------------------------------------- files meanwhile
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import secrets
 import shutil
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 
 import pytest
 from support import parts
+from support.sshd import open_to_all
 
 from distcrond.clock import SystemClock
 from distcrond.executors import launcher, local, spool_session
@@ -39,8 +39,9 @@ PATIENCE = timedelta(seconds=60)
 """For conditions that hold within milliseconds on an idle machine."""
 NOBODY = 54321
 """A user that exists nowhere, for tests that root runs as somebody else."""
-_numbers = itertools.count(secrets.randbelow(2**39))
-"""Of attempts: the launcher looks at all processes of the machine, and may be tried twice on it at a time."""
+_numbers = itertools.count(
+    os.getpid() << 16
+)  # a stop goes by the attempt: two test runs on one machine must not share any
 
 
 def shell_link(name: str, directory: Path) -> Path:
@@ -212,21 +213,46 @@ class Rig:
         return Claim(token=words[1], boot=words[2], pid=int(words[3]), birth=int(words[4]), supervisor=int(words[5]))
 
 
-def _open_to_all(directory: Path) -> None:
-    """Let everybody pass through the test's own directories."""
-    for each in (directory, *directory.parents):
-        if each.stat().st_uid == os.geteuid() and each.is_relative_to("/tmp") and each != Path("/tmp"):
-            each.chmod(each.stat().st_mode | 0o011)
-
-
 @contextlib.asynccontextmanager
 async def open_rig(shell: str, directory: Path, *, ordinary: bool = False) -> AsyncIterator[Rig]:
     """A rig on the named shell; an ordinary one is not root's, even if we are."""
     words = (str(shell_link(shell, directory)),)
     if ordinary:
         words = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", *words)
-        _open_to_all(directory)
+        open_to_all(directory)
         os.chown(directory, NOBODY, NOBODY)
+    rig = Rig(directory, words)
+    try:
+        yield rig
+    finally:
+        await rig.executor.close()
+
+
+SUDO = """#!/bin/sh
+# sudo as the launcher calls it: -n -H -u USER sh -c TEXT
+[ "$1 $2 $3" = "-n -H -u" ] || exit 99
+[ "$4" != forbidden ] || { echo 'sudo: a password is required' >&2; exit 1; }
+shift 4
+echo 'sudo: unable to resolve host' >&2
+exec SWITCH env -i PATH="$PATH" HOME=/tmp DISTCRON_TEST=1 "$@"
+"""
+
+
+def _sudo(directory: Path) -> Path:
+    sudo = directory / "bin" / "sudo"
+    sudo.parent.mkdir()
+    switch = f"setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups" if os.geteuid() == 0 else ""
+    sudo.write_text(SUDO.replace("SWITCH", switch))
+    sudo.chmod(0o755)
+    directory.chmod(0o755)
+    return sudo
+
+
+@contextlib.asynccontextmanager
+async def open_sudo_rig(shell: str, directory: Path) -> AsyncIterator[Rig]:
+    """Where we are root, `sudo` really changes the user; elsewhere only everything else happens."""
+    sudo = _sudo(directory)
+    words = ("/usr/bin/env", f"PATH={sudo.parent}:/usr/sbin:/usr/bin:/sbin:/bin", str(shell_link(shell, directory)))
     rig = Rig(directory, words)
     try:
         yield rig
@@ -317,27 +343,3 @@ def other_boot(directory: Path, *shell: str) -> tuple[str, ...]:
     if subprocess.run([*words, "true"], check=False, capture_output=True).returncode:
         pytest.skip("another boot id needs a mount namespace, which is not allowed here")
     return (*words, *shell)
-
-
-@contextlib.contextmanager
-def small_disk(directory: Path, size: str) -> Iterator[Path]:
-    """A file system of its own, if we may make one."""
-    if os.geteuid() != 0:
-        pytest.skip("mounting a small file system needs root")
-    directory.mkdir()
-    options = f"size={size},mode=0700"
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(directory)], check=False).returncode:
-        pytest.skip("mounting is not allowed here")
-    try:
-        yield directory
-    finally:
-        subprocess.run(["umount", "-l", str(directory)], check=True)
-
-
-def fill_up(directory: Path) -> Path:
-    """Write until the disk is full."""
-    hog = directory / "hog"
-    with hog.open("ab", buffering=0) as file, contextlib.suppress(OSError):
-        while True:
-            file.write(bytes(512))
-    return hog

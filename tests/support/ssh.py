@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -21,7 +22,9 @@ from distcrond.ports import Chunk, Contact, Ended, NotStarted, Session, WorkOrde
 
 PATIENCE = timedelta(seconds=30)
 CLOCK = SystemClock()
-_numbers = itertools.count(1)
+_numbers = itertools.count(
+    os.getpid() << 16
+)  # a stop goes by the attempt: two test runs on one machine must not share any
 
 
 class Book(dict[NodeName, Node]):
@@ -81,14 +84,14 @@ def order(command: Command | str | tuple[str, ...], **changes: Any) -> WorkOrder
     return WorkOrder(**({"attempt": attempt, "command": command, "durable": False} | changes))
 
 
-async def until(condition: Callable[[], object]) -> None:
+async def until(condition: Callable[[], object], patience: timedelta = PATIENCE) -> None:
     """Wait for a condition, within reason."""
 
     async def wait() -> None:
         while not condition():
             await CLOCK.sleep(0.01)
 
-    await within(CLOCK, PATIENCE, wait())
+    await within(CLOCK, patience, wait())
 
 
 async def collect(session: Session, output: dict[Stream, bytes] | None = None) -> Seen:

@@ -47,14 +47,17 @@ def find_sshd() -> str | None:
 
 @dataclass(slots=True, kw_only=True)
 class Sshd:
-    """One server. `host` and `port` stay the same over restarts; `within` are words to start it by."""
+    """One server. `host` and `port` stay the same over restarts; `within` are words that start it somewhere special.
+
+    Everything that its sessions start carries `mark` in its environment.
+    """
 
     host: str
     port: int
     directory: Path
     host_key: asyncssh.SSHKey
-    process: subprocess.Popen[bytes] | None = None
     within: tuple[str, ...] = ()
+    process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start it and return when it accepts connections."""
@@ -79,6 +82,16 @@ class Sshd:
         with contextlib.suppress(OSError), socket.create_connection((self.host, self.port), timeout=1):
             return True
         return False
+
+    @property
+    def home(self) -> Path:
+        """A directory of the user who logs in; the spool is below."""
+        return self.directory / "home"
+
+    @property
+    def mark(self) -> str:
+        """NAME=VALUE."""
+        return f"DISTCRON_FARM_HOST={self.directory}"
 
     def log(self) -> str:
         """What the server wrote so far."""
@@ -149,9 +162,12 @@ class Farm:
         """The file with the host keys of all servers."""
         return self.directory / "known_hosts"
 
-    def add(self, count: int = 1, **options: str) -> list[Sshd]:
-        """Start further servers, all at once; `options` are sshd_config keywords over Debian's defaults."""
-        added = [self._make(len(self.servers) + index, options) for index in range(count)]
+    def add(self, count: int = 1, *, within: tuple[str, ...] = (), **options: str) -> list[Sshd]:
+        """Start further servers, all at once; `options` are sshd_config keywords over Debian's defaults.
+
+        What `SetEnv` says is added to our own.
+        """
+        added = [self._make(len(self.servers) + index, within, options) for index in range(count)]
         for server in added:
             server.spawn()
         self.servers += added
@@ -177,7 +193,7 @@ class Farm:
             "ssh_user": self.user,
             "ssh_private_key_file": str(self.key_file),
             "ssh_known_hosts_file": str(self.known_hosts),
-            "spool_directory": str(server.directory / "home" / "spool"),
+            "spool_directory": str(server.home / "spool"),
         }
         kept = {key: value for key, value in (usual | options).items() if value != ""}
         return Node(name=NodeName(name or f"host{self.servers.index(server)}"), options=kept)
@@ -189,10 +205,9 @@ class Farm:
         _signal(list(_marked(str(self.directory))), signal.SIGKILL)
         shutil.rmtree(self.directory, ignore_errors=True)
 
-    def _make(self, number: int, options: Mapping[str, str]) -> Sshd:
+    def _make(self, number: int, within: tuple[str, ...], options: Mapping[str, str]) -> Sshd:
         directory = self.directory / f"host{number}"
         directory.mkdir(mode=0o755)
-        _give(directory / "home", self.user)
         host = f"127.0.0.{number % 250 + 1}"
         port = _free_port(host)
         key = asyncssh.generate_private_key("ssh-ed25519")
@@ -203,11 +218,14 @@ class Farm:
             "HostKey": str(directory / "host_key"),
             "AuthorizedKeysFile": str(self.directory / "authorized_keys"),
             "UsePAM": "yes" if os.geteuid() == 0 else "no",
-            "SetEnv": f"DISTCRON_FARM={self.directory}",
         }
-        lines = [f"{keyword} {value}\n" for keyword, value in (DEBIAN | settings | dict(options)).items()]
+        server = Sshd(host=host, port=port, directory=directory, host_key=key, within=within)
+        _give(server.home, self.user)
+        settings |= options
+        settings["SetEnv"] = f"DISTCRON_FARM={self.directory} {server.mark} {options.get('SetEnv', '')}"
+        lines = [f"{keyword} {value}\n" for keyword, value in (DEBIAN | settings).items()]
         (directory / "sshd_config").write_text("".join(lines))
-        return Sshd(host=host, port=port, directory=directory, host_key=key)
+        return server
 
 
 @contextlib.contextmanager
@@ -226,6 +244,13 @@ def open_farm(count: int = 0, **options: str) -> Iterator[Farm]:
         yield farm
     finally:
         farm.close()
+
+
+def open_to_all(directory: Path) -> None:
+    """Let everybody pass through a test's own directories."""
+    for each in (directory, *directory.parents):
+        if each.stat().st_uid == os.geteuid() and each.is_relative_to("/tmp") and each != Path("/tmp"):
+            each.chmod(each.stat().st_mode | 0o011)
 
 
 def _user() -> str:
