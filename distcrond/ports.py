@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
 
+from distcrond.model.catalog import Catalog
 from distcrond.model.command import Command
 from distcrond.model.event import Event, OutputChunk
 from distcrond.model.ids import AttemptId, JobName, NodeName, RunId
@@ -19,7 +20,7 @@ from distcrond.model.job import Job, OutputPolicy
 from distcrond.model.ledger import JobState, Ledger
 from distcrond.model.node import Node
 from distcrond.model.reason import Reason
-from distcrond.model.report import Document
+from distcrond.model.report import Document, ReportedRun
 from distcrond.model.run import Exit, Outcome, OutputSize, Run, Spool, State, Stream
 
 
@@ -52,6 +53,9 @@ class WorkOrder:
 
     `environment` is complete and its values travel out of sight of `ps`. Without `durable` the command is a plain
     remote command that ends with its connection, for nodes that have no place for a spool.
+
+    With a `timeout` a node with a spool ends the command by itself, a little later than whoever gave the order should:
+    TERM, and KILL after `kill_grace`. Zero means none.
     """
 
     attempt: AttemptId
@@ -60,6 +64,8 @@ class WorkOrder:
     working_directory: str | None = None
     umask: int | None = None
     run_as: str | None = None
+    timeout: timedelta = timedelta(0)
+    kill_grace: timedelta = timedelta(seconds=30)
     output: OutputPolicy = field(default_factory=OutputPolicy)
     durable: bool = True
     definition: str = ""
@@ -93,11 +99,14 @@ class NotStarted:
 class Ended:
     """Terminal: the command ended (`exit`), or can never be asked again (`exit` None and `lost` says why).
 
-    `output` has the printed and kept sizes of each stream; all kept bytes came as chunks before.
+    `stopped_for` is `TIMEOUT` or `CANCELLED` if the node's record says that it was being stopped by then, by the node
+    itself or by any life of a daemon. `output` has the printed and kept sizes of each stream; all kept bytes came as
+    chunks before.
     """
 
     exit: Exit | None = None
     lost: Reason | None = None
+    stopped_for: Reason | None = None
     detail: str = ""
     output: Mapping[Stream, OutputSize] = field(default_factory=dict)
 
@@ -130,8 +139,18 @@ class Session(Protocol):
         """
         ...
 
-    async def stop(self, grace: timedelta) -> Stopped:
-        """TERM to the whole process tree, KILL after `grace`, then a look. `events` goes on to `Ended` by itself."""
+    def watch(self, *, closely: bool) -> None:
+        """Say whether somebody looks at the output now: while so, it arrives within a second of being printed.
+
+        Any number of times, before the start too. Otherwise output may come later, which costs the node less.
+        """
+        ...
+
+    async def stop(self, grace: timedelta, reason: Reason = Reason.CANCELLED) -> Stopped:
+        """TERM to the whole process tree, KILL after `grace`, then a look. `events` goes on to `Ended` by itself.
+
+        A node with a record writes down the `reason`, `TIMEOUT` or `CANCELLED`, before the first signal.
+        """
         ...
 
     async def release(self) -> None:
@@ -252,6 +271,23 @@ class OutputSlice:
     next: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """An event and its number; `run` is its run's document as it is now, where that is needed to tell the event."""
+
+    seq: int
+    event: Event
+    run: Document | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Happened:
+    """What was recorded up to the number `upto`, of the kinds that people are told of."""
+
+    items: Sequence[Recorded]
+    upto: int
+
+
 class History(Protocol):
     """What happened, for those who ask. Reads never slow the writer."""
 
@@ -283,12 +319,27 @@ class History(Protocol):
         """Kept bytes at or after `offset`: one contiguous piece of at most `limit` bytes."""
         ...
 
+    async def happened(self, after: int | None, *, span: int) -> Happened:
+        """What the next `span` numbers after `after` have that is told (`model.happening`); None = after the last."""
+        ...
+
     async def summary(self, job: JobName, *, limit: int) -> Mapping[str, Any]:
         """Figures over the last `limit` finished runs of the job.
 
         Returns:
             `{runs, success, failure, last, last_success, last_failure, durations_ms: {p50, p95, max}}`; the `last…`
             are run documents or None.
+        """
+        ...
+
+
+class Definitions(Protocol):
+    """Where jobs and nodes are defined."""
+
+    async def read(self) -> Catalog:
+        """What is defined now: the very catalog of the last call if nothing has changed since.
+
+        Never raises for what people wrote: that is among the catalog's problems, and what was right before stays.
         """
         ...
 
@@ -318,6 +369,10 @@ class Printed(NamedTuple):
     data: bytes
 
 
+StreamKey = tuple[int, int, Stream]
+"""Target, attempt, stream."""
+
+
 class Printout(Protocol):
     """The kept output of one run, read when it is asked for."""
 
@@ -325,22 +380,34 @@ class Printout(Protocol):
         """All of it, ordered by target, attempt, stream and offset."""
         ...
 
-    def tail(self, *, target: int, attempt: int, stream: Stream, size: int) -> bytes:
+    def since(self, key: StreamKey, offset: int) -> Iterator[Printed]:
+        """One stream, from the piece on that has the byte at `offset` or is the last one before it."""
+        ...
+
+    def tail(self, key: StreamKey, size: int) -> bytes:
         """The last `size` kept bytes of one stream."""
         ...
+
+
+@dataclass(slots=True)
+class News:
+    """What is new of a run that goes on: attempts (target, number) that ended, and the first new byte of streams."""
+
+    ended: set[tuple[int, int]] = field(default_factory=set)
+    printed: dict[StreamKey, int] = field(default_factory=dict)
 
 
 class RunReport(NamedTuple):
     """A run as it is now, for whoever tells the world of it.
 
-    `document` is what `model.report.run_document` makes, `ended` names the attempts (target index, number) to report
-    with it, and `epoch` and the document's `revision` make its version.
+    `news` is what to tell beside the run itself, None = all there is; `epoch` and the run's `revision` make its
+    version.
     """
 
-    document: Document
+    run: ReportedRun
     job: Job
     epoch: int
-    ended: Sequence[tuple[int, int]]
+    news: News | None
     printout: Printout
 
 

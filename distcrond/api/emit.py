@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from functools import lru_cache
 from typing import Protocol
 
 from aiohttp import web
@@ -51,7 +52,7 @@ class PlainEmitter:
     """The bytes of the command and nothing else; holes and attempts pass unseen."""
 
     def __init__(self, response: web.StreamResponse, call: Call) -> None:
-        self._pipe = _Pipe(response, call)
+        self._pipe = Pipe(response, call)
 
     async def attempt(self, place: Place, offset: int) -> None:
         """Nothing to show."""
@@ -79,7 +80,7 @@ class EventEmitter:
     """
 
     def __init__(self, response: web.StreamResponse, call: Call) -> None:
-        self._pipe = _Pipe(response, call)
+        self._pipe = Pipe(response, call)
         self._offset = 0
 
     async def attempt(self, place: Place, offset: int) -> None:
@@ -95,7 +96,7 @@ class EventEmitter:
         if piece.data:
             begins = piece.next - len(piece.data)
             self._offset = piece.next
-            await self._send("output", {"offset": begins} | _payload(piece.data))
+            await self._write("output", f'{{"offset": {begins}, {_payload(piece.data)}}}')
 
     async def beat(self) -> None:
         """Keep proxies from closing, and notice a client that left."""
@@ -110,18 +111,22 @@ class EventEmitter:
         await self._send("end", {key: document[key] for key in ("state", "outcome", "reason")})
 
     async def _send(self, event: str, data: dict[str, object]) -> None:
-        text = f"event: {event}\nid: {self._offset}\ndata: {json.dumps(data)}\n\n"
-        await self._pipe.write(text.encode())
+        await self._write(event, json.dumps(data))
+
+    async def _write(self, event: str, data: str) -> None:
+        await self._pipe.write(f"event: {event}\nid: {self._offset}\ndata: {data}\n\n".encode())
 
 
-def _payload(data: bytes) -> dict[str, object]:
+@lru_cache(maxsize=16)
+def _payload(data: bytes) -> str:
+    """Show bytes as a member of a JSON object; many followers get the same ones."""
     try:
-        return {"text": data.decode()}
+        return f'"text": {json.dumps(data.decode())}'
     except UnicodeDecodeError:
-        return {"base64": base64.b64encode(data).decode()}
+        return f'"base64": "{base64.b64encode(data).decode()}"'
 
 
-class _Pipe:
+class Pipe:
     """Writes to a client, however slow, without ever waiting for ever."""
 
     def __init__(self, response: web.StreamResponse, call: Call) -> None:

@@ -57,7 +57,7 @@ async def _say(emitter: Emitter, problem: Problem) -> None:
 
 
 async def _follow(call: Call, following: Following, emitter: Emitter) -> None:
-    with call.queries.follow(following.run) as follower:
+    with call.queries.follow(following.run, closely=True) as follower:
         async with Bell(call.parts.clock, call.parts.streams.closing) as bell:
             if following.place is not None:
                 await emitter.attempt(following.place, following.offset)
@@ -114,6 +114,7 @@ async def _begin(following: Following, target: Document | None, emitter: Emitter
 
 async def _drain(call: Call, following: Following, place: Place, emitter: Emitter, *, ended: bool) -> Following:
     while True:
+        await call.parts.streams.turn()
         piece = await _next_piece(call, following, place, ended=ended)
         if piece.next == following.offset:
             return following

@@ -26,6 +26,11 @@ async def list_problems(call: Call) -> web.Response:
     return page(call.queries.problems())
 
 
+async def reload(call: Call) -> web.Response:
+    """Read the files again and go on with them."""
+    return answer(await call.control.reload(by=call.by))
+
+
 async def show_health(call: Call) -> web.Response:
     """200 while the daemon does its work, 503 with the reasons otherwise."""
     health = call.queries.health()

@@ -3,6 +3,7 @@
 One answer carries at most `WINDOW` bytes; ask again from `X-Next-Offset` until a body is empty. A negative offset
 counts from the end. Bytes that were printed and not kept are named in `X-Output-Hole` as `start-stop` (stop not
 included), and as an event of their own in an event stream; the body never holds a word that the command did not print.
+So a client that counts the bytes of a followed body to come back where it was should take the events instead.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from distcrond.api.call import Call
 from distcrond.api.emit import Emitter, EventEmitter, PlainEmitter
 from distcrond.api.follow import Following, follow
 from distcrond.api.pieces import Hole, Place, find_place, find_target, read_piece, resolve_offset
-from distcrond.api.problems import Fault, invalid
+from distcrond.api.resume import EVENT_STREAM, last_event_id
 from distcrond.api.runs import find_run, known_run
 from distcrond.model.ids import RunId
 from distcrond.model.report import Document
@@ -23,7 +24,6 @@ from distcrond.model.run import Stream
 
 WINDOW = 4 * 1024 * 1024
 """Bytes of one answer: enough for nearly every log, too little to hurt the daemon."""
-EVENT_STREAM = "text/event-stream"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,22 +51,14 @@ async def show_output(call: Call) -> web.StreamResponse:
 
 def _wish(call: Call) -> _Wish:
     query = call.query
-    stream = query.text("stream")
+    stream, resumed = query.text("stream"), last_event_id(call)
     return _Wish(
         run=known_run(call),
         node=query.text("node"),
         number=query.integer("attempt"),
         stream=Stream(stream) if stream else None,
-        offset=_resumed(call) if call.request.headers.get("Last-Event-ID") else query.number("offset"),
+        offset=query.number("offset") if resumed is None else resumed,
     )
-
-
-def _resumed(call: Call) -> int:
-    """What a browser's EventSource had seen when its connection broke."""
-    text = call.request.headers["Last-Event-ID"]
-    if not (text.isascii() and text.isdigit() and len(text) < 19):
-        raise invalid([Fault(pointer="Last-Event-ID", message="not an offset")])
-    return int(text)
 
 
 async def _window(call: Call, wish: _Wish, target: Document, place: Place) -> web.Response:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from distcrond.api import jobs, nodes, ops, output, runs, sinks
+from distcrond.api import events, jobs, nodes, ops, output, runs, sinks
 from distcrond.api.auth import Scope
 from distcrond.api.openapi import openapi_handler
 from distcrond.api.parameters import CURSOR, MAX_LIMIT, Kind, Parameter, limit
@@ -41,7 +41,11 @@ _OUTPUT = (
 _WAIT = (
     Parameter(name="wait", kind=Kind.INTEGER, meaning="seconds to wait for the end", least=0, most=60, default=0),
     Parameter(
-        name="revision", kind=Kind.INTEGER, meaning="answer once it is another one", least=0, most=_LARGEST_OFFSET
+        name="revision",
+        kind=Kind.INTEGER,
+        meaning="answer once it is another one, be it by more output",
+        least=0,
+        most=_LARGEST_OFFSET,
     ),
 )
 _OUTPUT_HEADERS = {
@@ -187,6 +191,23 @@ _API = (
     ),
     Route(
         method="GET",
+        path="/api/v1/events",
+        scope=Scope.READ,
+        handler=events.follow_events,
+        summary="What happens, as server-sent events; the id of each is for `Last-Event-ID` or `after`",
+        headers={"Last-Event-ID": "the last event that was seen"},
+        parameters=(
+            _JOB,
+            Parameter(name="node", kind=Kind.TEXT, meaning="only what names this node", most=63),
+            Parameter(
+                name="after", kind=Kind.INTEGER, meaning="begin after this id; now", least=0, most=_LARGEST_OFFSET
+            ),
+        ),
+        answer=Answer(media_type="text/event-stream"),
+        head=False,
+    ),
+    Route(
+        method="GET",
         path="/api/v1/stats",
         scope=Scope.READ,
         handler=ops.show_stats,
@@ -228,6 +249,15 @@ _API = (
         body=NOTHING,
         refusals=(502,),
         answer=Answer(status=202, schema="SinkNamed"),
+    ),
+    Route(
+        method="POST",
+        path="/api/v1/reload",
+        scope=Scope.OPERATE,
+        handler=ops.reload,
+        summary="Read the files again",
+        body=NOTHING,
+        answer=Answer(schema="Reloaded"),
     ),
     Route(
         method="GET",

@@ -65,12 +65,14 @@ async def show_run(call: Call) -> web.Response:
 async def _wait_for(call: Call, run: RunId, seconds: int) -> Document:
     clock, revision = call.parts.clock, call.query.integer("revision")
     until = clock.monotonic() + seconds
-    with call.queries.follow(run) as follower:
+    # Who names a revision wants to see what is printed; who does not waits for the end.
+    with call.queries.follow(run, closely=revision is not None) as follower:
         async with Bell(clock, call.parts.streams.closing) as bell:
             document = await find_run(call, run)
             while document["state"] != State.FINISHED and revision in (None, document["revision"]):
                 if not await bell.ring(follower.news(), until - clock.monotonic()):
                     break
+                await call.parts.streams.turn()
                 document = await find_run(call, run)
             return document
 

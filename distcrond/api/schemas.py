@@ -11,6 +11,7 @@ from distcrond.model.run import Outcome, State, Stream
 Schema = dict[str, Any]
 
 _TEXT: Schema = {"type": "string"}
+_TEXTS: Schema = {"type": "array", "items": _TEXT}
 _WHOLE: Schema = {"type": "integer"}
 _FLAG: Schema = {"type": "boolean"}
 _INSTANT: Schema = {"type": "string", "format": "date-time"}
@@ -179,7 +180,8 @@ COMPONENTS: dict[str, Schema] = {
         )
     ),
     "Stats": _shape({"jobs": _WHOLE, "nodes": _WHOLE, "running": _WHOLE, "failing": _WHOLE, "late": _WHOLE}),
-    "Health": _shape({"healthy": _FLAG, "ready": _FLAG, "reasons": {"type": "array", "items": _TEXT}}),
+    "Health": _shape({"healthy": _FLAG, "ready": _FLAG, "reasons": _TEXTS, "warnings": _TEXTS}),
+    "Reloaded": _shape({"added": _TEXTS, "changed": _TEXTS, "removed": _TEXTS, "problems": _WHOLE}),
     "RunStarted": _shape({"id": _TEXT}),
     "NodeNamed": _shape({"name": _TEXT}),
     "SinkNamed": _shape({"name": _TEXT}),

@@ -182,6 +182,8 @@ def _failure(status: int, content: bytes) -> Failure:
     message = "; ".join(f"{fault['pointer']}: {fault['message']}" for fault in faults) or problem["detail"]
     if status == 404:
         message = problem["detail"]
+    if status == 503:
+        return Unreachable(message, problem.get("hint", ""), code=failures.FAILED)
     code = failures.REFUSED if status in _REFUSALS else _CODES.get(status, failures.FAILED)
     return Failure(message, code=code, hint=problem.get("hint", ""))
 

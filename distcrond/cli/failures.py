@@ -19,10 +19,10 @@ class Failure(Exception):
 
 
 class Unreachable(Failure):
-    """No answer from the daemon."""
+    """No answer from the daemon, or that it cannot answer now: the same question may be answered later."""
 
-    def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message, code=UNREACHABLE, hint=hint)
+    def __init__(self, message: str, hint: str = "", *, code: int = UNREACHABLE) -> None:
+        super().__init__(message, code=code, hint=hint)
 
 
 def usage(message: str, hint: str = "") -> Failure:

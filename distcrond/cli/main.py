@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "next": ("coming", "What runs next, and when."),
     "cancel": ("cancel", "End a run."),
     "check": ("check", "Look for mistakes in job and node files, without a daemon."),
+    "reload": ("reload", "Read the files again now, and say what changed."),
     "reindex": ("reindex", "Fill Elasticsearch again from the journal."),
     "es": ("es", "Elasticsearch: index templates."),
     "completion": ("completion", "Print the completion script of a shell."),

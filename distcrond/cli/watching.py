@@ -68,14 +68,20 @@ class Watcher:
                 self._print_target(target)
 
     def follow(self, document: Document) -> Document:
-        """Print until the run has ended; returns its last document."""
+        """Print until the run, or what it does on the one node, has ended; returns its last document."""
+        silence = Silence()
         patient(partial(self.print_new, document))
-        while document["state"] != "finished":
+        while not self._is_over(document):
+            silence.look(document)
             revision = document["revision"]
             document = patient(partial(run_by_id, self._client, self._run, wait=WAIT, revision=revision))
             patient(partial(self.print_new, document))
         self._printer.finish_all()
         return document
+
+    def _is_over(self, document: Document) -> bool:
+        mine = of_node(document, self._node)["targets"]
+        return document["state"] == "finished" or bool(mine and all(each["state"] == "finished" for each in mine))
 
     def _print_target(self, target: Document) -> None:
         position = self._positions.get(target["index"]) or self._begin(target)
@@ -126,11 +132,36 @@ class Watcher:
         return self._client.get(path_of("runs", self._run, "output"), query)
 
 
+def of_node(document: Document, node: str | None) -> Document:
+    """The run as if it had but its targets on that node; without a node, or with nothing there, as it is."""
+    mine = [target for target in document["targets"] if node is not None and target["node"] == node]
+    return document | ({"targets": mine} if mine else {})
+
+
 def wait_for(client: Client, document: Document) -> Document:
     """Return the run once it has ended."""
+    silence = Silence()
     while document["state"] != "finished":
+        silence.look(document)
         document = patient(partial(run_by_id, client, document["id"], wait=WAIT))
     return document
+
+
+class Silence:
+    """Says when a node of a run falls silent, and when it answers again."""
+
+    def __init__(self) -> None:
+        self._silent: set[str] = set()
+
+    def look(self, document: Document) -> None:
+        """Compare with the last time."""
+        running = [target for target in document["targets"] if target["state"] == "running"]
+        silent = {target["node"] for target in running if target["contact"] == "lost"}
+        for node in sorted(silent - self._silent):
+            say(f"{node} does not answer; as far as anybody knows the run goes on there")
+        for node in sorted({target["node"] for target in running} & self._silent - silent):
+            say(f"{node} answers again")
+        self._silent = silent
 
 
 def patient(ask: Callable[[], Any]) -> Any:
@@ -139,13 +170,18 @@ def patient(ask: Callable[[], Any]) -> Any:
     Raises:
         Unreachable: for two minutes there was no answer.
     """
-    for count in range(_TRIES):
+    try:
+        return ask()
+    except Unreachable as gone:
+        say(f"{gone}\nwaiting for distcrond to come back; the run goes on")
+    for _ in range(_TRIES):
+        time.sleep(1)
         try:
-            return ask()
-        except Unreachable as gone:
-            if count == 0:
-                say(f"{gone}\nwaiting for distcrond to come back; the run goes on")
-            time.sleep(1)
+            answer = ask()
+        except Unreachable:
+            continue
+        say("distcrond is back")
+        return answer
     return ask()
 
 

@@ -92,6 +92,7 @@ class Assembly:
             places=job_places,
             node_places=node_places,
             problems=problems,
+            blind=self._listing.blind,
             zone=zone,
         )
 

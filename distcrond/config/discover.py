@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -23,6 +23,7 @@ _NAME = re.compile(NAME_PATTERN.removesuffix("$") + r"\Z")
 _NAME_HINT = "letters, digits, _ and -, at most 63, beginning with a letter or digit"
 _DEFINITIONS = frozenset({".json", ".yaml", ".yml"})
 _BOARD = ".crontab"
+_OF_MOUNTS = "lost+found"
 _LEFTOVERS = ("~", ".bak", ".orig", ".rpmnew", ".rpmsave")
 
 
@@ -57,30 +58,39 @@ class Listing:
     """All files of one look at both directories, in no order.
 
     `refused` are the paths of files and directories that were not looked into; what they defined before may stay.
-    `lost_defaults` are those of them that jobs depend on, by namespace.
+    `lost_defaults` are those of them that jobs depend on, by namespace, and `blind` the configured directories.
     """
 
     files: Mapping[str, Found] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
     refused: frozenset[str] = frozenset()
     lost_defaults: Mapping[str, str] = field(default_factory=dict)
+    blind: tuple[str, ...] = ()
 
 
-def discover(jobs_directory: str, nodes_directory: str, previous: Listing | None = None) -> Listing:
-    """List both directories; returns `previous` itself if nothing has changed since."""
+def discover(
+    jobs_directory: str, nodes_directory: str, previous: Listing | None = None, *, in_force: Collection[str] = ()
+) -> Listing:
+    """List both directories; returns `previous` itself if nothing has changed since.
+
+    A directory in which several files, of those `in_force`, were and now is nothing at all is refused: somebody
+    forgot to mount it, or is about to fill it anew.
+    """
     previous = previous or Listing()
-    walk = _Walk(previous.files)
+    walk = _Walk(previous.files, in_force)
     walk.root(nodes_directory, Kind.NODE)
     walk.root(jobs_directory, Kind.JOB)
-    listing = Listing(walk.files, in_order(walk.problems), frozenset(walk.refused), walk.lost_defaults)
+    blind = tuple(root for root in map(os.path.abspath, (jobs_directory, nodes_directory)) if root in walk.refused)
+    listing = Listing(walk.files, in_order(walk.problems), frozenset(walk.refused), walk.lost_defaults, blind)
     return previous if listing == previous else listing
 
 
 class _Walk:
     """One look at the directories; `known` is what the last look found, by path."""
 
-    def __init__(self, known: Mapping[str, Found]) -> None:
+    def __init__(self, known: Mapping[str, Found], in_force: Collection[str]) -> None:
         self._known = known
+        self._in_force = in_force
         self.files: dict[str, Found] = {}
         self.problems: list[Problem] = []
         self.refused: set[str] = set()
@@ -93,7 +103,22 @@ class _Walk:
             hint = f"create it: mkdir -p {path}, or name another with --{kind}s-directory"
             self._refuse(path, FileFault("missing_directory", f"there is no directory of {kind} files", hint))
             return
+        missing = self._missing(path)
+        if missing > 1:
+            hint = f"is it mounted? What they said stays in force; if this is meant: touch {path}/.keep"
+            self._refuse(path, FileFault("emptied", f"all {missing} files are gone at once", hint))
+            return
         self._directory(path, os.path.realpath(path), kind, namespace="")
+
+    def _missing(self, path: str) -> int:
+        """How many files in force should be below a directory in which there is nothing."""
+        try:
+            with os.scandir(path) as entries:
+                if any(entry.name != _OF_MOUNTS for entry in entries):
+                    return 0
+        except OSError:
+            return 0  # told by `_directory`
+        return sum(file.startswith(path + os.sep) for file in self._in_force)
 
     def _directory(self, path: str, root: str, kind: Kind, *, namespace: str) -> None:
         try:
@@ -169,7 +194,7 @@ class _Place:
 
 
 def _is_ignored(name: str) -> bool:
-    return name.startswith(".") or name.endswith(_LEFTOVERS) or ".dpkg-" in name
+    return name.startswith(".") or name.endswith(_LEFTOVERS) or ".dpkg-" in name or name == _OF_MOUNTS
 
 
 def _kind(stem: str, extension: str, kind: Kind) -> Kind | None:

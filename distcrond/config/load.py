@@ -70,7 +70,7 @@ def load(
     """
     before = previous or _NOTHING
     options = Options(allow_no_owner=allow_no_owner, zone=zone)
-    listing = discover(os.fspath(jobs_directory), os.fspath(nodes_directory), before.listing)
+    listing = discover(os.fspath(jobs_directory), os.fspath(nodes_directory), before.listing, in_force=before.active)
     if previous is not None and listing is previous.listing and _is_current(previous, options):
         return previous
     defaults = _all_defaults(listing, before)

@@ -46,6 +46,7 @@ def parse_node(name: NodeName, data: Mapping[str, Any], findings: list[Finding],
         enabled=reader.take(("enabled",), bool, default=True),
         environment=reader.take(("environment",), dict, {}),
         run_as=reader.take(("run_as",), str, None),
+        durable=reader.take(("durable",), bool, default=True),
         description=reader.take(("description",), str, ""),
     )
     return None if findings else node

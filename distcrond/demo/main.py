@@ -115,6 +115,7 @@ async def _forget_jobs(daemon: Daemon, clock: Clock, jobs: Path) -> None:
 def _empty(directory: Path) -> None:
     for file in directory.rglob("*.*"):
         file.unlink()
+    (directory / ".keep").touch()  # it is meant
 
 
 async def _cancel_all(daemon: Daemon, state: State) -> None:

@@ -12,11 +12,12 @@ from distcrond.engine.dispatcher import Pokes
 from distcrond.engine.health import Health
 from distcrond.engine.outboxes import Outboxes
 from distcrond.engine.placing import Placing
+from distcrond.engine.refresh import Refresh
 from distcrond.engine.runner import Runner
 from distcrond.engine.scribe import Scribe
+from distcrond.engine.tenure import Tenure
 from distcrond.errors import Conflict, NotFound
-from distcrond.model.catalog import Catalog
-from distcrond.model.event import CancelRequested, Due, JobDefined, Reloaded
+from distcrond.model.event import CancelRequested, Due, JobDefined
 from distcrond.model.ids import JobName, NodeName, RunId
 from distcrond.model.job import Job
 from distcrond.model.occurrence import Occurrence, Request, Trigger
@@ -62,6 +63,8 @@ class Control:
         runner: Runner,
         pokes: Pokes,
         outboxes: Outboxes,
+        refresh: Refresh,
+        tenure: Tenure,
     ) -> None:
         self._clock = clock
         self._scribe = scribe
@@ -72,14 +75,19 @@ class Control:
         self._runner = runner
         self._pokes = pokes
         self._outboxes = outboxes
+        self._refresh = refresh
+        self._tenure = tenure
 
     async def trigger(self, order: Order) -> RunId:
         """Run a job now.
 
         Raises:
             NotFound: no such job or node.
-            Conflict: a manual run of the job waits already (SEMANTICS §4), or the job is disabled.
+            Conflict: a manual run of the job waits already (SEMANTICS §4), the job is disabled, or nothing is started
+                any more (`Tenure`).
         """
+        if self._tenure.is_over:
+            raise Conflict(Reason.STALE_GENERATION, self._tenure.why)
         job = self._job(order)
         known = await self._requested(order) if order.key else None
         if known is not None:
@@ -151,20 +159,14 @@ class Control:
             elif target.state is State.WAITING:
                 self._placing.hurry(slot)
 
-    async def put_in_force(self, catalog: Catalog, *, by: str) -> None:
-        """Go on with newly read files, and record what is different in them."""
-        before, after = self._desired.catalog.definitions(), catalog.definitions()
-        reloaded = Reloaded(
-            at=self._clock.now(),
-            by=by,
-            added=tuple(sorted(after.keys() - before.keys())),
-            changed=tuple(sorted(name for name in after.keys() & before.keys() if after[name] != before[name])),
-            removed=tuple(sorted(before.keys() - after.keys())),
-            problems=len(catalog.problems),
-        )
-        written = self._scribe.record(reloaded)
-        self._desired.swap(catalog)
-        await written
+    async def reload(self, *, by: str) -> Document:
+        """Read the files again and go on with them; returns `{added, changed, removed, problems}`.
+
+        The first three are lists of names as in the API (`jobs/billing.invoices`), the last a number.
+        """
+        reloaded = await self._refresh.now(by=by)
+        changes = {name: list(getattr(reloaded, name)) for name in ("added", "changed", "removed")}
+        return changes | {"problems": reloaded.problems}
 
     async def reindex(self, sink: str) -> Document:
         """Begin to tell a sink everything again; returns the progress.

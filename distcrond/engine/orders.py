@@ -11,8 +11,8 @@ from distcrond.model.span import format_instant
 from distcrond.ports import WorkOrder
 
 
-def work_order(run: Run, target: Target, node: Node, *, number: int) -> WorkOrder:
-    """Put together the order for attempt `number` of a target on a node.
+def work_order(run: Run, target: Target, node: Node, *, number: int, durable: bool) -> WorkOrder:
+    """Put together the order for attempt `number` of a target on a node, with a record there or without (`durable`).
 
     Environment: facts of the run first (CONTRACT §2), then the node's, the job's and the request's variables, later
     ones winning over earlier ones; the facts cannot be overridden.
@@ -38,8 +38,10 @@ def work_order(run: Run, target: Target, node: Node, *, number: int) -> WorkOrde
         working_directory=job.working_directory,
         umask=job.umask,
         run_as=job.run_as or node.run_as,
+        timeout=job.timeout,
+        kill_grace=job.kill_grace,
         output=job.output,
-        durable=job.durable,
+        durable=durable,
         definition=job.definition,
     )
 

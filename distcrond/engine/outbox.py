@@ -1,8 +1,9 @@
 """Follows the journal for one sink and tells it what happened, at its pace and never at the cost of a run.
 
 The journal is the queue: all that is remembered is how far the sink has come. Reading and packing happen in one thread
-of the outbox's own, sending on the loop, one parcel ahead of the other. Whatever goes wrong with the sink is waited out
-here; nothing of it reaches a run.
+of the outbox's own, sending on the loop, one parcel ahead of the other. After each parcel the thread rests: while it
+works a start waits longer for its turn at Python's lock, and a backlog has time. Whatever goes wrong with the sink is
+waited out here; nothing of it reaches a run.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ Deliver = Callable[[Parcel], Coroutine[Any, Any, None]]
 
 _EVENTS: Final = 4000  # read at once
 _LINGER: Final = 1.0  # seconds during which events gather
+_REST: Final = 2.0  # times as long as packing took
 _REFUSED_PAUSE: Final = 60.0  # seconds between tries while somebody has to change something
 _CAP: Final = 20_000_000  # events
 _SWEEP: Final = timedelta(hours=1)  # between looks for what is too old
@@ -39,14 +41,25 @@ class Outbox:
 
     Args:
         cap: events waiting above which lines of output are left out, with a record of which; runs never are.
+        restored: the journal is known to be an older copy.
     """
 
-    def __init__(self, *, clock: Clock, sink: Sink, source: Outgoing, book: OutboxBook, cap: int = _CAP) -> None:
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        sink: Sink,
+        source: Outgoing,
+        book: OutboxBook,
+        cap: int = _CAP,
+        restored: bool = False,
+    ) -> None:
         self._clock = clock
         self._sink = sink
         self._source = source
         self._book = book
         self._cap = cap
+        self._restored = restored
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"outbox-{sink.name}")
         self._mark = Bookmark()
         self._health = _Health(sink.name)
@@ -191,7 +204,7 @@ class Outbox:
         parcels = self._sink.pack(reports, with_output=with_output)
         parcel = await self._next(parcels)
         while parcel is not None:
-            following = self._next(parcels)
+            following = asyncio.create_task(self._next(parcels))
             try:
                 await deliver(parcel)
             finally:
@@ -273,9 +286,10 @@ class Outbox:
         present = await self._aside(self._source.fingerprint, mark.seq)
         self._mark = mark
         await self._aside(self._sink.resume, mark.checkpoint)
-        if last < mark.seq or (present and present != mark.fingerprint):
+        if self._restored or last < mark.seq or (present and present != mark.fingerprint):
             _log.warning("the journal was restored from a backup: %s is told everything again", self.name)
             await self._turn(Bookmark(epoch=mark.epoch + 1))
+            self._restored = False
 
     async def _turn(self, mark: Bookmark) -> None:
         present = await self._aside(self._source.fingerprint, mark.seq)
@@ -283,8 +297,12 @@ class Outbox:
         await self._aside(self._book.turn, self.name, mark)  # first, else a stop in between would forget what was told
         self._mark = mark
 
-    def _next(self, parcels: Iterator[Parcel]) -> asyncio.Future[Parcel | None]:
-        return self._aside(lambda: next(parcels, None))
+    async def _next(self, parcels: Iterator[Parcel]) -> Parcel | None:
+        begin = self._clock.monotonic()
+        parcel = await self._aside(lambda: next(parcels, None))
+        if parcel is not None:
+            await self._clock.sleep(_REST * (self._clock.monotonic() - begin))
+        return parcel
 
     def _aside(self, call: Callable[..., T], *arguments: object) -> asyncio.Future[T]:
         """Do it in the outbox's thread."""

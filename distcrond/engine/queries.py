@@ -11,11 +11,13 @@ from typing import Any
 from distcrond.engine.desired import Desired
 from distcrond.engine.feed import Feed, Follower
 from distcrond.engine.health import Health
+from distcrond.engine.news import Interest, News, Watcher
 from distcrond.engine.outboxes import Outboxes
 from distcrond.engine.placing import Placing
 from distcrond.engine.pulse import Pulse
 from distcrond.engine.punctuality import Punctuality
 from distcrond.errors import NotFound
+from distcrond.model.happening import Happening
 from distcrond.model.ids import JobName, NodeName, RunId
 from distcrond.model.job import Job
 from distcrond.model.ledger import Ledger
@@ -49,6 +51,7 @@ class Queries:
         placing: Placing,
         feed: Feed,
         punctuality: Punctuality,
+        news: News,
         outboxes: Outboxes,
         pulse: Pulse,
     ) -> None:
@@ -60,6 +63,7 @@ class Queries:
         self._placing = placing
         self._feed = feed
         self._punctuality = punctuality
+        self._news = news
         self._outboxes = outboxes
         self._pulse = pulse
 
@@ -172,7 +176,7 @@ class Queries:
 
     async def run(self, run: RunId) -> Document:
         """One run. Raises NotFound."""
-        document = await self._history.run(run)
+        document = await self._feed.read(run, "run", lambda: self._history.run(run))
         if document is None:
             raise NotFound("run_unknown", f"there is no run {run!r}")
         return document
@@ -190,12 +194,16 @@ class Queries:
         number = max(attempts) if attempt is None else attempt
         if number not in attempts:
             raise NotFound("attempt_unknown", f"run {run} has no attempt {number}")
-        chosen = stream or _default_stream(attempts[number])
-        return await self._history.output(run, target=target, attempt=number, stream=chosen, offset=offset, limit=limit)
+        place = (target, number, stream or _default_stream(attempts[number]))
+        return await self._feed.read(run, (*place, offset, limit), lambda: self._slice(run, place, offset, limit))
 
-    def follow(self, run: RunId) -> Follower:
-        """Be told of news of a run; see `Follower`."""
-        return self._feed.follow(run)
+    async def _slice(self, run: RunId, place: tuple[int, int, Stream], offset: int, limit: int) -> OutputSlice:
+        target, number, stream = place
+        return await self._history.output(run, target=target, attempt=number, stream=stream, offset=offset, limit=limit)
+
+    def follow(self, run: RunId, *, closely: bool = False) -> Follower:
+        """Be told of news of a run; see `Follower`. `closely` hastens its output, at some cost to the node."""
+        return self._feed.follow(run, closely=closely)
 
     async def reports(self, job: JobName, *, limit: int) -> Sequence[Document]:
         """The last finished runs in the original report shape. Raises NotFound."""
@@ -287,6 +295,14 @@ class Queries:
         last = (self._ledger.job(name).last_outcome for name in self._desired.catalog.jobs)
         return sum(outcome not in (None, Outcome.SUCCESS) for outcome in last)
 
+    def watch(self, interest: Interest) -> Watcher:
+        """Be told what happens; see `Watcher`."""
+        return self._news.watch(interest)
+
+    def past(self, watcher: Watcher, after: int) -> AsyncIterator[Sequence[Happening]]:
+        """What a watcher has missed since the event numbered `after`; see `News.past`."""
+        return self._news.past(watcher, after)
+
     async def sinks(self) -> Sequence[Document]:
         """How reporting goes, for each sink; see `Outbox.status`."""
         return await self._outboxes.documents()
@@ -311,9 +327,14 @@ class Queries:
         ]
 
     def health(self) -> Document:
-        """`{healthy, ready, reasons: […]}`: ready means that runs can start; node troubles do not count."""
+        """`{healthy, ready, reasons: […], warnings: […]}`: ready means that runs can start; node troubles do not count.
+
+        A warning is a sentence about what leaves the present work alone: a directory of files that is not there.
+        """
         troubles = self._pulse.troubles()
-        return {"healthy": not troubles, "ready": not troubles, "reasons": troubles}
+        catalog = self._desired.catalog
+        warnings = [f"{one.file}: {one.message}" for one in catalog.problems if one.file in catalog.blind]
+        return {"healthy": not troubles, "ready": not troubles, "reasons": troubles, "warnings": warnings}
 
 
 def _command(written: Mapping[str, Any]) -> Any:

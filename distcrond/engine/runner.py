@@ -7,29 +7,47 @@ import logging
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from datetime import timedelta
+from typing import TypeVar
 
 from distcrond.engine.agenda import Agenda, Alarm
 from distcrond.engine.closing import Closing
+from distcrond.engine.feed import Feed
 from distcrond.engine.health import Health
 from distcrond.engine.orders import work_order
 from distcrond.engine.placing import Slot
 from distcrond.engine.punctuality import Punctuality
 from distcrond.engine.scribe import Scribe
 from distcrond.errors import JournalError, NodeUnreachable, StartRefused
-from distcrond.model.event import AttemptEnded, AttemptStarted, ContactChanged, NodeRefused, OutputChunk, OutputStored
+from distcrond.model.event import (
+    AttemptEnded,
+    AttemptStarted,
+    ContactChanged,
+    NodeRefused,
+    OutputChunk,
+    OutputStored,
+    TargetRequeued,
+)
+from distcrond.model.ids import RunId
 from distcrond.model.node import Node
 from distcrond.model.occurrence import Trigger
+from distcrond.model.policy import OnNodeLost
 from distcrond.model.reason import Reason
 from distcrond.model.run import Outcome, Run, State, Target
+from distcrond.model.span import format_duration
 from distcrond.ports import Chunk, Clock, Contact, Ended, Executor, NotStarted, Session, Stopped
+from distcrond.rules.silence import on_silence
 from distcrond.rules.verdict import Verdict, attempt_verdict
 
+_T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
-
+_NODES_REMEMBER = timedelta(hours=47)
+"""Nodes keep records for 48 hours at least (LAUNCHER rule 10); of what is older, "no record" proves nothing."""
 _LAST_WORDS = timedelta(minutes=10)
 """How long the end, and what was printed before it, of a command that is certainly gone may take to be told."""
 _INTERNAL = Verdict(outcome=Outcome.LOST, reason=Reason.INTERNAL, detail="see the daemon's log")
+_FIRST_WORD = timedelta(seconds=5)
+"""What the node of an adopted attempt has to tell an end that came before the timeout, however long ago that passed."""
 _WITHDRAWN = Verdict(outcome=Outcome.CANCELLED, reason=Reason.CANCELLED)
 
 
@@ -37,9 +55,21 @@ class Flight:
     """An attempt under way: what must be known to stop it.
 
     `given_up` is the verdict with which its task was cancelled; without one, a cancelled task is the engine's end.
+    `silence` rings when the node has been silent for too long; with `again` its target goes to another one.
     """
 
-    __slots__ = ("alarms", "given_up", "kill_confirmed", "launched", "session", "stopped_for", "task")
+    __slots__ = (
+        "again",
+        "alarms",
+        "ended",
+        "given_up",
+        "launched",
+        "session",
+        "silence",
+        "stopped_for",
+        "stopping",
+        "task",
+    )
 
     def __init__(self) -> None:
         self.task: asyncio.Task[None] | None = None
@@ -47,11 +77,20 @@ class Flight:
         self.launched = False
         self.alarms: list[Alarm] = []
         self.stopped_for: Reason | None = None
-        self.kill_confirmed = False
+        self.stopping: asyncio.Task[bool] | None = None
+        self.ended = False
         self.given_up: Verdict | None = None
+        self.silence: Alarm | None = None
+        self.again = False
+
+    def hear(self) -> None:
+        """The node answers: how long it was silent does not matter any more."""
+        if self.silence is not None:
+            self.silence.cancel()
 
     def disarm(self) -> None:
         """Start and stop nothing any more."""
+        self.hear()
         for alarm in self.alarms:
             alarm.cancel()
 
@@ -75,6 +114,7 @@ class Runner:
         health: Health,
         closing: Closing,
         executors: Mapping[str, Executor],
+        feed: Feed,
         punctuality: Punctuality,
     ) -> None:
         self._clock = clock
@@ -83,10 +123,12 @@ class Runner:
         self._health = health
         self._closing = closing
         self._executors = executors
+        self._feed = feed
         self._punctuality = punctuality
         self._released: Callable[[Slot], None] | None = None
         self._flights: dict[Slot, Flight] = {}
         self._tasks: asyncio.TaskGroup | None = None
+        feed.on_watch(self._watch_changed)
 
     def on_release(self, released: Callable[[Slot], None]) -> None:
         """Tell `released` of each slot whose attempt is over, whatever became of it."""
@@ -110,7 +152,15 @@ class Runner:
         if flight is None or flight.stopped_for is not None:
             return
         flight.stopped_for = reason
-        self._spawn(self._stop(self._look(slot)[0], flight))
+        flight.stopping = self._spawn(self._stop(self._look(slot)[0], flight, reason))
+
+    def _watch_changed(self, run: RunId) -> None:
+        """Somebody begins or ceases to look at a run's output."""
+        known = self._scribe.ledger.runs.get(run)
+        for target in known.targets if known else ():
+            flight = self._flights.get((run, target.index))
+            if flight is not None and flight.session is not None:
+                flight.session.watch(closely=self._feed.watched(run))
 
     # ------------------------------------------------------------ one attempt
 
@@ -118,7 +168,7 @@ class Runner:
         flight = self._flights[slot] = Flight()
         flight.task = self._spawn(self._supervise(slot, flight, work))
 
-    def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+    def _spawn(self, work: Coroutine[None, None, _T]) -> asyncio.Task[_T]:
         if self._tasks is None:
             raise RuntimeError("Runner.begin was not called")
         return self._tasks.create_task(work)
@@ -133,7 +183,7 @@ class Runner:
         except asyncio.CancelledError:
             if flight.given_up is None and _engine_ends():
                 raise
-            self._close(slot, flight.given_up or _INTERNAL)
+            self._close(slot, flight.given_up or _INTERNAL, again=flight.again)
         except Exception:  # noqa: BLE001  a run fails alone (law 5)
             _log.exception("run %s target %s failed inside distcrond", *slot)
             self._close(slot, _INTERNAL)
@@ -147,12 +197,14 @@ class Runner:
         run, target = self._look(slot)
         executor = self._executors[node.connection]
         try:
-            spool = await executor.prepare(node, timeout=run.job.connect_timeout, durable=run.job.durable)
+            durable = run.job.durable and node.durable
+            spool = await executor.prepare(node, timeout=run.job.connect_timeout, durable=durable)
         except (NodeUnreachable, StartRefused) as error:
             self._refuse(slot, node, error.reason, error.detail)
             return
         number = target.intents + 1
-        session = executor.session(node, work_order(run, target, node, number=number))
+        order = work_order(run, target, node, number=number, durable=spool is not None)
+        session = executor.session(node, order)
         started = AttemptStarted(
             at=self._clock.now(), run=run.id, target=target.index, number=number, node=node.name, spool=spool
         )
@@ -177,7 +229,7 @@ class Runner:
             _log.exception("run %s target %s could not be started inside distcrond", *slot)
             flight.give_up(_INTERNAL)
             return
-        if run.occurrence.trigger is Trigger.SCHEDULE:
+        if run.occurrence.trigger is Trigger.SCHEDULE and not run.targets[slot[1]].attempts:
             self._punctuality.started(due=run.occurrence.due, at=self._clock.now())
         self._limit(slot, run, flight, run.job.timeout)
 
@@ -190,29 +242,31 @@ class Runner:
         attempt = target.attempts[-1]
         session = self._executors[node.connection].attach(
             node,
-            work_order(run, target, node, number=attempt.number),
-            spool=attempt.spool,
+            # as it was begun, whatever the node's file says now
+            work_order(run, target, node, number=attempt.number, durable=attempt.spool is not None),
+            spool=attempt.spool if self._clock.now() - attempt.started_at < _NODES_REMEMBER else None,
             offsets={stream: size.next for stream, size in attempt.output.items()},
         )
         flight.session, flight.launched = session, True
         if target.contact_lost:
             # It was so for the daemon before us; for us it is lost once the session says so.
             self._scribe.record(ContactChanged(at=self._clock.now(), run=run.id, target=target.index, lost=False))
-        self._limit(slot, run, flight, run.job.timeout - (self._clock.now() - attempt.started_at))
+        left = run.job.timeout - (self._clock.now() - attempt.started_at)
+        self._limit(slot, run, flight, max(left, _FIRST_WORD))
         if run.cancel_requested_by is not None:
             self.stop(slot, Reason.CANCELLED)
         await self._follow(slot, node, flight, session)
 
     async def _follow(self, slot: Slot, node: Node, flight: Flight, session: Session) -> None:
         over = False
+        if self._feed.watched(slot[0]):
+            session.watch(closely=True)
         async for event in session.events():
             match event:
                 case Chunk():
                     await self._store(slot, event)
                 case Contact():
-                    self._scribe.record(
-                        ContactChanged(at=self._clock.now(), run=slot[0], target=slot[1], lost=event.lost)
-                    )
+                    self._note_contact(slot, flight, lost=event.lost)
                     self._health.look_now(node.name)
                 case NotStarted():
                     over = True
@@ -223,6 +277,22 @@ class Runner:
                     await session.release()
         if not over:
             raise RuntimeError("the session stopped without an end of the attempt")
+
+    def _note_contact(self, slot: Slot, flight: Flight, *, lost: bool) -> None:
+        """Silence changes nothing by itself; what it means after a while is the job's to say."""
+        self._scribe.record(ContactChanged(at=self._clock.now(), run=slot[0], target=slot[1], lost=lost))
+        flight.hear()
+        run, target = self._look(slot)
+        choice = on_silence(run.job, target)
+        if lost and choice is not OnNodeLost.WAIT:
+            flight.silence = self._agenda.after(run.job.node_lost_after, lambda: self._lose(run, flight, choice))
+
+    def _lose(self, run: Run, flight: Flight, choice: OnNodeLost) -> None:
+        if flight.stopped_for is not None:
+            return  # its own verdict is on the way
+        flight.again = choice is OnNodeLost.RERUN
+        detail = f"no answer for {format_duration(run.job.node_lost_after)}; the command may still run there"
+        flight.give_up(Verdict(outcome=Outcome.LOST, reason=Reason.NODE_LOST, detail=detail))
 
     async def _store(self, slot: Slot, chunk: Chunk) -> None:
         """Waiting for the disk here is the back-pressure: no more is read from the node meanwhile."""
@@ -239,13 +309,15 @@ class Runner:
 
     async def _end(self, slot: Slot, flight: Flight, ended: Ended) -> None:
         flight.disarm()
+        flight.ended = True
+        gone = await self._see_it_gone(slot, flight, ended)
         run, target = self._look(slot)
         verdict = attempt_verdict(
             run.job.success,
             said=ended.exit,
             lost=ended.lost,
-            stopped_for=flight.stopped_for,
-            kill_confirmed=flight.kill_confirmed or ended.exit is not None,
+            stopped_for=ended.stopped_for or flight.stopped_for,
+            kill_confirmed=gone,
         )
         detail = verdict.detail or ended.detail
         over = AttemptEnded(
@@ -262,6 +334,18 @@ class Runner:
         self._closing.target(*slot, replace(verdict, detail=detail), over)
         await self._scribe.durable()
 
+    async def _see_it_gone(self, slot: Slot, flight: Flight, ended: Ended) -> bool:
+        """A stopped command is over when a look says so of its whole tree, not when it is gone itself.
+
+        Whoever else stopped it, its node at its limit or an earlier life of ours, may not have come to that look.
+        """
+        if ended.stopped_for is not None:
+            self.stop(slot, ended.stopped_for)
+        if flight.stopping is None:
+            return False
+        await asyncio.wait((flight.stopping,))
+        return flight.stopping.result()
+
     def _refuse(self, slot: Slot, node: Node, reason: Reason, detail: str) -> None:
         self._scribe.record(
             NodeRefused(at=self._clock.now(), run=slot[0], target=slot[1], node=node.name, reason=reason, detail=detail)
@@ -270,19 +354,25 @@ class Runner:
 
     # ------------------------------------------------------------ stopping
 
-    async def _stop(self, run: Run, flight: Flight) -> None:
-        """Signals, then a look. An attempt that was not launched yet is withdrawn, one that will not die is closed."""
+    async def _stop(self, run: Run, flight: Flight, reason: Reason) -> bool:
+        """Signals, then a look: whether nothing is left. The session tells the end by itself.
+
+        An attempt that was not launched yet is withdrawn, one that will not die is closed.
+        """
         if flight.session is None or not flight.launched:
             flight.give_up(_WITHDRAWN)
-        elif await _kill(flight.session, run.job.kill_grace) is Stopped.KILLED:
-            flight.kill_confirmed = True  # the session tells the end by itself, unless the node keeps it to itself
-            verdict = attempt_verdict(run.job.success, said=None, stopped_for=flight.stopped_for, kill_confirmed=True)
-            flight.alarms.append(self._agenda.after(_LAST_WORDS, lambda: flight.give_up(verdict)))
-        else:
-            flight.give_up(attempt_verdict(run.job.success, said=None, stopped_for=flight.stopped_for))
+            return True
+        gone = await _kill(flight.session, run.job.kill_grace, reason) is Stopped.KILLED
+        if not flight.ended:
+            verdict = attempt_verdict(run.job.success, said=None, stopped_for=reason, kill_confirmed=gone)
+            if gone:  # the session tells the end by itself, unless the node keeps it to itself
+                flight.alarms.append(self._agenda.after(_LAST_WORDS, lambda: flight.give_up(verdict)))
+            else:
+                flight.give_up(verdict)
+        return gone
 
-    def _close(self, slot: Slot, verdict: Verdict) -> None:
-        """Close a target whose attempt did not end by itself."""
+    def _close(self, slot: Slot, verdict: Verdict, *, again: bool = False) -> None:
+        """Close a target whose attempt did not end by itself, or let it try `again` elsewhere."""
         run = self._scribe.ledger.runs.get(slot[0])
         if run is None or run.targets[slot[1]].state is State.FINISHED:
             return
@@ -300,16 +390,19 @@ class Runner:
             reason=verdict.reason,
             detail=verdict.detail,
         )
-        self._closing.target(*slot, verdict, over)
+        if again:
+            self._scribe.record(over, TargetRequeued(at=over.at, run=run.id, target=target.index))
+        else:
+            self._closing.target(*slot, verdict, over)
 
     def _look(self, slot: Slot) -> tuple[Run, Target]:
         run = self._scribe.ledger.runs[slot[0]]
         return run, run.targets[slot[1]]
 
 
-async def _kill(session: Session, grace: timedelta) -> Stopped:
+async def _kill(session: Session, grace: timedelta, reason: Reason) -> Stopped:
     try:
-        return await session.stop(grace)
+        return await session.stop(grace, reason)
     except Exception:  # noqa: BLE001  nobody waits for the task that asks
         _log.exception("a command could not be stopped because of a fault inside distcrond")
         return Stopped.UNCONFIRMED

@@ -16,17 +16,22 @@ from distcrond.engine.dispatcher import Dispatcher, Pokes
 from distcrond.engine.feed import Feed
 from distcrond.engine.generator import Generator
 from distcrond.engine.health import Health
+from distcrond.engine.news import News
 from distcrond.engine.outboxes import Outboxes
 from distcrond.engine.placing import Placing
 from distcrond.engine.pulse import Pulse
 from distcrond.engine.punctuality import Punctuality
 from distcrond.engine.queries import Queries
 from distcrond.engine.recovery import Recovery
+from distcrond.engine.refresh import Refresh
 from distcrond.engine.runner import Runner
 from distcrond.engine.scribe import Scribe
-from distcrond.model.event import ClockStepped, DaemonStopped
+from distcrond.engine.tenure import Tenure
+from distcrond.model.event import ClockShifted, ClockStepped, DaemonStopped
+from distcrond.model.happening import node_changed
+from distcrond.model.ids import NodeName
 from distcrond.model.ledger import Ledger
-from distcrond.ports import Clock, Executor, History, Journal
+from distcrond.ports import Clock, Definitions, Executor, History, Journal
 
 _log = logging.getLogger(__name__)
 
@@ -43,23 +48,28 @@ class Engine:
         ledger: Ledger,
         executors: Mapping[str, Executor],
         desired: Desired,
+        definitions: Definitions,
         health_check_interval: timedelta = timedelta(seconds=10),
+        file_check_interval: timedelta = timedelta(seconds=2),
         outboxes: Outboxes | None = None,
         beat: Callable[[], None] = lambda: None,
     ) -> None:
         self._clock = clock
         self._desired = desired
         feed = Feed()
-        pokes = Pokes()
+        self._news = news = News(clock=clock, history=history, feed=feed)
+        self._pokes = pokes = Pokes()
         punctuality = Punctuality()
         self._scribe = scribe = Scribe(journal=journal, ledger=ledger, feed=feed)
+        tenure = Tenure(clock=clock, scribe=scribe)
         self._agenda = agenda = Agenda(clock)
         self._health = health = Health(
             clock=clock,
             desired=desired,
             executors=executors,
+            tenure=tenure,
             interval=health_check_interval,
-            changed=pokes.any,
+            changed=self._node_changed,
         )
         closing = Closing(clock=clock, scribe=scribe, ended=pokes.job)
         self._runner = runner = Runner(
@@ -69,6 +79,7 @@ class Engine:
             health=health,
             closing=closing,
             executors=executors,
+            feed=feed,
             punctuality=punctuality,
         )
         placing = Placing(
@@ -84,7 +95,9 @@ class Engine:
         admission = Admission(
             scribe=scribe, agenda=agenda, desired=desired, closing=closing, opened=placing.open, poke=pokes.job
         )
-        self._dispatcher = Dispatcher(clock=clock, pokes=pokes, admission=admission, placing=placing)
+        self._dispatcher = Dispatcher(
+            clock=clock, scribe=scribe, tenure=tenure, pokes=pokes, admission=admission, placing=placing
+        )
         self._generator = Generator(
             clock=clock, scribe=scribe, agenda=agenda, desired=desired, history=history, admitted=pokes.job
         )
@@ -102,7 +115,10 @@ class Engine:
         desired.observe(admission.reconsider)
         desired.observe(pokes.any)
         outboxes = outboxes or Outboxes(clock)
-        self._pulse = pulse = Pulse(clock=clock, agenda=agenda, scribe=scribe, beat=beat)
+        self._refresh = refresh = Refresh(
+            clock=clock, desired=desired, scribe=scribe, definitions=definitions, interval=file_check_interval
+        )
+        self._pulse = pulse = Pulse(clock=clock, agenda=agenda, scribe=scribe, tenure=tenure, beat=beat)
         self.control = Control(
             clock=clock,
             scribe=scribe,
@@ -113,6 +129,8 @@ class Engine:
             runner=runner,
             pokes=pokes,
             outboxes=outboxes,
+            refresh=refresh,
+            tenure=tenure,
         )
         self.queries = Queries(
             clock=clock,
@@ -123,6 +141,7 @@ class Engine:
             placing=placing,
             feed=feed,
             punctuality=punctuality,
+            news=news,
             outboxes=outboxes,
             pulse=pulse,
         )
@@ -143,11 +162,21 @@ class Engine:
                 loops.create_task(self._generator.run())
                 loops.create_task(self._dispatcher.run())
                 loops.create_task(self._pulse.run())
+                loops.create_task(self._refresh.run())
+                loops.create_task(self._news.run())
         except asyncio.CancelledError:
             self._scribe.record(DaemonStopped(at=self._clock.now()))
             raise
 
+    def _node_changed(self, node: NodeName) -> None:
+        status, now = self._health.status(node), self._clock.now()
+        self._news.tell(node_changed(now, node, state=status.state, reason=status.reason, detail=status.detail))
+        self._pokes.any()
+
     def _clock_stepped(self, delta: timedelta) -> None:
         _log.warning("the wall clock stepped by %.1f s", delta.total_seconds())
-        self._scribe.record(ClockStepped(at=self._clock.now(), delta=delta))
+        now = self._clock.now()
+        began = [run.id for run in self._scribe.ledger.runs.values() if run.started_at and not run.finished_at]
+        shifted = (ClockShifted(at=now, run=run, delta=delta) for run in began)
+        self._scribe.record(ClockStepped(at=now, delta=delta), *shifted)
         self._generator.reschedule()

@@ -6,6 +6,13 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 
+class ShellEnded(Exception):
+    """The shell ended by itself, with this status: the way to it is fine."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"the shell on the node ended with status {status}")
+
+
 class Listener(Protocol):
     """Receives what the shell prints. Called in the event loop; must not raise and must not block."""
 
@@ -18,7 +25,7 @@ class Listener(Protocol):
         ...
 
     def closed(self, error: Exception | None) -> None:
-        """The channel is gone; called exactly once, also after `Pipe.close`."""
+        """The channel is gone, or the shell (`ShellEnded`); called exactly once, also after `Pipe.close`."""
         ...
 
 

@@ -17,6 +17,7 @@ follower as they are decoded. While anything runs, one task ticks for all of the
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
@@ -25,10 +26,20 @@ from typing import Any, Protocol, Self
 
 from distcrond.errors import NodeUnreachable, StartRefused
 from distcrond.executors import launcher_protocol as protocol
-from distcrond.executors.channel import OpenPipe, Pipe
+from distcrond.executors.channel import OpenPipe, Pipe, ShellEnded
 from distcrond.executors.deadline import within
 from distcrond.executors.launcher_fetch import FetchQueue, Wanted
-from distcrond.executors.launcher_protocol import AttemptEvent, Beat, Event, Left, ProtocolError, Ready, Signal, Unfit
+from distcrond.executors.launcher_protocol import (
+    AttemptEvent,
+    Beat,
+    Disk,
+    Event,
+    Left,
+    ProtocolError,
+    Ready,
+    Signal,
+    Unfit,
+)
 from distcrond.executors.spool_output import Piece
 from distcrond.model.ids import AttemptId
 from distcrond.model.reason import Reason
@@ -37,6 +48,8 @@ from distcrond.ports import Clock
 
 OLD_AGE = 10_000
 """Starts after which the shell should be replaced: bash keeps 0.5 KiB and dash a job slot of each (LAUNCHER rule 6)."""
+SETTLING = 120.0
+"""Seconds that a replaced launcher stays for what it started, unless all of that ends before."""
 TICK = 0.5
 """Seconds between the looks at running attempts."""
 HEARTBEAT = 10.0
@@ -45,6 +58,11 @@ BLOCK_PATIENCE = 120.0
 """Seconds that one block of data may take from its request to its end: 2 KiB/s."""
 MAX_EVENTS = 200_000
 """Events between two of our heartbeats, several times what thousands of runs per second make; more is a flood."""
+NETWORK_DISKS = frozenset(
+    {"nfs", "cifs", "smb", "smb2", "afs", "k-afs", "ceph", "coda", "gfs/gfs2", "gpfs", "lustre", "ocfs2", "v9fs"}
+)
+"""File systems, as `stat` names them, that can be away while the node is not (LAUNCHER rule 11)."""
+_log = logging.getLogger(__name__)
 _RELEASES = 100  # files deleted at once; fewer wait for the tick
 _SIZES = 100  # files asked for in one line
 
@@ -53,13 +71,16 @@ _SIZES = 100  # files asked for in one line
 class LauncherSettings:
     """What a launcher is told when it begins.
 
-    `daemon_id` is hex, `generation` the number of this start of the daemon; `spool_directory` is an absolute path on
-    the node or empty for `~/.local/state/distcron`; the node's machine id is appended to either. Records stay at
-    least `keep_records` after the end of an attempt.
+    `daemon_id` is hex, `generation` the number of this start of the daemon, and `life` hex that tells it from another
+    start of that number, which copies of one journal may reach; `spool_directory` is an absolute path on the node or
+    empty for `~/.local/state/distcron`; the node's machine id is appended to either. Records stay at least
+    `keep_records` after the end of an attempt. `node` is how people call the node.
     """
 
     daemon_id: str
     generation: int
+    life: str
+    node: str = "here"
     spool_directory: str = ""
     keep_records: timedelta = timedelta(hours=48)
 
@@ -90,6 +111,7 @@ class Launcher:
     def __init__(self, clock: Clock, nonce: str) -> None:
         self._clock = clock
         self._nonce = nonce
+        self._node = ""
         self._events = protocol.EventDecoder(nonce)
         self._fetches = FetchQueue(nonce, self._send, clock.monotonic)
         self._pipe: Pipe | None = None
@@ -102,7 +124,7 @@ class Launcher:
         self._beats = 0
         self._heard = 0
         self._pings: list[asyncio.Future[None]] = []
-        self._kills: dict[str, asyncio.Future[Left]] = {}
+        self._kills: dict[str, tuple[Signal, asyncio.Future[Left]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._ticking = False
         self._events_of_late = 0
@@ -119,7 +141,8 @@ class Launcher:
         Raises:
             NodeUnreachable: the pipe could not be opened or closed again (reason of `open_pipe`, or connection_lost),
                 no answer came in time (connect_timeout), or a strange one (protocol). Nothing was started.
-            StartRefused: the node answered "no": spool_unusable, spool_full, stale_generation, node_unsupported.
+            StartRefused: the node answered "no": spool_unusable, spool_full, stale_generation, node_unsupported
+                (also if its shell ended before it was ready).
         """
         launcher = cls(clock, secrets.token_hex(8))
         try:
@@ -131,6 +154,7 @@ class Launcher:
 
     async def begin(self, open_pipe: OpenPipe, settings: LauncherSettings, timeout: timedelta) -> None:
         """The second half of `open`; raises as it does, and leaves the closing to it."""
+        self._node = settings.node
         try:
             answer = await within(self._clock, timeout, self._greet(open_pipe, settings))
         except TimeoutError:
@@ -145,6 +169,7 @@ class Launcher:
             nonce=self._nonce,
             daemon_id=settings.daemon_id,
             generation=settings.generation,
+            life=settings.life,
             spare_spool_id=secrets.token_hex(16),
             keep_records=settings.keep_records,
             spool_directory=settings.spool_directory,
@@ -181,6 +206,21 @@ class Launcher:
         self._flush()
         self._die(NodeUnreachable(Reason.CONNECTION_LOST, "the launcher was closed"))
 
+    def retire(self, successor: Launcher) -> None:
+        """Give way: close once nothing is followed here any more, or all that was started has had time to begin.
+
+        At once would be too early: whoever adopts a start that is still on its way makes sure that it never begins.
+        """
+        successor.when_closed(self.close)
+        if not self._closed:
+            self._spawn(self._close_when_settled())
+
+    async def _close_when_settled(self) -> None:
+        end = self._clock.monotonic() + SETTLING
+        while self._followers and self._clock.monotonic() < end:
+            await self._clock.sleep(TICK)
+        self.close()
+
     def _die(self, error: NodeUnreachable) -> None:
         if self._closed:
             return
@@ -189,7 +229,8 @@ class Launcher:
             self._pipe.close()
         for task in self._tasks:
             task.cancel()
-        waiting: list[asyncio.Future[Any]] = [self._greeting, *self._pings, *self._kills.values()]
+        waiting: list[asyncio.Future[Any]] = [self._greeting, *self._pings]
+        waiting += (answer for _, answer in self._kills.values())
         for each in waiting:
             if not each.done():
                 each.set_exception(error)
@@ -197,7 +238,8 @@ class Launcher:
         followers, self._followers = self._all_followers(), {}
         for follower in followers:
             follower.launcher_lost()
-        for callback in self._last_words:
+        callbacks, self._last_words = self._last_words, []
+        for callback in callbacks:
             callback()
 
     @property
@@ -258,16 +300,18 @@ class Launcher:
         """End the doubt about an attempt that seems to be starting for ever; answered by `StateOf`."""
         self._send(protocol.undo(attempt))
 
-    async def kill(self, attempt: AttemptId, signal: Signal) -> Left:
-        """Signal the tree and look.
+    async def kill(self, attempt: AttemptId, signal: Signal, reason: Reason = Reason.CANCELLED) -> Left:
+        """Signal the tree and look. The same signal is not sent again before it is answered: a slow node would drown.
 
         Raises:
             NodeUnreachable: the launcher is, or died before it answered.
         """
         if self._closed:
             raise self._gone()
-        answer = self._kills.setdefault(attempt, self._loop.create_future())
-        self._send(protocol.kill(attempt, signal))
+        asked, answer = self._kills.get(attempt) or (None, self._loop.create_future())
+        if asked is not signal:
+            self._kills[attempt] = (signal, answer)
+            self._send(protocol.kill(attempt, signal, reason))
         return await asyncio.shield(answer)
 
     def fetch(self, piece: Piece, receive: Callable[[bytes], None], *, whole: bool = False) -> None:
@@ -347,29 +391,43 @@ class Launcher:
             self._told(event)
 
     def closed(self, error: Exception | None) -> None:
-        """The channel is gone."""
-        self._die(NodeUnreachable(Reason.CONNECTION_LOST, self._complaint(str(error or "the shell ended"))))
+        """The channel is gone. A shell that ends instead of getting ready is the node's own "no"."""
+        text = self._complaint(str(error or "the shell ended"))
+        if isinstance(error, ShellEnded) and not self._greeting.done():
+            self._greeting.set_exception(StartRefused(Reason.NODE_UNSUPPORTED, text))
+            self._greeting.exception()  # it may be that nobody waits any more
+        self._die(NodeUnreachable(Reason.CONNECTION_LOST, text))
 
     def _told(self, event: Event) -> None:
         if isinstance(event, Beat):
-            if not self._heard < event.number <= self._beats:
-                self._distrust(ProtocolError("an answer to a heartbeat that was never sent"))
-                return
-            self._heard = event.number
-            pings, self._pings = self._pings, []
-            for ping in pings:
-                if not ping.done():
-                    ping.set_result(None)
+            self._hear(event)
         elif isinstance(event, Ready | Unfit):
             if not self._greeting.done():
                 self._greeting.set_result(event)
+        elif isinstance(event, Disk):
+            self._judge(event)
         elif isinstance(event, Left):
-            answer = self._kills.pop(event.attempt, None)
+            _, answer = self._kills.pop(event.attempt, (None, None))
             if answer is not None:
                 answer.set_result(event)
         else:
             for follower in tuple(self._followers.get(event.attempt, ())):
                 follower.told(event)
+
+    def _hear(self, beat: Beat) -> None:
+        if not self._heard < beat.number <= self._beats:
+            self._distrust(ProtocolError("an answer to a heartbeat that was never sent"))
+            return
+        self._heard = beat.number
+        pings, self._pings = self._pings, []
+        for ping in pings:
+            if not ping.done():
+                ping.set_result(None)
+
+    def _judge(self, disk: Disk) -> None:
+        if disk.kind in NETWORK_DISKS:
+            remedy = "give it a spool_directory on a disk of its own"
+            _log.warning("the spool of node %s is on a network file system (%s): %s", self._node, disk.kind, remedy)
 
     def _distrust(self, error: ProtocolError) -> None:
         self._die(NodeUnreachable(Reason.PROTOCOL, error.detail))

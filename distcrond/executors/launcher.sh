@@ -9,10 +9,11 @@
 # Names         begin with dc_: assigning to a name that came with the environment would change what jobs see of it.
 # The spool     is the working directory of this shell, so that replacing the path cannot move us elsewhere:
 #   id                   random id of this spool
-#   generation.DAEMON.N  the latest start of that daemon; a newer one removes the older one's file
+#   generation.DAEMON.N.LIFE  the latest start of that daemon; a newer one removes the older one's file
 #   KEY.run              record of an attempt and its fence: its exclusive creation is the right to begin. Lines:
 #                          claim TOKEN BOOT PID BIRTH SUPERVISOR USER DAEMON GENERATION DEFINITION ;
 #                          began PID BIRTH       with run_as only: the process inside sudo
+#                          limit REASON          somebody is about to end it: `timeout`, `cancelled`
 #                          exit CODE | eof STREAM PRINTED HEAD LAST TOKEN | refused REASON TOKEN | fenced | lost REASON
 #   KEY.no               a verdict on a record without a claim: the command will not begin
 #   KEY.m, KEY.o, KEY.e  head of the merged, or of the separate output; KEY.m1, KEY.m2 ...: segments of its tail in turn
@@ -23,14 +24,14 @@
 
 # ================================================================ shared: also sent into `sudo -u USER sh`
 
-# numbers_of PID: sets dc_life (the letter of its state) and dc_birth; fails if there is no such process.
+# numbers_of PID: sets dc_life (the letter of its state), dc_group and dc_birth; fails if there is no such process.
 # A process may call itself anything, with blanks, brackets and newlines: fields count from the last `) `.
 numbers_of() {
   dc_line=
   while read -r dc_part; do dc_line="$dc_line $dc_part"; done <"/proc/$1/stat" || return 1
   set -- ${dc_line##*) }
   [ $# -ge 20 ] || return 1
-  dc_life=$1 dc_birth=${20}
+  dc_life=$1 dc_group=$3 dc_birth=${20}
 }
 
 # self: sets dc_pid, dc_parent and dc_birth of whoever calls it; $$ names the outermost shell even in a subshell.
@@ -58,23 +59,25 @@ members() {
 }
 
 # tree SIGNAL KEY LEADER: signal the whole tree and print how many are left; SIGNAL 0 only looks.
-# KILL looks again and again: whoever was just forking may have missed the first one.
+# KILL looks again and again: whoever was just forking may have missed the first one. Each look reads all of /proc.
 tree() {
   dc_round=0
-  while [ "$1" != 0 ] && [ $dc_round -lt 5 ]; do
+  while :; do
     # `kill -TERM -- -PID` is refused by dash and ash
-    [ -z "$3" ] || kill "-$1" "-$3"
+    [ "$1" = 0 ] || [ -z "$3" ] || kill "-$1" "-$3"
     dc_found=$(members "$2" "$3")
-    [ -n "$dc_found" ] || break
+    [ "$1" != 0 ] && [ -n "$dc_found" ] && [ $dc_round -lt 5 ] || break
     for dc_member in $dc_found; do
-      kill "-$1" "$dc_member"
+      numbers_of "$dc_member" || continue
+      # the group has it already, and a second TERM means "at once" to some
+      [ "$dc_group" = "$3" ] || kill "-$1" "$dc_member"
       # a stopped process would keep TERM in its letter box
       [ "$1" = KILL ] || kill -CONT "$dc_member"
     done
-    [ "$1" = KILL ] || break
+    [ "$1" = KILL ] || set -- 0 "$2" "$3"
     dc_round=$((dc_round + 1))
   done 2>/dev/null
-  set -- $(members "$2" "$3")
+  set -- $dc_found
   echo $#
 }
 
@@ -127,19 +130,22 @@ say() { echo "@$dc_nonce $*" >&9; }
 
 # ---------------------------------------------------------------- begin
 
-# b NONCE DAEMON GENERATION SPARE_ID KEEP_MINUTES DIRECTORY: check the node, open the spool, say `ready`.
+# b NONCE DAEMON GENERATION LIFE SPARE_ID KEEP_MINUTES DIRECTORY: check the node, open the spool, say `ready`.
 b() {
   exec 9>&2 2>/dev/null
   # a login script may have left a line without its end
   echo >&9
-  dc_nonce=$1 dc_daemon=$2 dc_generation=$3 dc_keep=$5 dc_home=$PWD dc_unswept=1
+  dc_nonce=$1 dc_daemon=$2 dc_generation=$3 dc_once=$4 dc_keep=$6 dc_home=$PWD dc_unswept=1
   trap '' HUP PIPE
-  dc_umask=$(umask)
+  # a shell that cannot fork ends at once; bash tries for 15 seconds before
+  trap 'unfit fork_refused "no process can be made"' EXIT
+  dc_umask=$(umask) dc_marks=
   umask 077
   examine_node
-  enter_spool "$6"
-  identify_spool "$4"
+  enter_spool "$7"
+  identify_spool "$5"
   raise_generation
+  trap - EXIT
   say ready "$dc_spool" "$dc_boot"
   # whatever a login script printed before this is not ours
   echo "@$dc_nonce data"
@@ -147,13 +153,14 @@ b() {
 
 # unfit REASON TEXT: this node or spool cannot do it; nothing was started.
 unfit() {
+  trap - EXIT
   say unfit "$@"
   exit 0
 }
 
 examine_node() {
   read -r dc_boot </proc/sys/kernel/random/boot_id && self || unfit node_unsupported 'no Linux /proc'
-  for dc_tool in dd grep find stat head tail cat rm ln tr setsid; do
+  for dc_tool in dd grep find stat head tail cat rm ln tr sleep setsid; do
     command -v $dc_tool >/dev/null || unfit node_unsupported "no $dc_tool"
   done
   # an external printf would show scripts to ps
@@ -207,16 +214,18 @@ why_not() {
 }
 
 # raise_generation: announce ours, then look for others. Of two that do so at once, at least one sees the other.
+# Copies of one journal may reach the same number: LIFE, which is chance, tells them apart, and the first one stays.
 raise_generation() {
-  dc_mine=generation.$dc_daemon.$dc_generation
+  dc_mine=generation.$dc_daemon.$dc_generation.$dc_once
   command : >"$dc_mine" || unfit "$(why_not)" 'no file can be made'
   for dc_file in "generation.$dc_daemon."*; do
-    dc_number=${dc_file##*.}
-    if [ "$dc_number" -gt "$dc_generation" ]; then
+    [ "$dc_file" != "$dc_mine" ] || continue
+    dc_number=${dc_file#generation.*.} dc_number=${dc_number%%.*}
+    if [ "$dc_number" -ge "$dc_generation" ]; then
       rm -f "$dc_mine"
-      unfit stale_generation "generation $dc_number of this daemon was here"
+      unfit stale_generation "another life of it, generation $dc_number, was here; this is generation $dc_generation"
     fi
-    [ "$dc_number" -eq "$dc_generation" ] || rm -f "$dc_file"
+    rm -f "$dc_file"
   done
 }
 
@@ -238,28 +247,37 @@ sweep() {
 
 # ---------------------------------------------------------------- start
 
-# m KEY TOKEN DEFINITION USER HEAD SEGMENT UMASK DIRECTORY [e NAME=VALUE]... x WORD...
+# m KEY TOKEN DEFINITION USER HEAD SEGMENT LIMIT GRACE UMASK DIRECTORY [e NAME=VALUE]... x WORD...
 #     Run it, stdout and stderr merged. Supervisor and reader are children of this shell, which reaps them; they
-#     outlive it. `dd` is the only program of ours that runs beside the job.
-m() { supervise m "$@" 3</dev/null 7>&1 8>&1 </dev/null >/dev/null | collect m "$@" >/dev/null & }
+#     outlive it. `dd`, and `sleep` if there is a LIMIT, are the only programs of ours that run beside the job.
+m() { merged "$@" 3</dev/null | collect m "$@" >/dev/null & }
 
 # s ...: the same with separate streams.
 s() {
-  { supervise 'o e' "$@" 3</dev/null 8>&1 </dev/null >/dev/null | collect e "$@" 7>&- >/dev/null; } 7>&1 |
-    collect o "$@" >/dev/null &
+  { separate "$@" 3</dev/null | collect e "$@" 7>&- >/dev/null; } 7>&1 | collect o "$@" >/dev/null &
 }
 
 # mi INPUT ..., si INPUT ...: the job's stdin is a pipe with that text. No here-document: bash may put it into a file.
 mi() {
   dc_input=$1
   shift
-  feed "$4" | supervise m "$@" 3<&0 7>&1 8>&1 </dev/null >/dev/null | collect m "$@" >/dev/null &
+  feed "$4" | merged "$@" 3<&0 | collect m "$@" >/dev/null &
 }
 si() {
   dc_input=$1
   shift
-  { feed "$4" | supervise 'o e' "$@" 3<&0 8>&1 </dev/null >/dev/null | collect e "$@" 7>&- >/dev/null; } 7>&1 |
-    collect o "$@" >/dev/null &
+  { feed "$4" | separate "$@" 3<&0 | collect e "$@" 7>&- >/dev/null; } 7>&1 | collect o "$@" >/dev/null &
+}
+
+# merged ..., separate ...: the supervisor, with the job's streams where `go` takes them. By `exec`: dash and ash keep
+# a copy of what a redirection of one call replaces, and the limit must not hold the job's pipe.
+merged() {
+  exec 7>&1 8>&1 </dev/null >/dev/null
+  supervise m "$@"
+}
+separate() {
+  exec 8>&1 </dev/null >/dev/null
+  supervise 'o e' "$@"
 }
 
 # feed USER: print the input; a shell inside sudo first gets the functions and facts it needs.
@@ -277,20 +295,28 @@ supervise() {
     # without `command`, a redirection that fails ends the shell
     command : >>"$dc_key.$dc_stream" || refuse "$(why_not)"
   done
+  dc_limit=
+  # first: a shell that cannot fork ends, and must not leave a job without a supervisor
+  [ "$7" = 0 ] || { limit "$7" "$8" & dc_limit=$!; }
   (job "$@") &
   exec 3<&-
   wait $!
-  conclude $?
+  dc_code=$?
+  [ -z "$dc_limit" ] || dismiss $dc_limit
+  conclude $dc_code
 }
 
 # outdated: a newer start of this daemon, or somebody with `rm`, took away our right to start anything.
+# That is said of us and not of the attempt, so it leaves no tombstone: the latest one may start it.
 outdated() {
-  if [ -e id ]; then refuse stale_generation; else refuse spool_gone; fi
+  [ -e id ] || refuse spool_gone
+  if [ -e "$dc_key.run" ]; then say dup "$dc_key"; else say refused "$dc_key" stale_generation; fi
+  exit 125
 }
 
-# job KEY TOKEN DEFINITION USER HEAD SEGMENT UMASK DIRECTORY ...: runs in the subshell that becomes the job.
+# job KEY TOKEN DEFINITION USER HEAD SEGMENT LIMIT GRACE UMASK DIRECTORY ...: in the subshell that becomes the job.
 job() {
-  shift 6
+  shift 8
   cd "$dc_home" 2>/dev/null || cd /
   [ -z "$dc_user" ] || become_sudo
   become "$@"
@@ -348,16 +374,15 @@ become_sudo() {
 
 # conclude CODE: tell the end, or that it did not begin because it had begun before.
 conclude() {
-  # nothing of ours ends with 0: that is the command's own, and the record need not be read
-  if [ "$1" = 0 ] && [ -z "$dc_user" ]; then
+  # nothing of ours ends with 0: that is the command's own, and the record need not be read, unless for a limit
+  if [ "$1" = 0 ] && [ -z "$dc_user$dc_limit" ]; then
     echo "exit 0" >>"$dc_key.run"
     say exit "$dc_key" 0
     return
   fi
   read_record "$dc_key"
   if [ "$dc_holder" != "$dc_token" ]; then
-    # no record: the job's process died, or was never born, before it could say anything
-    [ -e "$dc_key.run" ] || refuse fork_refused
+    [ -e "$dc_key.run" ] || unrecorded "$1"
     say dup "$dc_key"
   elif [ -z "$dc_state" ]; then
     echo "exit $1" >>"$dc_key.run"
@@ -366,8 +391,61 @@ conclude() {
       read_record "$dc_key"
       [ -n "$dc_began" ] || return
     fi
-    say exit "$dc_key" "$1"
+    say exit "$dc_key" "$1" $dc_stopped
   fi
+}
+
+# unrecorded CODE: the job's process died, or was never born, before it could say anything; or somebody removed its
+# record. Without a claim nothing ends but by a signal or with a shell's own codes, and nothing prints.
+unrecorded() {
+  case $1 in
+    # what it printed may still be in the pipe
+    1 | 2 | 12[5-9] | 1[3-9]? | 2??) sleep 1; traces "$dc_key" || refuse fork_refused ;;
+  esac
+  echo 'lost spool_gone' >>"$dc_key.run"
+  say exit "$dc_key" "$1"
+  exit
+}
+
+# ---------------------------------------------------------------- limit
+
+# limit SECONDS GRACE: a child of the supervisor that ends the tree when its time is up, whether or not anybody still
+# listens to this launcher. From then on it is not to be dismissed: the leader may end at once and leave a child.
+limit() {
+  exec 3<&- 7>&- 8>&- 9>&-
+  doze "$1"
+  trap '' TERM
+  read_record "$dc_key"
+  [ -z "$dc_state" ] && lives || exit
+  mark "$dc_key" timeout && reach "$dc_key" TERM
+  dc_rest=$2 dc_pause=1
+  while [ "$dc_rest" -gt 0 ]; do
+    [ $dc_pause -le "$dc_rest" ] || dc_pause=$dc_rest
+    sleep $dc_pause
+    dc_rest=$((dc_rest - dc_pause)) dc_pause=$((2 * dc_pause))
+    [ "$(reach "$dc_key" 0)" != 0 ] || exit
+  done
+  reach "$dc_key" KILL
+}
+
+# doze SECONDS: sleep, and go on only if all of that time has passed: not when dismissed, nor if there is no sleep.
+doze() {
+  dc_sleep= dc_over=
+  # not TERM: a child that has not yet become `sleep` may swallow it
+  trap 'dc_over=1; [ -z "$dc_sleep" ] || kill -KILL $dc_sleep' TERM
+  sleep "$1" &
+  dc_sleep=$!
+  # dismissed before we knew whom to kill
+  [ -z "$dc_over" ] || kill -KILL $dc_sleep
+  wait $dc_sleep || exit
+}
+
+# dismiss PID: end the limit of a job that has ended, unless something else has that pid by now.
+dismiss() {
+  self
+  read -r dc_part dc_line <"/proc/$1/stat" || return
+  set -- "$1" ${dc_line##*) }
+  [ "$3" != "$dc_pid" ] || kill "$1"
 }
 
 # ---------------------------------------------------------------- output
@@ -394,7 +472,8 @@ collect() {
     drain
   fi
   # the token tells it from the end of a duplicate start, which had nothing to read
-  echo "eof $dc_stream $dc_total $dc_kept $dc_last $dc_token" >>"$dc_key.run"
+  # without a record there is none to be made: somebody would look for its claim
+  [ ! -e "$dc_key.run" ] || echo "eof $dc_stream $dc_total $dc_kept $dc_last $dc_token" >>"$dc_key.run"
   say eof "$dc_key" "$dc_stream" "$dc_total" "$dc_kept" "$dc_last" "$dc_token"
 }
 
@@ -442,7 +521,7 @@ hear_sudo() {
       "@$dc_token began")
         echo "began $dc_b $dc_c" >>"$dc_key.run"
         read_record "$dc_key"
-        [ -z "$dc_exit" ] || say exit "$dc_key" "$dc_exit"
+        [ -z "$dc_exit" ] || say exit "$dc_key" "$dc_exit" $dc_stopped
         return 0
         ;;
       "@$dc_token refused") dc_reason=$dc_b dc_said=; break ;;
@@ -473,10 +552,12 @@ overhear() {
 # its end was cut by a full disk and does not count.
 read_record() {
   dc_holder= dc_claimed= dc_pid= dc_then= dc_parent= dc_owner= dc_exit= dc_began= dc_state= dc_fact= dc_eofs=
+  dc_stopped=
   while read -r dc_word dc_a dc_b dc_c dc_d dc_e dc_f dc_part; do
     case "$dc_word $dc_part" in
       claim*\;) dc_holder=$dc_a dc_claimed=$dc_b dc_pid=$dc_c dc_then=$dc_d dc_parent=$dc_e dc_owner=${dc_f#-} ;;
       'began ') dc_began="$dc_a $dc_b" ;;
+      'limit ') [ -n "$dc_exit$dc_stopped" ] || dc_stopped=$dc_a ;;
       'exit ') dc_exit=$dc_a ;;
       'eof ') [ "$dc_e" != "$dc_holder" ] || dc_eofs="$dc_eofs $dc_a $dc_b $dc_c $dc_d $dc_e" ;;
       'refused ' | 'lost ' | 'fenced ')
@@ -497,7 +578,7 @@ supervised() { numbers_of "$dc_parent" && [ "$dc_birth" -le "$dc_then" ] && [ "$
 
 # look KEY: sets dc_state to none, starting, running, done, refused, fenced or lost, and dc_fact to its detail.
 look() {
-  dc_state=none dc_fact= dc_claimed= dc_pid= dc_owner= dc_eofs=
+  dc_state=none dc_fact= dc_claimed= dc_pid= dc_owner= dc_eofs= dc_stopped=
   [ -e "$1.run" ] || return
   read_record "$1"
   [ -z "$dc_state" ] || return
@@ -535,13 +616,12 @@ q() {
   read -r dc_part <id
   [ "$dc_part" = "$dc_spool" ] || { say state "$1" unknown spool_gone; return; }
   look "$1"
-  [ "$dc_state" != none ] || fence "$1"
-  case $dc_state in
-    absent | fenced)
-      [ "$3" = "$dc_boot" ] || dc_state=absent dc_fact=rebooted
-      [ "$2" = "$dc_spool" ] || dc_state=absent dc_fact=spool_gone
-      ;;
-  esac
+  [ "$dc_state" != none ] || fence "$@"
+  if [ "$dc_state" = fenced ]; then
+    # perhaps by a stop, which knows nothing of the intent: it proves no more than this
+    [ "$3" = "$dc_boot" ] || dc_state=absent dc_fact=rebooted
+    [ "$2" = "$dc_spool" ] || dc_state=absent dc_fact=spool_gone
+  fi
   say_state "$1"
 }
 
@@ -560,7 +640,8 @@ say_state() {
     shift 6
     set -- "$dc_key" "$@"
   done
-  say state "$1" "$dc_state" $dc_fact
+  case $dc_state in done | lost) ;; *) dc_stopped= ;; esac
+  say state "$1" "$dc_state" $dc_fact $dc_stopped
 }
 
 # u KEY: an attempt that has been starting for too long.
@@ -569,17 +650,20 @@ u() {
   [ "$dc_state" != starting ] || settle "$1"
   # sudo's reader was killed: nobody will ever know whether there was a beginning
   [ "$dc_state" != starting ] || [ -z "$dc_exit" ] || dc_state=lost dc_fact=supervisor
-  say state "$1" "$dc_state" $dc_fact
+  say_state "$1"
 }
 
-# fence KEY: see to it that an attempt without a record never has one, or find it.
+# fence KEY SPOOL BOOT: the tombstone holds the verdict: whoever asks once more must hear the same.
 fence() {
-  dc_made= dc_eofs=
+  dc_made= dc_eofs= dc_fact=
+  [ "$3" = "$dc_boot" ] || dc_fact=rebooted
+  [ "$2" = "$dc_spool" ] || dc_fact=spool_gone
+  [ -n "$dc_fact" ] || ! traces "$1" || dc_fact=spool_gone
   set -C
-  { dc_made=1; echo fenced >&4; } 4>"$1.run"
+  { dc_made=1; echo "${dc_fact:+lost }${dc_fact:-fenced}" >&4; } 4>"$1.run"
   set +C
   if [ -n "$dc_made" ]; then
-    dc_state=absent dc_fact=
+    dc_state=absent
   elif [ -e "$1.run" ]; then
     look "$1"
   else
@@ -587,36 +671,55 @@ fence() {
   fi
 }
 
+# traces KEY: whether something without a record has begun nevertheless: it printed, or it runs. The record was removed,
+# or never reached the disk. Who carries which key is looked up once: whoever begins later has a record to be found.
+traces() {
+  [ ! -s "$1.m" ] && [ ! -s "$1.o" ] && [ ! -s "$1.e" ] || return 0
+  [ -n "$dc_marks" ] || dc_marks=" $(cat /proc/[0-9]*/environ | tr '\0' '\n' | grep '^DISTCRON_ATTEMPT_ID=' | tr '\n' ' ')"
+  case $dc_marks in *" DISTCRON_ATTEMPT_ID=$1 "*) ;; *) return 1 ;; esac
+}
+
 # ---------------------------------------------------------------- stop
 
-# k KEY SIGNAL: signal the attempt's whole tree and say how many processes are left.
+# k KEY SIGNAL [REASON]: signal the attempt's whole tree and say how many processes are left.
 k() { stop "$@" </dev/null >/dev/null & }
 
 stop() {
   look "$1"
   # a start that is still on its way must not come after the stop
-  [ "$dc_state" != none ] || fence "$1"
+  [ "$dc_state" != none ] || fence "$1" "$dc_spool" "$dc_boot"
   [ "$dc_state" != starting ] || settle "$1"
-  case $dc_state in
+  # sudo, which we cannot signal, has not let it begin yet
+  case $dc_state/$dc_owner/$dc_began in running/?*/) say left "$1" none starting; return ;; esac
+  case $dc_state$dc_fact in
+    running*) [ "$2" = 0 ] || mark "$1" "$3" || [ "$2" = KILL ] || set -- "$1" 0 ;;
     # its record was wiped away, perhaps under a running job: the key in the environment is all there is to go by
-    absent | fenced | refused) dc_pid= ;;
+    absent* | fenced | refused* | lostspool_gone) dc_pid= ;;
     # of processes before this boot nothing is left, and without a claim nothing is known
     *) [ "$dc_claimed" = "$dc_boot" ] || { say left "$1" none "$dc_state"; return; } ;;
   esac
-  if [ -n "$dc_owner" ]; then
-    # sudo, which we cannot signal, has not let it begin yet
-    [ -n "$dc_began" ] || [ "$dc_state" != running ] || { say left "$1" none starting; return; }
-    dc_pid=${dc_began% *} dc_then=${dc_began#* }
-  fi
+  dc_left=$(reach "$1" "$2")
+  say left "$1" "${dc_left:-unknown}"
+}
+
+# mark KEY REASON: write down why before the first signal. It fails if somebody has: TERM is sent once.
+mark() {
+  [ -z "$dc_stopped" ] || return
+  echo "limit $2" >>"$1.run"
+  dc_stopped=$2
+}
+
+# reach KEY SIGNAL: `tree` for what was just found by read_record, as the user whose processes they are.
+reach() {
+  [ -z "$dc_owner" ] || { dc_pid=${dc_began% *} dc_then=${dc_began#* }; }
   # a pid is not given out again while its session has members; if it was, there are none and it is not ours
   [ -n "$dc_pid" ] && numbers_of "$dc_pid" && [ "$dc_birth" != "$dc_then" ] && dc_pid=
   if [ -n "$dc_owner" ]; then
     dc_input="tree $2 $1 '$dc_pid'"
-    dc_left=$(feed "$dc_owner" | sudo -n -H -u "$dc_owner" sh -c 'eval "$(cat)"')
+    feed "$dc_owner" | sudo -n -H -u "$dc_owner" sh -c 'eval "$(cat)"'
   else
-    dc_left=$(tree "$2" "$1" "$dc_pid")
+    tree "$2" "$1" "$dc_pid"
   fi
-  say left "$1" "${dc_left:-unknown}"
 }
 
 # ---------------------------------------------------------------- fetch and release
@@ -657,10 +760,10 @@ grown() {
 # d FILE...: delete what has been fetched; records stay.
 d() { rm -f "$@" </dev/null >/dev/null & }
 
-# h NUMBER: heartbeat. The first one is the time to sweep: nobody waits for a first run any more.
+# h NUMBER: heartbeat. The first one is the time to look around and to sweep: nobody waits for a first run any more.
 h() {
   say beat "$1"
   [ -n "$dc_unswept" ] || return
   dc_unswept=
-  sweep </dev/null >/dev/null 9>&- &
+  { say disk "$(stat -f -c %T .)"; sweep 9>&-; } </dev/null >/dev/null &
 }

@@ -8,6 +8,7 @@ odd is a `ProtocolError`, never another exception.
 from __future__ import annotations
 
 import functools
+import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ MAX_NOISE = 1024 * 1024
 """Bytes without any event of ours between them, after which nobody listens any more."""
 SEGMENT_MIN = 256 * 1024
 """Least bytes of a tail segment on the node, so that a tiny tail does not mean a program per line."""
+LIMIT_LATER = 1
+"""Seconds after a timeout before a node acts on it by itself, so that a daemon which is there acts first, and looks."""
 MARK = "DISTCRON_ATTEMPT_ID"
 """The environment variable by which processes of an attempt are found again."""
 
@@ -42,6 +45,7 @@ _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\$?|#[0-9]+")
 _HEX = re.compile(r"[0-9a-f]{1,64}")
 _BOOT = re.compile(r"[0-9a-f-]{1,64}")
 _NUMBER = re.compile(r"[0-9]{1,18}")
+_STOPS = frozenset({Reason.TIMEOUT, Reason.CANCELLED})
 
 
 class ProtocolError(ExecutorError):
@@ -85,17 +89,24 @@ def _without_comments(text: str) -> str:
 
 
 def begin(
-    *, nonce: str, daemon_id: str, generation: int, spare_spool_id: str, keep_records: timedelta, spool_directory: str
+    *,
+    nonce: str,
+    daemon_id: str,
+    generation: int,
+    life: str,
+    spare_spool_id: str,
+    keep_records: timedelta,
+    spool_directory: str,
 ) -> bytes:
     """The first request; answered by `Ready` or `Unfit`.
 
     Raises:
-        InvalidValue: the daemon's id is no hex, the generation negative, or the directory holds a NUL.
+        InvalidValue: the daemon's id or its life is no hex, the generation negative, or the directory holds a NUL.
     """
-    if not _HEX.fullmatch(daemon_id) or generation < 0:
+    if not _HEX.fullmatch(daemon_id) or not _HEX.fullmatch(life) or generation < 0:
         raise InvalidValue(f"daemon {daemon_id!r} of generation {generation} cannot name itself to a node")
     minutes = int(keep_records / timedelta(minutes=1))
-    words = (nonce, daemon_id, str(generation), spare_spool_id, str(minutes))
+    words = (nonce, daemon_id, str(generation), life, spare_spool_id, str(minutes))
     return line(b"b", *(word.encode() for word in words), quote(spool_directory))
 
 
@@ -142,7 +153,15 @@ def start(order: WorkOrder, token: str) -> bytes:
         verb += b"i"
     fed = () if script is None else (quote(script),)
     facts = (_key(order.attempt), token.encode(), quote(order.definition[:128]), quote(user))
-    return line(verb, *fed, *facts, b"%d %d" % (limits.head, limits.segment), *what)
+    return line(verb, *fed, *facts, b"%d %d" % (limits.head, limits.segment), _limit(order), *what)
+
+
+def _limit(order: WorkOrder) -> bytes:
+    """When the node ends it by itself (rule 15), and how long it waits for who was told to; whole seconds."""
+    if not order.timeout:
+        return b"0 0"
+    seconds, grace = (math.ceil(span.total_seconds()) for span in (order.timeout, order.kill_grace))
+    return b"%d %d" % (seconds + LIMIT_LATER, grace)
 
 
 def _verb(order: WorkOrder) -> bytes:
@@ -227,9 +246,9 @@ class Signal(StrEnum):
     KILL = "KILL"
 
 
-def kill(attempt: AttemptId, signal: Signal) -> bytes:
-    """Signal the whole tree; answered by `Left`."""
-    return line(b"k", _key(attempt), signal.encode())
+def kill(attempt: AttemptId, signal: Signal, reason: Reason = Reason.CANCELLED) -> bytes:
+    """Signal the whole tree; answered by `Left`. The record keeps the first reason, and TERM is sent once."""
+    return line(b"k", _key(attempt), signal.encode(), reason.encode())
 
 
 def fetch(sequence: int, file: str, skip: int, size: int) -> bytes:
@@ -290,6 +309,13 @@ class Ready:
 
 
 @dataclass(frozen=True, slots=True)
+class Disk:
+    """What kind of file system the spool is on, in the words of the node's `stat`; empty if that cannot tell."""
+
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
 class Unfit:
     """The node or its spool cannot run anything."""
 
@@ -322,10 +348,11 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Exited:
-    """The command ended; a code above 128 stands for a signal, as shells have it."""
+    """The command ended; a code above 128 stands for a signal, as shells have it; `stopped_for` as in `ports.Ended`."""
 
     attempt: str
     code: int
+    stopped_for: Reason | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,12 +388,16 @@ class Word(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StateOf:
-    """The answer to `query` and `undo`. `code` comes with done, `reason` with absent, refused, lost and unknown."""
+    """The answer to `query` and `undo`. `code` comes with done, `reason` with absent, refused, lost and unknown.
+
+    `stopped_for` comes with done and lost if it was being stopped by then.
+    """
 
     attempt: str
     word: Word
     code: int | None
     reason: Reason | None
+    stopped_for: Reason | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -391,7 +422,7 @@ class Size:
 
 
 AttemptEvent = Duplicate | Refused | Exited | Eof | StateOf | Size
-Event = Ready | Unfit | Beat | Left | AttemptEvent
+Event = Ready | Disk | Unfit | Beat | Left | AttemptEvent
 
 
 class EventDecoder:
@@ -484,12 +515,14 @@ def _refused(attempt: str, reason: str, *detail: str) -> Refused:
 def _state(attempt: str, word: str, *facts: str) -> StateOf:
     state, known = Word(word), _attempt(attempt)
     match state, facts:
-        case Word.DONE, (code,):
-            return StateOf(known, state, _code(code), None)
+        case Word.DONE, (code, *stop):
+            return StateOf(known, state, _code(code), None, _stop(*stop))
+        case Word.LOST, (reason, *stop):
+            return StateOf(known, state, None, _reason(reason), _stop(*stop))
         case Word.RUNNING, (pid,):
             _number(pid)
             return StateOf(known, state, None, None)
-        case ((Word.REFUSED | Word.LOST | Word.UNKNOWN | Word.ABSENT), (reason,)):
+        case ((Word.REFUSED | Word.UNKNOWN | Word.ABSENT), (reason,)):
             return StateOf(known, state, None, _reason(reason))
         case ((Word.STARTING | Word.FENCED | Word.ABSENT), ()):
             return StateOf(known, state, None, None)
@@ -518,6 +551,12 @@ def _code(word: str) -> int:
     return code
 
 
+def _stop(word: str = "") -> Reason | None:
+    if word and word not in _STOPS:
+        raise ValueError(word)
+    return Reason(word) if word else None
+
+
 def _reason(word: str) -> Reason:
     """A stable word. Those that only the shell knows (`environment`) mean no more than that it did not start."""
     try:
@@ -528,11 +567,12 @@ def _reason(word: str) -> Reason:
 
 _DECODERS: dict[str, Callable[..., Event | None]] = {
     "ready": _ready,
+    "disk": lambda *kind: Disk(" ".join(kind)),
     "unfit": _unfit,
     "beat": lambda number: Beat(_number(number)),
     "dup": lambda attempt: Duplicate(_attempt(attempt)),
     "refused": _refused,
-    "exit": lambda attempt, code: Exited(_attempt(attempt), _code(code)),
+    "exit": lambda attempt, code, *stop: Exited(_attempt(attempt), _code(code), _stop(*stop)),
     "eof": _eof,
     "state": _state,
     "left": _left,

@@ -180,7 +180,10 @@ class PlainSession:
                     yield chunk
         yield self._end
 
-    async def stop(self, grace: timedelta) -> Stopped:
+    def watch(self, *, closely: bool) -> None:
+        """Output comes as it is printed, whoever looks."""
+
+    async def stop(self, grace: timedelta, reason: Reason = Reason.CANCELLED) -> Stopped:  # noqa: ARG002  no record
         """See `ports.Session.stop`; the signals go through a second session."""
         if self._task is not None and not self._sent and not self._finished.is_set():
             self._task.cancel()

@@ -65,10 +65,6 @@ class Tape:
         self._cut = self._eof is None
         self._seen = self._limits.head if self._cut else self._seen
 
-    def vanish(self) -> None:
-        """The files are gone."""
-        self._eof, self._cut, self._seen = None, True, 0
-
     def next(self, most: int) -> Piece | None:
         """The next piece of at most `most` bytes, or None if nothing is to be asked for now."""
         readable = self._eof.head if self._eof else self._seen

@@ -46,9 +46,11 @@ SILENT_WATCH = 5.0
 ADOPTED_WATCH = 1.0
 """The same for an adopted command, whose supervisor speaks to a launcher that is gone, or for one that is starting."""
 SHORTEST_POLL, LONGEST_POLL = 0.5, 4.0
-"""Seconds between looks at the output of a running command; silence doubles them. Its end is told without a look."""
+"""Seconds between looks at the output of a running command; silence doubles them. Its end is told without a look.
+While somebody watches closely, each tick looks."""
 _WATCH_SHARE = 0.01  # seconds more per followed attempt: a question costs the node about a millisecond
 _RETRY = 1.0
+_FOUND = "the node has a record of an earlier start and refused to start it again"
 _SPOOL_TROUBLE = frozenset({Reason.SPOOL_GONE, Reason.SPOOL_UNUSABLE, Reason.STALE_GENERATION})
 
 
@@ -77,17 +79,20 @@ class SpoolSession:
         self._changed = asyncio.Event()
         self._regaining: asyncio.Task[None] | None = None
         self._token = ""  # of a start whose events reach us; empty when another's, or another launcher's
+        self._found = False  # a record of an earlier start, when ours was refused
         self._void = ""  # of a start that came too late: its output ends too, with nothing
         self._request = b""
         self._begun = True  # there may be a record on the node
         self._exit: int | None = None
         self._lost: Reason | None = None
+        self._stopped_for: Reason | None = None
         self._over_at = 0.0
         self._begun_at = 0.0
         self._starting_since: float | None = None
         self._asked_at = 0.0
         self._poll = SHORTEST_POLL
         self._due = 0.0
+        self._closely = False
         self._end: NotStarted | Ended | None = None
 
     @classmethod
@@ -156,9 +161,14 @@ class SpoolSession:
         finally:
             self._leave()
 
-    async def stop(self, grace: timedelta) -> Stopped:
+    def watch(self, *, closely: bool) -> None:
+        """See `ports.Session.watch`."""
+        self._closely = closely
+        self._look_soon()
+
+    async def stop(self, grace: timedelta, reason: Reason = Reason.CANCELLED) -> Stopped:
         """See `ports.Session.stop`. Without contact it tries for the grace and a little longer: unconfirmed."""
-        return await stop_tree(self._attempt, grace, source=self._live_launcher, clock=self._clock)
+        return await stop_tree(self._attempt, grace, reason, source=self._live_launcher, clock=self._clock)
 
     async def release(self) -> None:
         """See `ports.Session.release`."""
@@ -178,7 +188,7 @@ class SpoolSession:
         """See `launcher.Follower`."""
         match event:
             case Exited():
-                self._exited(event.code)
+                self._exited(event.code, event.stopped_for)
             case Eof():
                 if event.stream in self._tapes and self._believes(event.token):
                     self._tapes[event.stream].end(event)
@@ -189,6 +199,7 @@ class SpoolSession:
             case StateOf():
                 self._state(event)
             case Duplicate():
+                self._found = True
                 self._void, self._token = self._token or self._void, ""
                 self._ask()
             case Refused():
@@ -199,8 +210,9 @@ class SpoolSession:
         """See `launcher.Follower`. A reader who does not keep up is not asked for more."""
         if now < self._due:
             return ()
-        self._poll = min(2 * self._poll, LONGEST_POLL)
-        self._due = now + self._poll
+        if not self._closely:
+            self._poll = min(2 * self._poll, LONGEST_POLL)
+            self._due = now + self._poll
         if not self._over:
             if now - self._asked_at >= self._watch:
                 self._ask()
@@ -229,11 +241,11 @@ class SpoolSession:
             case Word.RUNNING:
                 pass
             case Word.DONE:
-                self._exited(state.code or 0)
+                self._exited(state.code or 0, state.stopped_for)
             case Word.REFUSED | Word.FENCED:
                 self._refused(state.reason or Reason.NOT_STARTED)
             case Word.LOST:
-                self._lose(state.reason or Reason.SUPERVISOR)
+                self._lose(state.reason or Reason.SUPERVISOR, state.stopped_for)
             case Word.ABSENT:
                 self._absent(state.reason)
             case Word.STARTING:
@@ -241,14 +253,14 @@ class SpoolSession:
             case Word.UNKNOWN:
                 self._drop_launcher()
 
-    def _exited(self, code: int) -> None:
+    def _exited(self, code: int, stopped_for: Reason | None) -> None:
         if not self._over:
-            self._exit = code
+            self._exit, self._stopped_for = code, stopped_for
             self._fate_known()
 
-    def _lose(self, reason: Reason) -> None:
+    def _lose(self, reason: Reason, stopped_for: Reason | None = None) -> None:
         if not self._over:
-            self._lost = reason
+            self._lost, self._stopped_for = reason, stopped_for
             self._fate_known()
         if reason is Reason.REBOOTED:
             self._give_up()  # nobody is left to print anything
@@ -261,13 +273,15 @@ class SpoolSession:
         self._poll, self._due = SHORTEST_POLL, 0.0
 
     def _absent(self, spoiled: Reason | None) -> None:
-        """No record, and now a tombstone. In another spool, or after a reboot, that proves nothing (rule 9)."""
-        if spoiled is None:
+        """No record, and now a tombstone. In another spool, or after a reboot, that proves nothing (rule 9).
+
+        Nor does it if we have read what the command printed: then somebody took the record away.
+        """
+        if spoiled is None and all(tape.offset == 0 for tape in self._tapes.values()):
             self._refused(Reason.NOT_STARTED)
             return
-        self._lose(spoiled)
-        for tape in self._tapes.values():
-            tape.vanish()
+        self._lose(spoiled or Reason.SPOOL_GONE)
+        self._give_up()  # nobody will say how its output ended: what is there now is all
 
     def _refused(self, reason: Reason, detail: str = "") -> None:
         if self._over:
@@ -366,7 +380,9 @@ class SpoolSession:
 
     def _ended(self) -> Ended:
         output = {name: tape.size for name, tape in self._tapes.items()}
-        return Ended(exit=None if self._exit is None else exit_of(self._exit), lost=self._lost, output=output)
+        said = None if self._exit is None else exit_of(self._exit)
+        detail = _FOUND if self._found else ""
+        return Ended(exit=said, lost=self._lost, stopped_for=self._stopped_for, detail=detail, output=output)
 
     # ------------------------------------------------------------ the launcher
 

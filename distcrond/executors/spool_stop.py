@@ -10,18 +10,21 @@ from distcrond.executors.deadline import within
 from distcrond.executors.launcher import LauncherSource
 from distcrond.executors.launcher_protocol import Left, Signal, Word
 from distcrond.model.ids import AttemptId
+from distcrond.model.reason import Reason
 from distcrond.ports import Clock, Stopped
 
-ANSWER = timedelta(seconds=5)
+ANSWER = timedelta(seconds=10)
 """How long one signal and its look may take on the node, getting there included."""
-AFTERMATH = 5.0
+AFTERMATH = 10.0
 """Seconds after the first KILL in which the processes have to be gone."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 
 
-async def stop_tree(attempt: AttemptId, grace: timedelta, *, source: LauncherSource, clock: Clock) -> Stopped:
+async def stop_tree(
+    attempt: AttemptId, grace: timedelta, reason: Reason, *, source: LauncherSource, clock: Clock
+) -> Stopped:
     """TERM, then looks until the grace is over, then KILL and looks; KILLED as soon as nothing is left."""
-    tree = _Tree(attempt, source, clock)
+    tree = _Tree(attempt, reason, source, clock)
     if grace > timedelta(0) and await tree.gone(Signal.TERM, Signal.LOOK, within=grace.total_seconds()):
         return Stopped.KILLED
     gone = await tree.gone(Signal.KILL, Signal.KILL, within=AFTERMATH)
@@ -31,6 +34,7 @@ async def stop_tree(attempt: AttemptId, grace: timedelta, *, source: LauncherSou
 @dataclass(frozen=True, slots=True)
 class _Tree:
     attempt: AttemptId
+    reason: Reason
     source: LauncherSource
     clock: Clock
 
@@ -58,4 +62,4 @@ class _Tree:
 
     async def _ask(self, signal: Signal) -> Left:
         launcher = await self.source()
-        return await launcher.kill(self.attempt, signal)
+        return await launcher.kill(self.attempt, signal, self.reason)

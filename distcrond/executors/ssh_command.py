@@ -1,7 +1,8 @@
 """The text of a plain remote command: one fixed line in the node's process list, all else on its standard input.
 
-The login shell, whatever it is, sees only `exec /bin/sh -c '…'`. That shell reads one line and runs it; a cut line has
-no end and does not run (LAUNCHER rule 1). Before the command begins it prints a mark, so that what the login shell
+The login shell, whatever it is, sees only `exec /bin/sh -c '…'`, and once more without `exec` and path, which a
+restricted shell forbids. That shell reads one line and runs it; a cut line has no end and does not run (LAUNCHER rule
+1). Before the command begins it prints a mark, so that what the login shell
 printed is no output of the command, and an end without the mark is no run.
 """
 
@@ -18,11 +19,14 @@ from distcrond.model.ids import AttemptId
 from distcrond.model.job import Streams
 from distcrond.ports import WorkOrder
 
-_SHELL = """exec {sudo}/bin/sh -c 'IFS= read -r line && eval "$line"'"""
+_SHELL = """exec {sudo}/bin/sh -c '{read}' || {sudo}sh -c '{read}'"""
+_READ = 'IFS= read -r line && eval "$line"'
 # If sudo's own child is stopped, sudo stops itself, and nobody but root could make it go on: the command is a child of
 # that child. What the shell says of a killed child is no output; sudo is to see the signal all the same.
 _WITHIN_SUDO = "exec 3>&2 2>/dev/null; ({command} 2>&3 3>&-); c=$?; [ $c -le 128 ] || kill -$((c-128)) $$; exit $c"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_GUARD = "case $line in *{key}*) ;; *) echo {text} >&2; exit 126 ;; esac"
+_FORCED = "authorized_keys binds this key to a command of its own, which suits durable jobs only"
 _NEWLINE = r"n=$(printf '\n_'); n=${n%_}; "
 ATTEMPT_VARIABLE = "DISTCRON_ATTEMPT_ID"
 
@@ -64,7 +68,9 @@ def plain_command(order: WorkOrder) -> RemoteCommand:
     """
     mark = marks(order.attempt)
     environment = {**order.environment, ATTEMPT_VARIABLE: order.attempt}
-    steps = [f"export {' '.join(_assignment(name, value) for name, value in environment.items())}"]
+    # A forced command that is a shell reads this line too, and ahead: the script behind it would be lost.
+    steps = [_GUARD.format(key=mark.begun.split()[0].decode(), text=shlex.quote(_FORCED))]
+    steps += [f"export {' '.join(_assignment(name, value) for name, value in environment.items())}"]
     if order.umask is not None:
         steps.append(f"umask {order.umask:04o}")
     if order.working_directory is not None:
@@ -103,7 +109,7 @@ def _words(command: Command) -> tuple[tuple[str, ...], bytes | None]:
 
 
 def _shell(run_as: str | None) -> str:
-    return _SHELL.format(sudo="" if run_as is None else f"sudo -n -u {shlex.quote(run_as)} -- ")
+    return _SHELL.format(sudo="" if run_as is None else f"sudo -n -u {shlex.quote(run_as)} -- ", read=_READ)
 
 
 def _line(text: str) -> bytes:

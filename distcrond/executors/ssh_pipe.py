@@ -7,7 +7,7 @@ import contextlib
 import asyncssh
 
 from distcrond.errors import ExecutorError, NodeUnreachable
-from distcrond.executors.channel import Listener, OpenPipe
+from distcrond.executors.channel import Listener, OpenPipe, ShellEnded
 from distcrond.executors.ssh_link import Link, PooledSession
 from distcrond.model.reason import Reason
 
@@ -35,7 +35,7 @@ class _ShellSession(PooledSession):
 
     def exit_status_received(self, status: int) -> None:
         """The shell is gone."""
-        self._tell(NodeUnreachable(Reason.CONNECTION_LOST, f"the shell on the node ended with status {status}"))
+        self._tell(ShellEnded(status))
 
     def exit_signal_received(self, signal: str, core_dumped: bool, msg: str, lang: str) -> None:  # noqa: ARG002, FBT001
         """The shell was killed."""

@@ -112,7 +112,7 @@ class Resident:
         self._up.set()
         launcher.when_closed(self._gone)
         if before is not None:
-            before.close()
+            before.retire(launcher)
 
     def _gone(self) -> None:
         if self.current is not None:  # an aged one gave way to it

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
+from distcrond.model.reason import Reason
 from distcrond.ports import Ended, NotStarted, SessionEvent, Stopped
 
 
@@ -21,7 +22,10 @@ class SettledSession:
         """The end, and that is all."""
         yield self._end
 
-    async def stop(self, grace: timedelta) -> Stopped:  # noqa: ARG002
+    def watch(self, *, closely: bool) -> None:
+        """There is nothing to see."""
+
+    async def stop(self, grace: timedelta, reason: Reason = Reason.CANCELLED) -> Stopped:  # noqa: ARG002
         """Nothing runs, as far as anybody can tell."""
         return Stopped.KILLED if isinstance(self._end, NotStarted) else Stopped.UNCONFIRMED
 

@@ -19,7 +19,7 @@ from distcrond.model import event as ev
 from distcrond.model.command import Argv, Command, Script, ShellCommand
 from distcrond.model.job import Job
 from distcrond.model.ledger import JobState
-from distcrond.model.report import Document, run_document
+from distcrond.model.report import Document, ReportedRun, run_document
 from distcrond.model.run import Run
 from distcrond.model.spec import CronSpec, IntervalSpec, OnceSpec, ScheduleSpec, UnionSpec
 
@@ -48,6 +48,7 @@ def _plain(value: object) -> object:
 
 _ENCODER = msgspec.json.Encoder(enc_hook=_plain)
 _JOB_STATE = msgspec.json.Decoder(JobState)
+_REPORTED = msgspec.json.Decoder(ReportedRun)
 
 
 # ---------------------------------------------------------------- events
@@ -221,6 +222,18 @@ def decode_document(body: bytes) -> Document:
     """Read a document of `encode_run`."""
     document: Document = msgspec.json.decode(body)
     return document
+
+
+def decode_reported(body: bytes) -> ReportedRun:
+    """Read of such a document what reports need of it.
+
+    Raises:
+        JournalError: the body is no such document.
+    """
+    try:
+        return _REPORTED.decode(body)
+    except msgspec.DecodeError as error:
+        raise JournalError(f"the journal holds a damaged run: {error}") from error
 
 
 def encode_words(words: Iterable[str]) -> str:

@@ -16,7 +16,7 @@ from distcrond.journals.database import Database
 from distcrond.model.ids import JobName, RunId
 from distcrond.model.report import Document
 from distcrond.model.run import Stream
-from distcrond.ports import OutputSlice, Page, RunQuery
+from distcrond.ports import Happened, OutputSlice, Page, Recorded, RunQuery
 
 T = TypeVar("T")
 
@@ -74,9 +74,13 @@ class SqliteHistory:
         """
         return await self._ask(lambda connection: questions.summary(connection, job, limit))
 
-    async def events(self, after: int, *, limit: int) -> Sequence[questions.Recorded]:
+    async def events(self, after: int, *, limit: int) -> Sequence[Recorded]:
         """Events with a number above `after`, in order, at most `limit`."""
         return await self._ask(lambda connection: questions.events(connection, after, limit))
+
+    async def happened(self, after: int | None, *, span: int) -> Happened:
+        """What people are told of; see `History.happened`."""
+        return await self._ask(lambda connection: questions.happened(connection, after, span))
 
     async def close(self) -> None:
         """Wait for questions under way and close the connections."""

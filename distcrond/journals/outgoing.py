@@ -9,10 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
-from operator import itemgetter
 from typing import Any, Final
 
 from distcrond.errors import JournalError
@@ -21,65 +18,56 @@ from distcrond.journals.database import Database
 from distcrond.journals.text import unpack
 from distcrond.model import event as ev
 from distcrond.model.job import Job
-from distcrond.model.report import Document
+from distcrond.model.report import ReportedRun
 from distcrond.model.run import Stream
-from distcrond.ports import AuditReport, Extract, Printed, Report, RunReport
+from distcrond.ports import AuditReport, Extract, News, Printed, Report, RunReport, StreamKey
 
 _AUDITED: Final = frozenset(
     cls.__name__
     for cls in (
-        *(ev.DaemonStarted, ev.DaemonStopped, ev.Reloaded),
+        *(ev.DaemonStarted, ev.JournalRestored, ev.StoodBack, ev.DaemonStopped, ev.Reloaded),
         *(ev.ClockStepped, ev.JobDefined, ev.CancelRequested),
     )
 )
-_ENDED: Final = ev.AttemptEnded.__name__
-_STORED: Final = ev.OutputStored.__name__
 _STREAMS: Final = {stream.value: stream for stream in Stream}
-_CHUNK: Final = 500  # runs read at once
+_CHUNK: Final = 64  # runs read at once: few enough that what is alive of them starts no garbage collection
 _SHELF: Final = 1024 * 1024  # bytes of output of several runs that are read by one question
+_PAGE: Final = 16  # rows of output
 _JOBS: Final = 10_000  # definitions kept in memory
 
 _UPTO: Final = "SELECT max(seq) FROM (SELECT seq FROM events WHERE seq > ? ORDER BY seq LIMIT ?)"
 _TOUCHED: Final = (
     "SELECT run, max(type = 'RunClosed') FROM events WHERE seq > ? AND seq <= ? AND run IS NOT NULL GROUP BY run"
 )
-_ATTEMPTS: Final = "SELECT run, v, body FROM events WHERE seq > ? AND seq <= ? AND type = 'AttemptEnded'"
+_NEWS: Final = (
+    "SELECT run, type, v, body FROM events WHERE seq > ? AND seq <= ? AND type IN ('AttemptEnded', 'OutputStored')"
+    " AND run IN (SELECT value FROM json_each(?)) ORDER BY seq"
+)
 _RUNS: Final = (
     "SELECT ref, job, definition, open IS NULL, document FROM runs"
     " WHERE ref IN (SELECT value FROM json_each(?)) ORDER BY ref"
 )
 _REFS: Final = "SELECT ref FROM runs WHERE ref > ? ORDER BY ref LIMIT ?"
 _OUTPUT: Final = (
-    "SELECT run, target, attempt, stream, start, packed, data FROM output"
+    "SELECT run, target, attempt, stream, start, at, packed, data FROM output"
     " WHERE run IN (SELECT value FROM json_each(?)) ORDER BY run, target, attempt, stream, start"
 )
-_PRINTED: Final = (
-    "SELECT run, count(*), min(at) FROM events"
-    " WHERE run IN (SELECT value FROM json_each(?)) AND type = 'OutputStored' GROUP BY run"
-)
-_TIMES: Final = (
-    "SELECT run, v, body FROM events WHERE run IN (SELECT value FROM json_each(?)) AND type = 'OutputStored'"
-)
-_PAGE: Final = (
-    "SELECT target, attempt, stream, start, packed, data FROM output"
+_PIECES: Final = (
+    "SELECT run, target, attempt, stream, start, at, packed, data FROM output"
     " WHERE run = ? AND (target, attempt, stream, start) > (?, ?, ?, ?)"
-    " ORDER BY target, attempt, stream, start LIMIT 16"
+    " ORDER BY target, attempt, stream, start LIMIT ?"
 )
-_TAIL: Final = (
-    "SELECT packed, data FROM output WHERE run = ? AND target = ? AND attempt = ? AND stream = ? ORDER BY start DESC"
-    " LIMIT 32"
-)
+_STREAM: Final = "run = ? AND target = ? AND attempt = ? AND stream = ?"
+_PLACE: Final = f"SELECT max(start) FROM output WHERE {_STREAM} AND start <= ?"  # noqa: S608
+_TAIL: Final = f"SELECT packed, data FROM output WHERE {_STREAM} ORDER BY start DESC LIMIT 32"  # noqa: S608
 _REQUESTED: Final = "(type = 'Due' AND instr(body, '\"request\":null') = 0)"
 _IS_AUDITED: Final = f"(type IN ({', '.join(repr(name) for name in sorted(_AUDITED))}) OR {_REQUESTED})"
 _AUDIT: Final = f"SELECT seq, type, v, body FROM events WHERE seq > ? AND {_IS_AUDITED} ORDER BY seq LIMIT ?"  # noqa: S608
 _NEW_AUDIT: Final = f"SELECT type, v, body FROM events WHERE seq > ? AND seq <= ? AND {_IS_AUDITED} ORDER BY seq"  # noqa: S608
 _AUDIT_COUNT: Final = f"SELECT count(*) FROM events WHERE {_IS_AUDITED}"  # noqa: S608
 
-StreamKey = tuple[int, int, str]
-"""Target, attempt, stream."""
-Times = dict[int, "_Times"]
-Wanted = dict[int, list[tuple[int, int]] | None]
-"""Runs by ref, each with the attempts that ended; None = the run has closed, report them all."""
+Wanted = Mapping[int, News | None]
+"""Runs by ref, each with what is new of it; None = all, because it has closed or everything is to be told."""
 
 
 class SqliteOutgoing:
@@ -128,38 +116,28 @@ class SqliteOutgoing:
     # ------------------------------------------------------------ reports
 
     def _reports(self, seq: int, upto: int, epoch: int) -> Iterator[Report]:
-        touched = self._touched(seq, upto)
-        refs = list(touched)
+        wanted = self._wanted(seq, upto)
+        refs = list(wanted)
         for start in range(0, len(refs), _CHUNK):
-            yield from self._runs({ref: touched[ref] for ref in refs[start : start + _CHUNK]}, epoch)
+            yield from self._runs({ref: wanted[ref] for ref in refs[start : start + _CHUNK]}, epoch)
         for name, version, body in self._rows(_NEW_AUDIT, (seq, upto)):
             yield AuditReport(event=codec.decode_event(name, version, body), epoch=epoch)
 
-    def _touched(self, seq: int, upto: int) -> Wanted:
-        runs: Wanted = {ref: None if closed else [] for ref, closed in self._rows(_TOUCHED, (seq, upto))}
-        if all(attempts is None for attempts in runs.values()):
-            return runs
-        for ref, version, body in self._rows(_ATTEMPTS, (seq, upto)):
-            attempts = runs[ref]
-            if attempts is not None:
-                ended = codec.decode_event(_ENDED, version, body)
-                attempts += [(ended.target, ended.number)] if isinstance(ended, ev.AttemptEnded) else []
-        return runs
+    def _wanted(self, seq: int, upto: int) -> Wanted:
+        wanted = {ref: None if closed else News() for ref, closed in self._rows(_TOUCHED, (seq, upto))}
+        going_on = {ref: news for ref, news in wanted.items() if news is not None}
+        if going_on:
+            for ref, name, version, body in self._rows(_NEWS, (seq, upto, _array(going_on))):
+                _add(going_on[ref], codec.decode_event(name, version, body))
+        return wanted
 
     def _runs(self, wanted: Wanted, epoch: int) -> Iterator[RunReport]:
         rows = [row for row in self._rows(_RUNS, (_array(wanted),)) if not _comes_later(row, wanted)]
-        documents = {ref: codec.decode_document(body) for ref, _, _, _, body in rows}
-        shelf = self._shelf(documents, wanted)
+        runs = {ref: codec.decode_reported(body) for ref, _, _, _, body in rows}
+        shelf = self._shelf(runs, wanted)
         for ref, job, definition, _, _ in rows:
-            attempts = wanted[ref]
-            document = documents[ref]
-            yield RunReport(
-                document=document,
-                job=self._job(job, definition),
-                epoch=epoch,
-                ended=_ended(document) if attempts is None else attempts,
-                printout=_Printout(self, ref, shelf.get(ref)),
-            )
+            printout = _Printout(self, ref, shelf.get(ref))
+            yield RunReport(runs[ref], self._job(job, definition), epoch, wanted[ref], printout)
 
     def _job(self, job: int, definition: str) -> Job:
         known = self._jobs.get((job, definition))
@@ -174,49 +152,42 @@ class SqliteOutgoing:
 
     # ------------------------------------------------------------ output
 
-    def _shelf(self, documents: Mapping[int, Document], wanted: Wanted) -> dict[int, list[Printed]]:
-        """The output of all runs that printed little, by one question."""
-        small = {ref: _printed(document) for ref, document in documents.items() if wanted[ref] != []}
+    def _shelf(self, runs: Mapping[int, ReportedRun], wanted: Wanted) -> dict[int, list[Printed]]:
+        """The output of runs that are told whole and printed little, by one question."""
         room = _SHELF
-        chosen = []
-        for ref, size in small.items():
-            room -= size
-            if room >= 0:
-                chosen.append(ref)
-        printing = [ref for ref in chosen if small[ref]]
-        shelf: dict[int, list[Printed]] = {ref: [] for ref in chosen}
-        if printing:
-            times = self.times(printing)
-            for ref, *row in self._rows(_OUTPUT, (_array(printing),)):
-                shelf[ref].append(_piece(times, ref, row))
+        shelf: dict[int, list[Printed]] = {}
+        for ref, run in runs.items():
+            if wanted[ref] is None and (size := _printed(run)) <= room:
+                room -= size
+                shelf[ref] = []
+        if room < _SHELF:
+            for row in self._rows(_OUTPUT, (_array(shelf),)):
+                shelf[row[0]].append(_piece(row))
         return shelf
 
-    def times(self, refs: Iterable[int]) -> Times:
-        """When the output of these runs reached us."""
-        times: Times = {}
-        chatty = []
-        for ref, count, at in self._rows(_PRINTED, (_array(refs),)):
-            times[ref] = _Times(codec.from_micros(at) if count == 1 else None)
-            if count > 1:
-                chatty.append(ref)
-        for ref, version, body in self._rows(_TIMES, (_array(chatty),)) if chatty else ():
-            stored = codec.decode_event(_STORED, version, body)
-            if isinstance(stored, ev.OutputStored):
-                times[ref].add(stored)
-        return times
+    def pieces(self, ref: int, after: tuple[int, int, str, int] = (-1, 0, "", 0)) -> Iterator[Printed]:
+        """The output of one run behind a place, a few rows at a time."""
+        place = after
+        while rows := self._rows(_PIECES, (ref, *place, _PAGE)):
+            yield from map(_piece, rows)
+            if len(rows) < _PAGE:
+                return
+            place = rows[-1][1:5]
 
-    def pieces(self, ref: int) -> Iterator[Printed]:
-        """The output of one run, a few rows at a time."""
-        times = self.times([ref])
-        place: tuple[int, int, str, int] = (-1, 0, "", 0)
-        while rows := self._rows(_PAGE, (ref, *place)):
-            yield from (_piece(times, ref, row) for row in rows)
-            place = rows[-1][:4]
+    def since(self, ref: int, key: StreamKey, offset: int) -> Iterator[Printed]:
+        """One stream, from the piece on that has that byte or is the last one before it."""
+        target, attempt, stream = key
+        start = self._rows(_PLACE, (ref, target, attempt, stream.value, offset))[0][0] or 0
+        for piece in self.pieces(ref, (target, attempt, stream.value, start - 1)):
+            if (piece.target, piece.attempt, piece.stream) != key:
+                return
+            yield piece
 
     def tail(self, ref: int, key: StreamKey, size: int) -> bytes:
         """The end of one stream."""
+        target, attempt, stream = key
         kept = b""
-        for packed, data in self._rows(_TAIL, (ref, *key)):
+        for packed, data in self._rows(_TAIL, (ref, target, attempt, stream.value)):
             kept = unpack(packed, data) + kept
             if len(kept) >= size:
                 break
@@ -249,16 +220,24 @@ class _Printout:
         """All of it; see `Printout.pieces`."""
         return self._source.pieces(self._ref) if self._ready is None else iter(self._ready)
 
-    def tail(self, *, target: int, attempt: int, stream: Stream, size: int) -> bytes:
+    def since(self, key: StreamKey, offset: int) -> Iterator[Printed]:
+        """The rest of one stream; see `Printout.since`."""
+        return self._source.since(self._ref, key, offset)
+
+    def tail(self, key: StreamKey, size: int) -> bytes:
         """The end of one stream; see `Printout.tail`."""
         if self._ready is None:
-            return self._source.tail(self._ref, (target, attempt, stream.value), size)
-        mine = [
-            piece.data
-            for piece in self._ready
-            if piece.target == target and piece.attempt == attempt and piece.stream is stream
-        ]
-        return b"".join(mine)[-size:]
+            return self._source.tail(self._ref, key, size)
+        mine = [piece.data for piece in self._ready if (piece.target, piece.attempt, piece.stream) == key]
+        return (mine[0] if len(mine) == 1 else b"".join(mine))[-size:]
+
+
+def _add(news: News, event: ev.Event) -> None:
+    match event:
+        case ev.AttemptEnded():
+            news.ended.add((event.target, event.number))
+        case ev.OutputStored():
+            news.printed.setdefault((event.target, event.number, event.stream), event.offset)
 
 
 def _comes_later(row: Any, wanted: Wanted) -> bool:
@@ -267,52 +246,14 @@ def _comes_later(row: Any, wanted: Wanted) -> bool:
     return bool(is_finished) and wanted[ref] is not None
 
 
-def _ended(document: Document) -> list[tuple[int, int]]:
-    return [
-        (target["index"], attempt["number"])
-        for target in document["targets"]
-        for attempt in target["attempts"]
-        if attempt["finished_at"] is not None
-    ]
+def _printed(run: ReportedRun) -> int:
+    return sum([attempt.output.kept for target in run.targets for attempt in target.attempts])
 
 
-def _printed(document: Document) -> int:
-    return sum(attempt["output"]["kept"] for target in document["targets"] for attempt in target["attempts"])
-
-
-def _piece(times: Times, ref: int, row: Any) -> Printed:
-    target, attempt, stream, start, packed, data = row
-    known = times.get(ref)
-    return Printed(
-        target=target,
-        attempt=attempt,
-        stream=_STREAMS[stream],
-        offset=start,
-        at=known.of((target, attempt, stream), start) if known else None,
-        data=unpack(packed, data),
-    )
-
-
-class _Times:
-    """When the pieces of one run's output came. Most runs print once: then there is nothing to look up."""
-
-    __slots__ = ("_of_all", "_of_stream")
-
-    def __init__(self, of_all: datetime | None) -> None:
-        self._of_all = of_all
-        self._of_stream: dict[StreamKey, list[tuple[int, datetime]]] = {}
-
-    def add(self, stored: ev.OutputStored) -> None:
-        """Note a piece; those of one stream come in order."""
-        key = (stored.target, stored.number, stored.stream.value)
-        self._of_stream.setdefault(key, []).append((stored.offset, stored.at))
-
-    def of(self, key: StreamKey, offset: int) -> datetime | None:
-        """When the piece came that has this byte."""
-        known = self._of_stream.get(key)
-        if known is None:
-            return self._of_all
-        return known[max(bisect_right(known, offset, key=itemgetter(0)) - 1, 0)][1]
+def _piece(row: Any) -> Printed:
+    _, target, attempt, stream, start, at, packed, data = row
+    when = None if at is None else codec.from_micros(at)
+    return Printed(target, attempt, _STREAMS[stream], start, when, unpack(packed, data) if packed else data)
 
 
 def _array(refs: Iterable[int]) -> str:

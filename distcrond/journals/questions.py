@@ -11,12 +11,12 @@ from typing import Final
 from distcrond.journals import codec
 from distcrond.journals.query import make_cursor, phrases, runs_statement
 from distcrond.journals.text import unpack
-from distcrond.model.event import Event
+from distcrond.model.happening import NEED_RUN, TOLD
 from distcrond.model.ids import JobName, RunId
 from distcrond.model.report import Document
 from distcrond.model.run import Outcome, Stream
 from distcrond.model.span import format_instant
-from distcrond.ports import OutputSlice, Page, RunQuery
+from distcrond.ports import Happened, OutputSlice, Page, Recorded, RunQuery
 
 _RARE: Final = 1000  # pieces of text with a word
 _FAILURES: Final = frozenset({Outcome.FAILURE, Outcome.PARTIAL, Outcome.TIMEOUT, Outcome.LOST, Outcome.MISSED})
@@ -42,14 +42,15 @@ _SUMMARY: Final = (
     "SELECT ref, trouble, duration FROM runs WHERE job = (SELECT id FROM names WHERE name = ?) AND open IS NULL"
     " ORDER BY scheduled DESC, ref DESC LIMIT ?"
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recorded:
-    """An event and its number in the journal."""
-
-    seq: int
-    event: Event
+_HAPPENED: Final = (
+    "SELECT seq, type, v, body, CASE WHEN type IN (SELECT value FROM json_each(:need_run)) THEN document END"
+    " FROM events LEFT JOIN runs ON runs.ref = events.run"
+    " WHERE seq > :begin AND seq <= :upto AND type IN (SELECT value FROM json_each(:told)) ORDER BY seq"
+)
+_KINDS: Final = {
+    "need_run": codec.encode_words([kind.__name__ for kind in NEED_RUN]),
+    "told": codec.encode_words([kind.__name__ for kind in TOLD]),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,3 +195,22 @@ def events(connection: sqlite3.Connection, after: int, limit: int) -> list[Recor
         "SELECT seq, type, v, body FROM events WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit)
     )
     return [Recorded(seq=seq, event=codec.decode_event(name, v, body)) for seq, name, v, body in rows]
+
+
+def happened(connection: sqlite3.Connection, after: int | None, span: int) -> Happened:
+    """What is told of the next `span` events; without `after`, of none, and the last number.
+
+    Raises:
+        JournalTooNew, JournalError: an event of a newer release, or a damaged one.
+    """
+    last: int = connection.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()[0]
+    begin = last if after is None else after
+    upto = max(begin, min(begin + span, last))
+    rows = connection.execute(_HAPPENED, {"begin": begin, "upto": upto, **_KINDS})
+    return Happened(items=[_recorded(row) for row in rows], upto=upto)
+
+
+def _recorded(row: tuple[int, str, int, bytes, bytes | None]) -> Recorded:
+    seq, name, version, body, document = row
+    run = codec.decode_document(document) if document is not None else None
+    return Recorded(seq=seq, event=codec.decode_event(name, version, body), run=run)

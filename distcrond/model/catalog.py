@@ -24,6 +24,7 @@ class Place:
 class Catalog:
     """Jobs and nodes by name, where each came from, and what was wrong with the files that gave none.
 
+    `blind` are configured directories that could not be looked into: what their files said last stays in force.
     `documents` are the job definitions as written, after defaults, for people to read. `zone` is the IANA name of the
     time zone for schedules that name none.
     """
@@ -34,6 +35,7 @@ class Catalog:
     places: Mapping[JobName, Place] = field(default_factory=dict)
     node_places: Mapping[NodeName, Place] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
+    blind: tuple[str, ...] = ()
     zone: str = "UTC"
 
     def definitions(self) -> dict[str, Job | Node]:

@@ -17,7 +17,8 @@ class Node:
     """One node file after defaults.
 
     `connection` names the executor (`ssh`, `local`, …), `options` are that executor's; `capacity` is how many targets
-    may run there at once. Paths in `options` are absolute.
+    may run there at once. Paths in `options` are absolute. One that is not `durable` has no place for a spool: all its
+    commands are plain.
     """
 
     name: NodeName
@@ -30,6 +31,7 @@ class Node:
     enabled: bool = True
     environment: Mapping[str, str] = field(default_factory=dict)
     run_as: str | None = None
+    durable: bool = True
     description: str = ""
 
 

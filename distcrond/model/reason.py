@@ -53,6 +53,8 @@ class Reason(StrEnum):
     SUPERVISOR = "supervisor"
     GONE = "gone"
     CONNECTION_LOST = "connection_lost"
+    NODE_LOST = "node_lost"
+    RESTORED = "restored"
     # several targets together
     SOME_TARGETS = "some_targets"
     # our own fault
@@ -73,3 +75,6 @@ SILENCE = frozenset(
     }
 )
 """What stands between us and a node, as opposed to what a node says of one run."""
+
+SPOOLLESS = frozenset({Reason.NODE_UNSUPPORTED, Reason.SPOOL_UNUSABLE, Reason.SPOOL_FULL})
+"""What keeps a node from durable runs, and from no others."""

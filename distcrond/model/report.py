@@ -2,15 +2,80 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from distcrond.model.run import Attempt, Run, Target
+from distcrond.model.run import Attempt, Run, Stream, Target
 from distcrond.model.span import format_duration, format_instant
 
 Document = dict[str, Any]
 
 _MILLISECOND = timedelta(milliseconds=1)
+_HALF = _MILLISECOND / 2
+_NO_STEP = timedelta(0)
+
+
+@dataclass(frozen=True, slots=True)
+class ReportedOutput:
+    """Bytes printed and kept; `streams` are those that have any."""
+
+    bytes: int
+    kept: int
+    truncated: bool
+    streams: Sequence[Stream]
+
+
+@dataclass(frozen=True, slots=True)
+class ReportedAttempt:
+    """An item of a target's `attempts`."""
+
+    number: int
+    node: str
+    outcome: str | None
+    reason: str | None
+    exit_code: int | None
+    signal: int | None
+    started_at: datetime
+    finished_at: datetime | None
+    output: ReportedOutput
+
+
+@dataclass(frozen=True, slots=True)
+class ReportedTarget:
+    """An item of a run's `targets`."""
+
+    index: int
+    node: str | None
+    outcome: str | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    duration_ms: int | None
+    refused: Mapping[str, str]
+    attempts: Sequence[ReportedAttempt]
+    output: ReportedOutput
+
+
+@dataclass(frozen=True, slots=True)
+class ReportedRun:
+    """What reports need of a run's document, as values: the same names, but instants are instants."""
+
+    id: str
+    job: str
+    trigger: str
+    requested_by: str | None
+    scheduled_at: datetime
+    due_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    duration_ms: int | None
+    state: str
+    outcome: str | None
+    reason: str | None
+    detail: str
+    revision: int
+    targets: Sequence[ReportedTarget]
 
 
 def run_document(run: Run) -> Document:
@@ -25,7 +90,7 @@ def run_document(run: Run) -> Document:
         "due_at": format_instant(run.occurrence.due),
         "started_at": _instant(run.started_at),
         "finished_at": _instant(run.finished_at),
-        "duration_ms": _milliseconds(run.started_at, run.finished_at),
+        "duration_ms": milliseconds(run.started_at, run.finished_at, run.stepped),
         "state": run.state.value,
         "outcome": run.outcome and run.outcome.value,
         "reason": run.reason and run.reason.value,
@@ -52,7 +117,7 @@ def _target_document(target: Target) -> Document:
         "signal": last.exit.signal if last and last.exit else None,
         "started_at": _instant(first.started_at) if first else None,
         "finished_at": _instant(target.finished_at),
-        "duration_ms": _milliseconds(first.started_at, target.finished_at) if first else None,
+        "duration_ms": milliseconds(first.started_at, target.finished_at, target.stepped) if first else None,
         "refused": {node: reason.value for node, reason in target.refused.items()},
         "attempts": [_attempt_document(attempt) for attempt in target.attempts],
         "output": _output_document(last),
@@ -120,7 +185,12 @@ def _instant(moment: datetime | None) -> str | None:
     return None if moment is None else format_instant(moment)
 
 
-def _milliseconds(start: datetime | None, stop: datetime | None) -> int | None:
+def milliseconds(start: datetime | None, stop: datetime | None, stepped: timedelta = _NO_STEP) -> int | None:
+    """How much time passed, not below 0; None if either instant is unknown.
+
+    They are by wall clock, which was `stepped` by so much in between.
+    """
     if start is None or stop is None:
         return None
-    return max(0, round((stop - start) / _MILLISECOND))
+    span = stop - start - stepped
+    return (span + _HALF) // _MILLISECOND if span > _NO_STEP else 0

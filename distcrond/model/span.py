@@ -9,6 +9,7 @@ from functools import lru_cache
 from distcrond.errors import InvalidValue
 
 _UNIT_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_UNIT_MILLISECONDS = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1))
 _PART = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?)(ms|s|m|h|d|w)")
 _SHAPE = re.compile(rf"(?:{_PART.pattern})+")
 _HINT = "write 250ms, 10s, 5m, 1h30m, 7d, 2w or a number of seconds"
@@ -35,15 +36,20 @@ def _seconds_of_text(text: str) -> float:
 
 def format_duration(span: timedelta) -> str:
     """Print a duration in the largest units that are exact: `1h30m`, `250ms`, `0s`."""
-    rest = round(span / timedelta(milliseconds=1))
-    if rest < 0:
-        return "-" + format_duration(-span)
-    parts = []
-    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)):
-        count, rest = divmod(rest, size)
-        if count:
-            parts.append(f"{count}{unit}")
-    return "".join(parts) or "0s"
+    return format_milliseconds(round(span / timedelta(milliseconds=1)))
+
+
+@lru_cache(maxsize=4096)  # a run with one target says its duration twice
+def format_milliseconds(span: int) -> str:
+    """Print a number of milliseconds as `format_duration` does."""
+    if span < 0:
+        return "-" + format_milliseconds(-span)
+    parts, rest = "", span
+    for unit, size in _UNIT_MILLISECONDS:
+        if rest >= size:
+            count, rest = divmod(rest, size)
+            parts += f"{count}{unit}"
+    return parts or "0s"
 
 
 def parse_instant(text: str) -> datetime:

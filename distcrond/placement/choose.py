@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from distcrond.model.ids import NodeName
 from distcrond.model.node import Node, NodeState
-from distcrond.model.reason import SILENCE, Reason
+from distcrond.model.reason import SILENCE, SPOOLLESS, Reason
 
 
 @dataclass(slots=True, kw_only=True)  # not frozen: one is made for every candidate of every choice
@@ -49,6 +49,7 @@ def choose(
     taken: frozenset[NodeName],
     refused: Mapping[NodeName, Reason],
     order: Callable[[list[Node]], list[Node]],
+    durable: bool = True,
 ) -> NodeName | Blocked:
     """Pick the best candidate that can start the target now.
 
@@ -58,6 +59,7 @@ def choose(
         refused: nodes that said no to this target, with the reason; a node that was silent may be asked again once
             it is not down any more.
         order: ranks the free candidates, best first; called only when there is a choice.
+        durable: whether the run needs a spool; a plain one also goes to nodes that are down for want of one.
     """
     free: list[Node] = []
     reasons: dict[NodeName, Reason] = {}
@@ -66,7 +68,7 @@ def choose(
         name = view.node.name
         if name in taken:
             continue
-        reason = _obstacle(view, refused.get(name))
+        reason = _obstacle(view, refused.get(name), durable=durable)
         if reason is None:
             free.append(view.node)
             continue
@@ -77,10 +79,10 @@ def choose(
     return Blocked(reasons=reasons, hopeless=hopeless)
 
 
-def _obstacle(view: NodeView, refused: Reason | None) -> Reason | None:
+def _obstacle(view: NodeView, refused: Reason | None, *, durable: bool) -> Reason | None:
     if _is_final(refused):
         return refused
-    if view.state is NodeState.DOWN:
+    if view.state is NodeState.DOWN and (durable or view.reason not in SPOOLLESS):
         return view.reason or Reason.NODE_DOWN
     if view.running >= view.node.capacity:
         return Reason.CAPACITY

@@ -11,13 +11,15 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
+from msgspec import Struct, field
 
 from distcrond.ports import DeadLetter, Parcel, Receipt
 from distcrond.sinks.documents import EPOCH_SHIFT, Indexed
 
 MOST_ITEMS: Final = 500
-MOST_BYTES: Final = 5 * 1024 * 1024
-"""Of one request; a larger document travels alone."""
+MOST_BYTES: Final = 1024 * 1024
+"""Of one request: what proxies take unless told otherwise, and what keeps a start from its turn for a millisecond at
+most. A larger document travels alone."""
 _NEWER_IS_THERE: Final = 409
 _FOR_EVER: Final = frozenset({400, 413})
 _UNTIL_CHANGED: Final = frozenset({"validation_exception", "cluster_block_exception", "invalid_index_name_exception"})
@@ -28,12 +30,32 @@ _VERSIONS: Final = re.compile(r"current version \[(\d+)\] is higher than the one
 _encode = msgspec.json.Encoder().encode
 
 
-class Item(NamedTuple):
+class _Target(Struct, gc=False):
+    index: str = field(name="_index")
+    id: str = field(name="_id")
+    version: int
+    version_type: str = "external_gte"
+
+
+class _Action(Struct, gc=False):
+    """The line before a document."""
+
+    index: _Target
+
+
+class Item(Struct, frozen=True, gc=False):
     """One document with its action line, as it goes into a request."""
 
     place: str
     id: str
     lines: bytes
+
+
+class Bulk(NamedTuple):
+    """What a parcel carries: items, and the body of the request made of them."""
+
+    items: Sequence[Item]
+    data: bytes
 
 
 def pack(documents: Iterable[Indexed]) -> Iterator[Parcel]:
@@ -42,26 +64,25 @@ def pack(documents: Iterable[Indexed]) -> Iterator[Parcel]:
     size = 0
     for document in documents:
         item = Item(document.place, document.id, _lines(document))
-        if items and (len(items) >= MOST_ITEMS or size + len(item.lines) > MOST_BYTES):
-            yield Parcel(count=len(items), body=items)
-            items, size = [], 0
-        items.append(item)
         size += len(item.lines)
+        if items and (size > MOST_BYTES or len(items) == MOST_ITEMS):
+            yield parcel_of(items)
+            items, size = [], len(item.lines)
+        items.append(item)
     if items:
-        yield Parcel(count=len(items), body=items)
+        yield parcel_of(items)
 
 
-def body(parcel: Parcel) -> bytes:
-    """The body of the request."""
-    items: Sequence[Item] = parcel.body
-    return b"".join([item.lines for item in items])
+def parcel_of(items: Sequence[Item]) -> Parcel:
+    """These items as one request."""
+    return Parcel(count=len(items), body=Bulk(items, b"".join([item.lines for item in items])))
 
 
 def halves(parcel: Parcel) -> tuple[Parcel, Parcel]:
     """Two parcels instead of one of at least two items."""
-    items: Sequence[Item] = parcel.body
+    items: Sequence[Item] = parcel.body.items
     middle = len(items) // 2
-    return _parcel(items[:middle]), _parcel(items[middle:])
+    return parcel_of(items[:middle]), parcel_of(items[middle:])
 
 
 def conflicts(parcel: Parcel, answer: Mapping[str, Any]) -> list[Item]:
@@ -69,7 +90,7 @@ def conflicts(parcel: Parcel, answer: Mapping[str, Any]) -> list[Item]:
     if not answer["errors"]:
         return []
     statuses = [next(iter(result.values()))["status"] for result in answer["items"]]
-    return [item for item, status in zip(parcel.body, statuses, strict=True) if status == _NEWER_IS_THERE]
+    return [item for item, status in zip(parcel.body.items, statuses, strict=True) if status == _NEWER_IS_THERE]
 
 
 def read_answer(parcel: Parcel, answer: Mapping[str, Any], *, vanished: Collection[Item] = ()) -> Receipt:
@@ -86,7 +107,7 @@ def read_answer(parcel: Parcel, answer: Mapping[str, Any], *, vanished: Collecti
     rest: list[Item] = []
     dead: list[DeadLetter] = []
     why, newer = "", 0
-    for item, result in zip(parcel.body, answer["items"], strict=True):
+    for item, result in zip(parcel.body.items, answer["items"], strict=True):
         said = next(iter(result.values()))
         if said["status"] < 300:
             continue
@@ -100,12 +121,12 @@ def read_answer(parcel: Parcel, answer: Mapping[str, Any], *, vanished: Collecti
         else:
             rest.append(item)
             why = f"{said['status']} {reason}"
-    return Receipt(rest=_parcel(rest) if rest else None, why=why, dead=dead, newer_epoch=newer)
+    return Receipt(rest=parcel_of(rest) if rest else None, why=why, dead=dead, newer_epoch=newer)
 
 
 def dead_parcel(parcel: Parcel, reason: str) -> Receipt:
     """No item of it will ever be taken."""
-    items: Sequence[Item] = parcel.body
+    items: Sequence[Item] = parcel.body.items
     return Receipt(dead=[DeadLetter(id=item.id, place=item.place, reason=reason) for item in items])
 
 
@@ -123,14 +144,6 @@ def _cause(error: Mapping[str, Any], reason: str) -> str:
     return f"{reason} ({cause.get('type')}: {cause.get('reason')})" if cause else reason
 
 
-def _parcel(items: Sequence[Item]) -> Parcel:
-    return Parcel(count=len(items), body=items)
-
-
 def _lines(document: Indexed) -> bytes:
-    return b'{"index":{"_index":%b,"_id":%b,"version":%d,"version_type":"external_gte"}}\n%b\n' % (
-        _encode(document.place),
-        _encode(document.id),
-        document.version,
-        document.source,
-    )
+    action = _encode(_Action(_Target(document.place, document.id, document.version)))
+    return b"%b\n%b\n" % (action, document.source)

@@ -137,7 +137,7 @@ class ElasticsearchSink:
     async def deliver(self, parcel: Parcel) -> Receipt:
         """Send one bulk request; see `Sink.deliver`."""
         try:
-            answer = await self._perform("POST", _BULK, bulk.body(parcel), _NDJSON)
+            answer = await self._perform("POST", _BULK, parcel.body.data, _NDJSON)
         except ApiError as error:
             if error.meta.status == _TOO_LARGE:
                 return await self._deliver_halves(parcel)
@@ -162,7 +162,7 @@ class ElasticsearchSink:
         if receipt.rest is None:
             later = await self.deliver(second)
             return Receipt(rest=later.rest, why=later.why, dead=[*receipt.dead, *later.dead])
-        rest = Parcel(count=receipt.rest.count + second.count, body=[*receipt.rest.body, *second.body])
+        rest = bulk.parcel_of([*receipt.rest.body.items, *second.body.items])
         return Receipt(rest=rest, why=receipt.why, dead=receipt.dead)
 
     async def expire(self, now: datetime) -> int:

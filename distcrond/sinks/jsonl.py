@@ -101,7 +101,7 @@ class JsonLinesSink:
 
     def _lines(self, reports: Iterable[Report], *, with_output: bool) -> Iterator[Line]:
         for report in reports:
-            if not isinstance(report, RunReport) or report.document["state"] != "finished":
+            if not isinstance(report, RunReport) or report.run.state != "finished":
                 continue
             yield "runs", _line(self._documents.run(report))
             if with_output:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Final
+
+from msgspec import Struct
 
 from distcrond.model.run import Stream
 from distcrond.ports import Printed
@@ -18,7 +20,7 @@ LONGEST: Final = 32 * 1024
 """Bytes."""
 
 
-class Line(NamedTuple):
+class Line(Struct, frozen=True, gc=False):
     """One line without its newline; `at` is when its first byte reached us."""
 
     target: int
@@ -31,15 +33,49 @@ class Line(NamedTuple):
 
 def split_lines(pieces: Iterable[Printed]) -> Iterator[Line]:
     """Split pieces that come ordered by target, attempt, stream and offset."""
+    for _, lines in _steps(pieces):
+        yield from lines
+
+
+def whole_lines(pieces: Iterable[Printed], *, since: int = 0, begin: int = -1) -> Iterator[Line]:
+    """The lines of streams that go on which became whole by the pieces from offset `since` on.
+
+    They are among those that `split_lines` gives once the streams have ended. `begin` is the place from which a stream
+    was asked for; a little more than `LONGEST` before `since` is early enough. If the first piece does not come after
+    it, what is before a newline is left out: nobody can tell where it begins.
+    """
+    for piece, lines in _steps(_from_a_beginning(pieces, begin)):
+        if piece is not None and piece.offset >= since:
+            yield from lines
+
+
+def _steps(pieces: Iterable[Printed]) -> Iterator[tuple[Printed | None, list[Line]]]:
+    """Each piece with the lines that are whole by it, and at the end (None) what has no newline."""
     rest: _Rest | None = None
     for piece in pieces:
-        if rest is None or not rest.goes_on_with(piece):
-            if rest is not None:
-                yield from rest.finish()
-            rest = _Rest(piece)
-        yield from rest.take(piece)
+        if rest is not None and rest.goes_on_with(piece):
+            yield piece, rest.take(piece)
+            continue
+        ended = [] if rest is None else rest.finish()
+        rest = _Rest(piece)
+        yield piece, ended + rest.take(piece)
     if rest is not None:
-        yield from rest.finish()
+        yield None, rest.finish()
+
+
+def _from_a_beginning(pieces: Iterable[Printed], begin: int) -> Iterator[Printed]:
+    """Leave out what is before the first place at which a line surely begins."""
+    end: int | None = None
+    is_known = False
+    for piece in pieces:
+        cut = 0
+        if not is_known and 0 < piece.offset <= (begin if end is None else end):
+            cut = piece.data.find(b"\n") + 1
+            end = piece.offset + len(piece.data)
+            if not cut:
+                continue
+        is_known = True
+        yield piece._replace(offset=piece.offset + cut, data=piece.data[cut:]) if cut else piece
 
 
 class _Rest:
@@ -58,20 +94,21 @@ class _Rest:
         is_same = self._place == (piece.target, piece.attempt, piece.stream)
         return is_same and self._offset + len(self._data) == piece.offset
 
-    def take(self, piece: Printed) -> Iterator[Line]:
+    def take(self, piece: Printed) -> list[Line]:
         """Add a piece and give back what became whole by it."""
         known, data, start = len(self._data), self._data + piece.data, 0
+        lines = []
         while (end := _end_of_line(data, start)) is not None:
-            yield self._line(start, self._at if start < known else piece.at, data[start : end[0]])
+            lines.append(self._line(start, self._at if start < known else piece.at, data[start : end[0]]))
             start = end[1]
         self._at = self._at if start < known else piece.at
         self._offset += start
         self._data = data[start:]
+        return lines
 
-    def finish(self) -> Iterator[Line]:
+    def finish(self) -> list[Line]:
         """Give back a last line that has no newline."""
-        if self._data:
-            yield self._line(0, self._at, self._data)
+        return [self._line(0, self._at, self._data)] if self._data else []
 
     def _line(self, start: int, at: datetime | None, data: bytes) -> Line:
         return Line(*self._place, self._offset + start, at, data)

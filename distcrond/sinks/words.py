@@ -14,6 +14,11 @@ _CONTROL: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*\x07?|[@
 # Begins with a set of characters on purpose: with a look behind it takes four times as long on every line.
 _JOINT: Final = re.compile(r"[.':,;·‘’․‧﹒﹕＇．：]+(?=[^\W_])")
 _WORD: Final = re.compile(r"[^\W_]+")
+# The same for ASCII, where two tables take a fifth of the time: a sign's kind (word, joint, neither), and no joints.
+_KIND: Final = bytes(
+    ord("w" if chr(sign).isalnum() else "." if chr(sign) in ".':,;" else " ") for sign in range(128)
+).ljust(256)
+_APART: Final = bytes.maketrans(b".':,;_", b"      ")
 
 
 def readable(data: bytes) -> str:
@@ -24,8 +29,11 @@ def readable(data: bytes) -> str:
 
 def told_apart(text: str) -> str | None:
     """The text as the journal's tokenizer sees it, or None where the standard one sees the same."""
-    plain = text if text.isascii() else _without_accents(text)
-    apart = _JOINT.sub(" ", plain.replace("_", " "))
+    if text.isascii():
+        data = text.encode()
+        is_same = b"_" not in data and b".w" not in data.translate(_KIND)
+        return None if is_same else data.translate(_APART).decode()
+    apart = _JOINT.sub(" ", _without_accents(text).replace("_", " "))
     return None if apart == text else apart
 
 

@@ -23,11 +23,12 @@ from enum import StrEnum
 from distcrond.errors import NodeUnreachable, StartRefused
 from distcrond.model.ids import AttemptId, JobName, NodeName, RunId
 from distcrond.model.node import Node
-from distcrond.model.reason import Reason
+from distcrond.model.reason import SPOOLLESS, Reason
 from distcrond.model.run import Exit, OutputSize, Spool, Stream
 from distcrond.ports import Chunk, Clock, Contact, Ended, NotStarted, SessionEvent, Stopped, WorkOrder
 
 _TERM, _KILL = 15, 9
+_LOOK = 1.0  # seconds between looks at a command that was told to end
 
 
 class Survives(StrEnum):
@@ -59,8 +60,8 @@ class Script:
 class Execution:
     """A command that began on a node: what the node's spool knows of it, whoever asks.
 
-    `started_at` is by wall clock; `began` and `ended` are by the monotonic one. `released` tells that the daemon has
-    said it needs the output no more.
+    `started_at` is by wall clock; `began` and `ended` are by the monotonic one. `stopped` is when somebody first began
+    to end it, and why. `released` tells that the daemon has said it needs the output no more.
     """
 
     order: WorkOrder
@@ -70,6 +71,7 @@ class Execution:
     began: float
     ended: float
     end: Exit | Reason
+    stopped: tuple[float, Reason] | None = None
     released: bool = False
 
     @property
@@ -92,10 +94,31 @@ class Execution:
         """When it ended or will end if left alone, by the wall clock of its start."""
         return self.started_at + timedelta(seconds=self.ended - self.began)
 
+    @property
+    def stopped_for(self) -> Reason | None:
+        """Why it was being stopped when it ended, if it was."""
+        return self.stopped[1] if self.stopped and self.stopped[0] <= self.ended else None
+
     def finish(self, at: float, end: Exit | Reason) -> None:
         """End it now, if it has not ended."""
         if at < self.ended:
             self.ended, self.end = at, end
+
+    def mark(self, at: float, reason: Reason) -> None:
+        """Somebody begins to stop it; the first counts."""
+        if self.stopped is None or at < self.stopped[0]:
+            self.stopped = (at, reason)
+
+    def heed_limit(self) -> None:
+        """End as a node without a daemon makes it end, a second after its timeout (LAUNCHER rule 15)."""
+        if not self.order.timeout or not self.order.durable:
+            return
+        limit = _later(self.began, self.order.timeout + timedelta(seconds=1))
+        self.mark(limit, Reason.TIMEOUT)
+        if self.script.survives is Survives.NOTHING:
+            self.finish(limit, Exit(signal=_TERM))
+        elif self.script.survives is Survives.TERM:
+            self.finish(_later(limit, self.order.kill_grace), Exit(signal=_KILL))
 
     def printed(self, by: float) -> bytes:
         """All that it has printed by then."""
@@ -118,6 +141,7 @@ class ScriptedNode:
         faults: errors that `prepare`, `probe`, `session`, `attach`, `start`, `events`, `stop` or `release` raise: bugs
             of an executor.
         executions: what began here, by attempt; this is the fence.
+        watched: attempts at whose output somebody looks closely.
     """
 
     def __init__(self, name: NodeName, clock: Clock) -> None:
@@ -125,6 +149,7 @@ class ScriptedNode:
         self.latency = timedelta(0)
         self.faults: dict[str, Exception] = {}
         self.executions: dict[AttemptId, Execution] = {}
+        self.watched: set[AttemptId] = set()
         self.spool = Spool(id=f"spool-of-{name}", boot="boot-1")
         self.trouble: Reason | None = None
         self.refusal: Reason | None = None
@@ -192,17 +217,18 @@ class ScriptedNode:
             ended=_later(began, script.takes),
             end=script.lost or script.exit,
         )
+        execution.heed_limit()
         return execution
 
-    async def answer(self, timeout: timedelta) -> None:
-        """Be reached, or not."""
+    async def answer(self, timeout: timedelta, *, durable: bool) -> None:
+        """Be reached, or not; what is wrong with its spool does not concern plain runs."""
         if self.latency:
             await self._clock.sleep(min(self.latency, timeout).total_seconds())
         if self.latency > timeout:
             raise NodeUnreachable(Reason.CONNECT_TIMEOUT)
         if self.trouble is not None:
             raise NodeUnreachable(self.trouble)
-        if self.refusal is not None:
+        if self.refusal is not None and (durable or self.refusal not in SPOOLLESS):
             raise StartRefused(self.refusal)
 
     def stumble(self, where: str) -> None:
@@ -255,7 +281,7 @@ class ScriptedExecutor:
         """See `Executor.prepare`."""
         scripted = self.node(node.name)
         scripted.stumble("prepare")
-        await scripted.answer(timeout)
+        await scripted.answer(timeout, durable=durable)
         return scripted.spool if durable else None
 
     def session(self, node: Node, order: WorkOrder) -> ScriptedSession:
@@ -278,7 +304,7 @@ class ScriptedExecutor:
         """See `Executor.probe`."""
         scripted = self.node(node.name)
         scripted.stumble("probe")
-        await scripted.answer(timeout)
+        await scripted.answer(timeout, durable=node.durable)
 
     async def close(self) -> None:
         """See `Executor.close`."""
@@ -362,13 +388,19 @@ class ScriptedSession:
                 return
             await self._clock.wait(news, execution.next_change(now) - now)
 
-    async def stop(self, grace: timedelta) -> Stopped:
+    def watch(self, *, closely: bool) -> None:
+        """See `Session.watch`. Output comes at once here; tests may ask who looks."""
+        (self._node.watched.add if closely else self._node.watched.discard)(self._order.attempt)
+
+    async def stop(self, grace: timedelta, reason: Reason = Reason.CANCELLED) -> Stopped:
         """See `Session.stop`."""
         self._node.stumble("stop")
-        if self._signal(_TERM, Survives.NOTHING):
-            return Stopped.KILLED
-        await self._clock.sleep(grace.total_seconds())
-        return Stopped.KILLED if self._signal(_KILL, Survives.TERM) else Stopped.UNCONFIRMED
+        end = self._clock.monotonic() + grace.total_seconds()
+        gone = self._signal(_TERM, Survives.NOTHING, reason)
+        while not gone and self._clock.monotonic() < end:
+            await self._clock.sleep(min(_LOOK, end - self._clock.monotonic()))
+            gone = self._is_over()
+        return Stopped.KILLED if gone or self._signal(_KILL, Survives.TERM, reason) else Stopped.UNCONFIRMED
 
     async def release(self) -> None:
         """See `Session.release`."""
@@ -379,13 +411,17 @@ class ScriptedSession:
     def _is_silent(self) -> bool:
         return self._node.trouble is not None
 
-    def _signal(self, number: int, tough: Survives) -> bool:
-        """Send a signal to a command that survives at most `tough`; tells whether nothing runs now."""
-        if self._is_silent():
-            return False
+    def _is_over(self) -> bool:
+        """Whether the node says that nothing runs."""
         execution = self._node.executions.get(self._order.attempt)
-        if execution is None or execution.ended <= self._clock.monotonic():
-            return True
+        return not self._is_silent() and (execution is None or execution.ended <= self._clock.monotonic())
+
+    def _signal(self, number: int, tough: Survives, reason: Reason) -> bool:
+        """Send a signal to a command that survives at most `tough`; tells whether nothing runs now."""
+        execution = self._node.executions.get(self._order.attempt)
+        if self._is_silent() or self._is_over() or execution is None:
+            return self._is_over()
+        execution.mark(self._clock.monotonic(), reason)
         if execution.script.survives not in (Survives.NOTHING, tough):
             return False
         self._node.kill(execution, number)
@@ -418,5 +454,5 @@ def _ended(execution: Execution) -> Ended:
     size = len(execution.printed(execution.ended))
     output = {execution.script.stream: OutputSize(printed=size, kept=size, next=size)} if size else {}
     if isinstance(execution.end, Reason):
-        return Ended(lost=execution.end, output=output)
-    return Ended(exit=execution.end, output=output)
+        return Ended(lost=execution.end, stopped_for=execution.stopped_for, output=output)
+    return Ended(exit=execution.end, stopped_for=execution.stopped_for, output=output)

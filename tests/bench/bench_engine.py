@@ -71,10 +71,22 @@ async def running(farm: Farm, hosts: int, directory: Path) -> AsyncIterator[Benc
     fold(ledger, started)
     await journal.append(Batch(events=(started,)))
     executor = SshExecutor(
-        clock=clock, nodes=desired, state_directory=directory, daemon_id="be9c", generation=1, user_directory=None
+        clock=clock,
+        nodes=desired,
+        state_directory=directory,
+        daemon_id="be9c",
+        generation=1,
+        life="01",
+        user_directory=None,
     )
     engine = Engine(
-        clock=clock, journal=journal, history=history, ledger=ledger, executors={"ssh": executor}, desired=desired
+        clock=clock,
+        journal=journal,
+        history=history,
+        ledger=ledger,
+        executors={"ssh": executor},
+        desired=desired,
+        definitions=_Defined(desired),
     )
     task = asyncio.create_task(engine.run())
     yield Bench(engine, desired, history, clock, executor)
@@ -84,6 +96,16 @@ async def running(farm: Farm, hosts: int, directory: Path) -> AsyncIterator[Benc
     await journal.close()
     await history.close()
     database.close()
+
+
+@dataclass
+class _Defined:
+    """No files: what the bench puts in force is what is defined."""
+
+    desired: Desired
+
+    async def read(self) -> Catalog:
+        return self.desired.catalog
 
 
 def _node(farm: Farm, index: int):

@@ -62,7 +62,8 @@ def expected(route: Route | None, credential: str) -> int:
         return 405
     if route.scope is not Scope.OPERATE:
         return {"/-/enter/{token}": 403}.get(route.path, 200)
-    return {"socket": 202, "session": 202, "session without header": 403, "foreign page": 403, "nobody": 403}[
+    done = route.answer.status
+    return {"socket": done, "session": done, "session without header": 403, "foreign page": 403, "nobody": 403}[
         credential
     ]
 

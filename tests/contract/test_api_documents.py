@@ -271,7 +271,12 @@ async def test_reports_are_a_bare_list(client) -> None:
 
 async def test_health(client, served) -> None:
     assert (await get(client, "/-/healthy"))["healthy"] is True
-    served.world.health = {"healthy": False, "ready": False, "reasons": ["the journal cannot be written"]}
+    served.world.health = {
+        "healthy": False,
+        "ready": False,
+        "reasons": ["the journal cannot be written"],
+        "warnings": [],
+    }
     for path in ("/-/healthy", "/-/ready"):
         async with client.get(path) as answer:
             assert answer.status == 503

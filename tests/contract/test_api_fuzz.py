@@ -66,7 +66,7 @@ def check(case: schemathesis.Case, served: Served, session: requests.Session) ->
     case.validate_response(answer, checks=CHECKS)
 
 
-@SCHEMA.parametrize()
+@SCHEMA.exclude(path="/api/v1/events").parametrize()  # it has no end
 @BOUNDED
 def test_any_names(case: schemathesis.Case, served: Served, session: requests.Session) -> None:
     if not case.path.startswith("/-/enter"):

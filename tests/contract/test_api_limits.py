@@ -137,10 +137,10 @@ async def test_client_that_takes_nothing_is_let_go(served, monkeypatch) -> None:
     _, writer = await connect(served)
     writer.transport.pause_reading()
     writer.write(f"GET /api/v1/runs/{run}/output?follow=1 HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-    while run not in served.world.feed._followers:
+    while not served.world.feed.followers(run):
         await CLOCK.sleep(0.001)
     served.world.write(run, b"x" * 8_000_000)
-    while run in served.world.feed._followers:
+    while served.world.feed.followers(run):
         await CLOCK.sleep(0.01)
     writer.close()
 

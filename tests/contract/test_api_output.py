@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+from collections import Counter
 from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
 
+from distcrond.api.call import _TURNS, Streams
 from distcrond.api.output import WINDOW
 from distcrond.api.utf8 import whole_characters
+from distcrond.clock import SystemClock
 from distcrond.model.run import Stream
 from tests.support.fake_engine import ENDINGS, OPEN_JOB, Served, serve
 
+CLOCK = SystemClock()
 DONE = ENDINGS["invoices"]
 EVENTS = {"Accept": "text/event-stream"}
 
@@ -263,18 +267,64 @@ async def test_following_one_target_ends_with_it(client, served) -> None:
     assert (await following)[-1] == ("end", 0, {"state": "running", "outcome": None, "reason": None})
 
 
-async def test_many_followers_cost_one_another_nothing(client, served) -> None:
+async def test_two_hundred_followers_cost_one_read(client, served) -> None:
     run = served.world.add_run(OPEN_JOB).id
-    many = [asyncio.create_task(read(client, run, "follow=1")) for _ in range(200)]
-    while len(served.world.feed._followers.get(run, ())) < 200:
-        await read(client, run)
+    many = [await client.get(f"/api/v1/runs/{run}/output?follow=1") for _ in range(200)]
+    served.world.write(run, b"begun\n")
+    assert {await answer.content.readline() for answer in many} == {b"begun\n"}
+    before = served.world.reads
     for number in range(20):
         served.world.write(run, b"line %d\n" % number)
-        await read(client, run)
+        assert {await answer.content.readline() for answer in many} == {b"line %d\n" % number}
+    assert served.world.reads - before <= 20 * 3  # the run, its new output, and that there is no more
     served.world.finish(run, DONE)
-    bodies = {body for body, _ in await asyncio.gather(*many)}
-    assert bodies == {b"".join(b"line %d\n" % number for number in range(20))}
-    assert run not in served.world.feed._followers
+    assert {await answer.content.read() for answer in many} == {b""}
+    assert served.world.feed.followers(run) == 0
+
+
+async def test_a_slow_follower_delays_nobody_and_goes_on_where_it_was(client, served) -> None:
+    run = served.world.add_run(OPEN_JOB).id
+    slow = await client.get(f"/api/v1/runs/{run}/output?follow=1")
+    quick = await client.get(f"/api/v1/runs/{run}/output?follow=1")
+    slow.connection.transport.pause_reading()
+    expected = b""
+    for number in range(64):
+        text = b"%063d\n" % number * 2048
+        expected += text
+        served.world.write(run, text)
+        assert await quick.content.readexactly(len(text)) == text
+    slow.connection.transport.resume_reading()
+    seen = await slow.content.readexactly(3_000_000)
+    slow.close()
+    served.world.finish(run, DONE)
+    rest, _ = await read(client, run, f"follow=1&offset={len(seen)}")
+    assert seen + rest == expected
+
+
+async def test_followers_take_turns() -> None:
+    streams, rounds, loop = Streams(100), Counter(), asyncio.get_running_loop()
+    present = 0
+
+    def tick() -> None:
+        nonlocal present
+        present += 1
+        if present < 1000:
+            loop.call_soon(tick)
+
+    async def work() -> None:
+        for _ in range(5):
+            await streams.turn()
+            rounds[present] += 1
+
+    loop.call_soon(tick)
+    leaver = asyncio.create_task(work())
+    tasks = [asyncio.create_task(work()) for _ in range(50)]
+    await CLOCK.sleep(0)
+    leaver.cancel()
+    await asyncio.gather(*tasks)
+    assert max(rounds.values()) <= 2 * _TURNS
+    assert sum(rounds.values()) >= 250
+    assert not streams._queue
 
 
 async def test_a_follower_that_leaves_is_forgotten(client, served, monkeypatch) -> None:
@@ -282,9 +332,9 @@ async def test_a_follower_that_leaves_is_forgotten(client, served, monkeypatch) 
     run = served.world.add_run(OPEN_JOB).id
     for headers in ({}, EVENTS):
         answer = await client.get(f"/api/v1/runs/{run}/output?follow=1", headers=headers)
-        assert len(served.world.feed._followers[run]) == 1
+        assert served.world.feed.followers(run) == 1
         answer.close()
-        while run in served.world.feed._followers:
+        while served.world.feed.followers(run):
             await read(client, run)
 
 
@@ -303,7 +353,7 @@ async def test_streams_end_when_the_server_does(tmp_path) -> None:
         run = served.world.add_run(OPEN_JOB).id
         answer = await client.get(f"/api/v1/runs/{run}/output?follow=1")
         waiting = asyncio.create_task(client.get(f"/api/v1/runs/{run}?wait=60"))
-        while len(served.world.feed._followers[run]) < 2:
+        while served.world.feed.followers(run) < 2:
             await read(client, run)
         await served.api.__aexit__()
         assert await answer.content.read() == b""

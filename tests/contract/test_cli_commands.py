@@ -9,7 +9,7 @@ import re
 import signal
 import sys
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -298,14 +298,74 @@ async def test_following_survives_a_restart_of_the_daemon(tmp_path) -> None:
     world.write(run, b"meanwhile\n")
     async with serve(tmp_path, world):
         assert await following.stdout.readline() == b"meanwhile\n"
-        world.finish(run, ENDINGS["invoices"])
+        world.finish(run, ENDINGS["exit7"])
         shown = await Shell(None).end(following)
-    assert (shown.code, shown.out) == (0, "")
+    assert (shown.code, shown.out) == (7, "")
+    assert "distcrond is back" in shown.err
+    assert "failure: exit 7" in shown.err
+
+
+async def test_following_waits_while_the_daemon_cannot_answer(tmp_path) -> None:
+    async with serve(tmp_path, most_streams=0) as served:
+        run = served.world.add_run(OPEN_JOB).id
+        following = await Shell(served.socket).start("logs", run, "-f")
+        assert b"0 clients are waiting already" in await following.stderr.readline()
+        served.api._streams._most = 10
+        served.world.write(run, b"at last\n")
+        assert await following.stdout.readline() == b"at last\n"
+        served.world.finish(run, ENDINGS["invoices"])
+        assert (await Shell(None).end(following)).code == 0
+
+
+@pytest.mark.parametrize(
+    ("job", "code"), [("invoices", 0), ("exit7", 7), ("slow", 124), ("gone", 255), ("nowhere", 125)]
+)
+async def test_following_exits_like_the_run(ctl, served, job, code) -> None:
+    await ctl("run", job)
+    shown = await ctl("logs", job, "-f")
+    assert shown.code == code
+    assert ("●" in shown.err or job in shown.err) == (code != 0)
+    assert (await ctl("logs", job)).code == 0
+
+
+async def test_following_one_node_ends_with_its_target(ctl, served) -> None:
+    run = served.world.add_run(OPEN_JOB, nodes=("web1", "web2")).id
+    following = await ctl.start("logs", run, "-f", "--node", "web1")
+    served.world.write(run, b"one\n", target=0)
+    assert await following.stdout.readline() == b"one\n"
+    served.world.write(run, b"two\n", target=1)
+    served.world.end_attempt(run, target=0, ending=ENDINGS["exit7"])
+    served.world._put_target(run, served.world._finished(served.world.runs[run].targets[0], ENDINGS["exit7"]))
+    shown = await ctl.end(following)
+    assert (shown.code, shown.out) == (7, "")
+
+
+async def test_interrupting_logs_leaves_the_run_alone(ctl, served) -> None:
+    run = served.world.add_run(OPEN_JOB).id
+    served.world.write(run, b"one\n")
+    following = await ctl.start("logs", run, "-f")
+    assert await following.stdout.readline() == b"one\n"
+    await until(lambda: served.world.feed.watched(run))
+    following.send_signal(signal.SIGINT)
+    shown = await ctl.end(following)
+    assert (shown.code, "the run goes on" in shown.err) == (130, True)
+    assert served.world.cancelled == []
+
+
+async def test_following_says_when_a_node_falls_silent_and_answers_again(ctl, served) -> None:
+    run = served.world.add_run(OPEN_JOB)
+    following = await ctl.start("logs", OPEN_JOB, "-f")
+    await until(lambda: served.world.feed._followers)
+    for lost, said in ((True, b"web1 does not answer; as far as"), (False, b"web1 answers again")):
+        run = served.world.put(replace(run, targets=(replace(run.targets[0], contact_lost=lost),)))
+        assert (await following.stderr.readline()).startswith(said)
+    served.world.finish(run.id, ENDINGS["invoices"])
+    assert (await ctl.end(following)).code == 0
 
 
 async def test_interrupting_leaves_the_run_alone(ctl, served) -> None:
     waiting = await ctl.start("run", OPEN_JOB, "--wait")
-    await until(lambda: served.world.feed._followers)
+    await until(lambda: served.world.feed._audiences)
     waiting.send_signal(signal.SIGINT)
     shown = await ctl.end(waiting)
     assert shown.code == 130
@@ -437,7 +497,7 @@ async def test_commands_to_come(ctl, name) -> None:
 def test_every_command_of_the_contract_has_a_fate() -> None:
     promised = (
         "status jobs job nodes node runs run logs cancel rerun next why pause resume drain undrain trust check diff "
-        "import export reindex backfill upcoming simulate top report completion doctor schema token es kibana"
+        "import export reload reindex backfill upcoming simulate top report completion doctor schema token es kibana"
     )
     assert set(COMMANDS) | LATER == set(promised.split())
     assert not set(COMMANDS) & LATER

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.ssh import CLOCK, PATIENCE, begin, collect, open_executor, order, until
 
+from distcrond.executors import spool_session
 from distcrond.executors.deadline import within
 from distcrond.executors.local import LocalExecutor
 from distcrond.model.command import Script
@@ -44,7 +45,9 @@ class Subject:
 @contextlib.asynccontextmanager
 async def open_subject(kind: str, directory, request):
     if kind == "local":
-        executor = LocalExecutor(clock=CLOCK, spool_directory=directory / "spool", daemon_id="ab12", generation=1)
+        executor = LocalExecutor(
+            clock=CLOCK, spool_directory=directory / "spool", daemon_id="ab12", generation=1, life="01"
+        )
         try:
             yield Subject(executor, Node(name=NodeName("here"), connection="local"), durable=True)
         finally:
@@ -167,6 +170,20 @@ async def test_what_cannot_begin_is_not_started(subject):
     seen = await subject.run("echo no", run_as="no-such-user-here")
     assert isinstance(seen.end, NotStarted)
     assert seen.end.reason is Reason.RUN_AS_REFUSED
+
+
+async def test_output_comes_at_once_while_somebody_watches(subject, monkeypatch):
+    monkeypatch.setattr(spool_session, "SHORTEST_POLL", 3600.0)
+    monkeypatch.setattr(spool_session, "LONGEST_POLL", 3600.0)
+    session = await subject.begin("echo begun; sleep 2; echo more; sleep 300")
+    output = {}
+    reading = follow(session, output)
+    session.watch(closely=True)
+    await printed(output, b"begun\n")
+    await printed(output, b"begun\nmore\n")
+    session.watch(closely=False)
+    assert await session.stop(timedelta(seconds=1)) is Stopped.KILLED
+    assert (await reading).end.exit == Exit(signal=15)
 
 
 async def test_standard_input_is_empty(subject):

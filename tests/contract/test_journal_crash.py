@@ -22,6 +22,7 @@ from distcrond.journals import database as database_module
 from distcrond.journals.database import Database
 from distcrond.journals.history import SqliteHistory
 from distcrond.journals.sqlite import SqliteJournal
+from distcrond.model.happening import happening
 from distcrond.model.run import Outcome, State, Stream
 from distcrond.ports import RunQuery
 
@@ -273,6 +274,8 @@ async def test_a_journal_of_version_1_opens(tmp_path):
     assert run.state is State.RUNNING
     assert ledger.generation == 3
     assert len({type(each.event) for each in await history.events(0, limit=1000)}) >= 17
+    told = [happening(one.seq, one.event, one.run) for one in (await history.happened(0, span=1000)).items]
+    assert {one.document["event"] for one in told} >= {"run_due", "attempt_ended", "run_finished", "daemon_started"}
     (done,) = (await history.search(RunQuery(outcome=Outcome.PARTIAL))).items
     assert done["job"] == "fixture.done"
     assert (await history.search(RunQuery(search="größe needle"))).items == [done]

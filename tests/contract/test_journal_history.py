@@ -485,3 +485,36 @@ async def test_readers_cannot_write(tmp_path):
         reader.execute("DELETE FROM events")
     reader.close()
     database.close()
+
+
+# ---------------------------------------------------------------- what happened
+
+
+async def test_what_happened_is_read_by_spans_of_numbers(shelf):
+    story = Story()
+    runs = [await tell(shelf, story, b"x" * 100, nominal=START + minute * MINUTE) for minute in range(3)]
+    last = (await shelf.history.events(0, limit=1000))[-1].seq
+    whole = await shelf.history.happened(0, span=1000)
+    assert whole.upto == last
+    assert not any(isinstance(one.event, ev.OutputStored | ev.MarkMoved | ev.RunOpened) for one in whole.items)
+    closed = [one for one in whole.items if isinstance(one.event, ev.RunClosed)]
+    assert [one.run["id"] for one in closed] == runs
+    assert all(one.run is None for one in whole.items if isinstance(one.event, ev.Due | ev.AttemptStarted))
+    pieces, after = [], 0
+    while after < last:
+        part = await shelf.history.happened(after, span=3)
+        assert after < part.upto <= after + 3
+        pieces += part.items
+        after = part.upto
+    assert pieces == list(whole.items)
+
+
+async def test_after_the_last_number_nothing_happened(shelf):
+    nothing = await shelf.history.happened(None, span=10)
+    assert (nothing.items, nothing.upto) == ([], 0)
+    await tell(shelf, Story(), b"")
+    last = (await shelf.history.events(0, limit=1000))[-1].seq
+    for after in (None, last):
+        nothing = await shelf.history.happened(after, span=10)
+        assert (nothing.items, nothing.upto) == ([], last)
+    assert (await shelf.history.happened(last + 7, span=10)).upto == last + 7

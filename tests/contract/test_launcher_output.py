@@ -7,6 +7,7 @@ import hashlib
 from datetime import timedelta
 
 import pytest
+from support.disks import fill_up, small_disk
 from support.launchers import (
     CLOCK,
     ONE_SHELL,
@@ -14,11 +15,9 @@ from support.launchers import (
     SHELLS,
     Rig,
     collect,
-    fill_up,
     hurry,
     open_rig,
     order,
-    small_disk,
     until,
 )
 
@@ -202,7 +201,7 @@ async def test_after_the_release_a_child_fills_no_disk(rig: Rig, monkeypatch):
 
 @pytest.mark.parametrize("shell", SHELLS)
 async def test_a_disk_that_fills_up_costs_output_and_not_the_exit_code(shell, tmp_path):
-    with small_disk(tmp_path / "disk", "400k") as disk:
+    with small_disk(tmp_path / "disk", "size=400k") as disk:
         async with open_rig(shell, disk) as rig:
             gate = tmp_path / "gate"
             what = order(f"echo early; until [ -e {gate} ]; do sleep 0.02; done; yes | head -c 2000000; exit 9")

@@ -6,10 +6,12 @@ import asyncio
 import os
 import shutil
 import stat
+import subprocess
 from datetime import timedelta
 
 import pytest
 from support import parts
+from support.disks import fill_up, small_disk
 from support.launchers import (
     CLOCK,
     HERE,
@@ -22,17 +24,16 @@ from support.launchers import (
     collect,
     command_lines,
     exists,
-    fill_up,
     hurry,
     machine_id,
     numbers_of,
     open_rig,
+    open_sudo_rig,
     order,
-    small_disk,
     stop_patiently,
     until,
 )
-from support.sudo import ALLOWED, FORBIDDEN, stand_in
+from support.sudo import ALLOWED, FORBIDDEN
 
 from distcrond.errors import StartRefused
 from distcrond.executors import launcher_protocol as protocol
@@ -42,7 +43,7 @@ from distcrond.model.reason import Reason
 from distcrond.model.run import Spool, Stream
 from distcrond.ports import Ended, NotStarted, Stopped
 
-TOOLS = ("dd", "grep", "find", "stat", "head", "tail", "cat", "rm", "ln", "tr", "setsid")
+TOOLS = ("dd", "grep", "find", "stat", "head", "tail", "cat", "rm", "ln", "tr", "setsid", "sleep")
 """What a node must have."""
 
 
@@ -149,7 +150,6 @@ async def test_many_starts_at_once_run_once(rig: Rig):
     assert marks.read_text() == "x\n"
 
 
-@ONE_SHELL
 async def test_two_targets_of_one_run_do_not_share_a_fence(rig: Rig):
     first, second = order("echo $DISTCRON_ATTEMPT_ID"), order("echo $DISTCRON_ATTEMPT_ID")
     seen = [await rig.run(first), await rig.run(second)]
@@ -265,7 +265,7 @@ async def test_what_cannot_be_sent_is_not_started(rig: Rig):
 
 @pytest.mark.parametrize("shell", SHELLS)
 async def test_on_a_full_disk_nothing_begins(shell, tmp_path):
-    with small_disk(tmp_path / "disk", "64k") as disk:
+    with small_disk(tmp_path / "disk", "size=64k") as disk:
         async with open_rig(shell, disk) as rig:
             await rig.prepare()
             fill_up(disk)
@@ -281,7 +281,7 @@ async def test_on_a_full_disk_nothing_begins(shell, tmp_path):
 
 @pytest.mark.parametrize("shell", SHELLS)
 async def test_a_full_disk_has_no_room_for_a_spool(shell, tmp_path):
-    with small_disk(tmp_path / "disk", "16k") as disk:
+    with small_disk(tmp_path / "disk", "size=16k") as disk:
         async with open_rig(shell, disk) as rig:
             fill_up(disk)
             with pytest.raises(StartRefused) as caught:
@@ -311,11 +311,28 @@ async def test_a_newer_start_of_the_daemon_fences_the_older_one(rig: Rig):
     async with rig.another(generation=2) as newer:
         await newer.prepare(HERE, timeout=PATIENCE, durable=True)
         assert (await rig.run(what)).end == NotStarted(reason=Reason.STALE_GENERATION)
+        assert rig.record(what.attempt) == []  # it is no verdict on the attempt
+        session = newer.session(HERE, what)
+        session.start()
+        assert (await collect(session)).code == 0
         assert await refusal(rig, generation=1) is Reason.STALE_GENERATION
         # the same generation has many channels, and another daemon its own counter
         for changes in ({"generation": 2}, {"generation": 1, "daemon_id": "cd34"}):
             async with rig.another(**changes) as executor:
                 await executor.prepare(HERE, timeout=PATIENCE, durable=True)
+
+
+async def test_of_two_copies_that_reached_the_same_number_the_first_stays(rig: Rig):
+    """Somebody copied a state directory and started both: only chance tells them apart."""
+    await rig.prepare()
+    async with rig.another(life="02") as copy:
+        with pytest.raises(StartRefused) as caught:
+            await copy.prepare(HERE, timeout=PATIENCE, durable=True)
+    said = "another life of it, generation 1, was here; this is generation 1"
+    assert (caught.value.reason, caught.value.detail) == (Reason.STALE_GENERATION, said)
+    assert (await rig.run("exit 3")).code == 3
+    async with rig.another() as channel:  # of the first one there may be many
+        await channel.prepare(HERE, timeout=PATIENCE, durable=True)
 
 
 async def test_an_older_daemon_still_follows_what_runs(rig: Rig):
@@ -405,7 +422,7 @@ async def test_the_record_outlives_the_release_and_is_swept_when_it_is_old(rig: 
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-@pytest.mark.parametrize("tool", ["setsid", "dd", "grep"])
+@pytest.mark.parametrize("tool", ["setsid", "dd", "grep", "sleep"])
 async def test_a_node_without_the_tools_is_refused(shell, tool, tmp_path):
     programs = tmp_path / "bin"
     programs.mkdir()
@@ -416,6 +433,19 @@ async def test_a_node_without_the_tools_is_refused(shell, tool, tmp_path):
     async with open_rig(shell, tmp_path) as rig:
         rig.shell = (shutil.which("env") or "env", f"PATH={programs}", *rig.shell)
         assert await refusal(rig, shell=rig.shell) is Reason.NODE_UNSUPPORTED
+
+
+def can_hide_proc() -> bool:
+    return not subprocess.run(["unshare", "-m", "umount", "-l", "/proc"], check=False, capture_output=True).returncode
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+async def test_a_node_without_proc_is_refused(shell, tmp_path):
+    if not can_hide_proc():
+        pytest.skip("hiding /proc needs root")
+    async with open_rig(shell, tmp_path) as rig:
+        hidden = ("unshare", "-m", "sh", "-c", 'umount -l /proc; exec "$0" "$@"', *rig.shell)
+        assert await refusal(rig, shell=hidden) is Reason.NODE_UNSUPPORTED
 
 
 @pytest.mark.parametrize("shell", SHELLS)
@@ -433,14 +463,8 @@ async def test_an_ordinary_user_needs_nothing_more(shell, tmp_path):
 
 @pytest.fixture(params=SHELLS)
 async def sudo_rig(request, tmp_path):
-    """Where we are root, `sudo` really changes the user; elsewhere only everything else happens."""
-    async with open_rig(request.param, tmp_path) as rig:
-        switch = f"setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups" if os.geteuid() == 0 else ""
-        programs = stand_in(tmp_path / "bin", switch)
-        tmp_path.chmod(0o755)
-        rig.shell = ("/usr/bin/env", f"PATH={programs}:/usr/sbin:/usr/bin:/sbin:/bin", *rig.shell)
-        rig.executor = rig.make()
-        yield rig
+    async with open_sudo_rig(request.param, tmp_path) as opened:
+        yield opened
 
 
 async def test_a_job_of_another_user(sudo_rig: Rig):
@@ -473,7 +497,7 @@ async def test_what_sudo_does_not_grant_is_a_refusal(sudo_rig: Rig):
 async def test_a_node_without_sudo_says_so(rig: Rig, tmp_path, streams):
     programs = tmp_path / "bin"
     programs.mkdir()
-    for name in [*TOOLS, "mkdir", "ls", "env", "sh", "sleep"]:
+    for name in [*TOOLS, "mkdir", "ls", "env", "sh"]:
         (programs / name).symlink_to(shutil.which(name) or "")
     rig.shell = (shutil.which("env") or "env", f"PATH={programs}", *rig.shell)
     rig.executor = rig.make()
@@ -482,6 +506,14 @@ async def test_a_node_without_sudo_says_so(rig: Rig, tmp_path, streams):
     assert end.reason is Reason.RUN_AS_REFUSED
     assert "sudo" in end.detail
     assert "not found" in end.detail
+
+
+async def test_what_sudo_says_at_length_is_told_in_one_short_line(sudo_rig: Rig):
+    sudo = sudo_rig.directory / "bin" / "sudo"
+    sudo.write_text("#!/bin/sh\nhead -c 20000 /dev/zero | tr '\\0' x\necho\nexit 1\n")
+    end = (await sudo_rig.run("true", run_as="backup")).end
+    assert isinstance(end, NotStarted)
+    assert (end.reason, len(end.detail)) == (Reason.RUN_AS_REFUSED, 300 - len("run_as_refused "))
 
 
 async def test_what_fails_inside_sudo_before_the_command_is_a_refusal(sudo_rig: Rig):

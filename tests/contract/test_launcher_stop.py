@@ -89,6 +89,23 @@ async def test_who_cleared_the_environment_is_found_by_the_session(rig: Rig):
     assert not alive(int(path.read_text()))
 
 
+async def test_who_did_both_escapes(rig: Rig):
+    """The documented limit: no look can see it, so the word is "killed" although it lives."""
+    text = (
+        "env -i setsid setpriv --pdeathsig clear sh -c 'echo $$ >pid; sleep 100; exit' & until [ -s pid ]; do :; done"
+    )
+    what = order(f"{text}; sleep 100", working_directory=str(rig.directory))
+    session = await rig.begin(what)
+    path = rig.directory / "pid"
+    await until(lambda: path.exists() and path.read_text())
+    escaped = int(path.read_text())
+    try:
+        assert await session.stop(timedelta(seconds=5)) is Stopped.KILLED
+        assert alive(escaped)
+    finally:
+        os.killpg(escaped, signal.SIGKILL)
+
+
 async def test_a_stopped_process_ends_too(rig: Rig):
     what, session = await begun(rig, "sleep 100 & wait", 2)
     for pid in carriers(what.attempt):

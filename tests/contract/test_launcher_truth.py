@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from collections import Counter
 from datetime import timedelta
@@ -269,9 +270,10 @@ async def test_a_ping_without_an_answer_is_the_end(rig: Rig):
     await rig.executor.probe(HERE, timeout=PATIENCE)
 
 
-@ONE_SHELL
 async def test_an_aged_launcher_is_replaced_under_running_work(rig: Rig, monkeypatch):
     monkeypatch.setattr(launcher_module, "OLD_AGE", 3)
+    monkeypatch.setattr(launcher_module, "SETTLING", 0.2)
+    monkeypatch.setattr(spool_session, "CONTACT_PATIENCE", 60)
     gate = rig.directory / "gate"
     session = await rig.begin(f"echo a; until [ -e {gate} ]; do sleep 0.02; done; echo b; exit 3")
     reading = asyncio.create_task(collect(session))
@@ -279,10 +281,35 @@ async def test_an_aged_launcher_is_replaced_under_running_work(rig: Rig, monkeyp
     for _ in range(5):
         assert (await rig.run("echo x")).text() == b"x\n"
     assert rig.launcher is not first
-    assert not first.alive
+    await until(lambda: not first.alive, "what was replaced goes on")
+    assert len(rig.executor._processes) <= 3
     gate.touch()
     seen = await reading
     assert (seen.code, seen.text(), seen.contacts) == (3, b"a\nb\n", [])
+
+
+async def test_starts_on_their_way_are_not_taken_back_when_an_aged_launcher_is_replaced(rig: Rig, monkeypatch):
+    monkeypatch.setattr(launcher_module, "OLD_AGE", 3)
+    for _ in range(5):
+        seen = await asyncio.gather(*(rig.run(f"exit {number}") for number in range(10)))
+        assert [each.code for each in seen] == list(range(10))
+    await until(lambda: len(rig.executor._processes) == 1, "launchers that nobody needs stay")
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+async def test_an_end_that_cannot_be_written_is_told_once_and_never_made_up(shell, tmp_path):
+    """As on a full disk that keeps no room for a line in a file that is there (rule 17)."""
+    async with open_rig(shell, tmp_path, ordinary=os.geteuid() == 0) as rig:
+        gate = tmp_path / "gate"
+        what = order(f"until [ -e {gate} ]; do sleep 0.02; done; exit 3")
+        session = await rig.begin(what)
+        await rig.claimed(what.attempt)
+        (rig.spool / f"{what.attempt}.run").chmod(0o400)
+        gate.touch()
+        assert (await collect(session)).code == 3
+        end = (await collect(rig.attach(what, rig.launcher.spool))).end
+        assert isinstance(end, Ended)
+        assert (end.exit, end.lost) == (None, Reason.SUPERVISOR)
 
 
 @ONE_SHELL

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from dataclasses import replace
 
 import pytest
 from support.ssh import CLOCK, PATIENCE, Book, begin, collect, open_executor, order, run, until
+from support.sshd import open_to_all
 
 from distcrond.errors import StartRefused
+from distcrond.executors import launcher
 from distcrond.executors.deadline import within
 from distcrond.model.reason import Reason
 
@@ -28,15 +31,28 @@ def follow(session, output):
 
 
 @pytest.mark.parametrize("limit", ["1", "10"])
-async def test_hundreds_at_once_need_one_session(executor, farm, limit):
+@pytest.mark.parametrize("count", [300, pytest.param(1000, marks=pytest.mark.long)])
+async def test_a_crowd_at_once_needs_one_session(executor, farm, tmp_path, limit, count):
+    """All are in flight together: none ends before the last one has begun."""
     server = farm.add(1, MaxSessions=limit)[0]
     node = farm.node(server)
     await executor.prepare(node, timeout=PATIENCE, durable=True)
-    sessions = [executor.session(node, durable(f"sleep 0.2; exit {n % 7}")) for n in range(300)]
+    begun, gate = tmp_path / "begun", tmp_path / "gate"
+    begun.mkdir()
+    begun.chmod(0o777)
+    open_to_all(tmp_path)
+    os.mkfifo(gate)
+    gate.chmod(0o666)
+    sessions = [
+        executor.session(node, durable(f": >{begun}/{n}; read line <{gate}; exit {n % 7}")) for n in range(count)
+    ]
     for session in sessions:
         session.start()
-    results = await asyncio.gather(*map(collect, sessions))
-    assert [seen.code for seen in results] == [n % 7 for n in range(300)]
+    reading = asyncio.gather(*map(collect, sessions))
+    await until(lambda: len(list(begun.iterdir())) == count, 4 * PATIENCE)
+    with gate.open("r+b", buffering=0) as opened:
+        opened.write(b"\n" * count)  # a line for each: shells read no further
+        assert [seen.code for seen in await reading] == [n % 7 for n in range(count)]
     assert server.log().count("Accepted publickey") == 1
 
 
@@ -108,6 +124,24 @@ async def test_a_stalled_server_is_told_and_loses_nothing(executor, farm):
     assert contacts == [True, False]
     assert end.exit.code == 5
     assert text == b"up\n" + b"".join(b"%d\n" % n for n in range(1, 20_001))
+
+
+@pytest.mark.parametrize("limit", ["1", "10"])
+async def test_an_aged_launcher_is_replaced_on_a_live_node(executor, farm, monkeypatch, limit):
+    """Rule 6, every thirty starts, under a command that runs all the while and others that are just starting."""
+    monkeypatch.setattr(launcher, "OLD_AGE", 30)
+    node = farm.node(farm.add(1, MaxSessions=limit)[0])
+    session = await begin(executor, node, durable("echo up; sleep 3; echo down; exit 9"))
+    reading = follow(session, output := {})
+    await until(lambda: b"up" in b"".join(output.values()))
+    launchers = {id(executor._residents[node.name].current)}
+    for _ in range(10):
+        results = await asyncio.gather(*[run(executor, node, f"exit {n % 7}", durable=True) for n in range(20)])
+        assert [seen.code for seen in results] == [n % 7 for n in range(20)]
+        launchers.add(id(executor._residents[node.name].current))
+    seen = await reading
+    assert (seen.code, seen.text, seen.contacts) == (9, b"up\ndown\n", [])
+    assert len(launchers) >= 4
 
 
 async def test_a_slow_login_shell_with_a_banner(executor, farm):

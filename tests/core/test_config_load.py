@@ -107,6 +107,34 @@ def test_a_vanished_directory_is_no_order_to_remove_all_jobs(files):
     assert files.problems() == []
 
 
+def test_a_directory_that_is_empty_at_once_is_no_order_either(files):
+    """An empty mount point: everything is there, but for the files."""
+    files.write("jobs.d/one.json", GOOD)
+    files.write("jobs.d/two.json", GOOD)
+    assert files.words() == {"one": "one", "two": "one"}
+    files.remove("jobs.d/one.json")
+    files.remove("jobs.d/two.json")
+    (files.root / "jobs.d" / "lost+found").mkdir()
+    for _ in range(3):
+        assert files.words() == {"one": "one", "two": "one"}
+        [problem] = files.load().catalog.problems
+        assert (problem.code, problem.active) == ("emptied", True)
+        assert "touch" in problem.hint
+        assert files.load().catalog.blind == (str(files.root / "jobs.d"),)
+    again = files.load()
+    assert files.load() is again
+    files.write("jobs.d/.keep", "")
+    assert files.words() == {}
+    assert files.load().catalog.problems == files.load().catalog.blind == ()
+
+
+def test_the_last_single_file_may_go(files):
+    files.write("jobs.d/one.json", GOOD)
+    assert files.words() == {"one": "one"}
+    files.remove("jobs.d/one.json")
+    assert files.words() == {}
+
+
 def test_a_refused_namespace_keeps_its_jobs(files):
     files.write("jobs.d/ns/b.json", GOOD)
     files.load()

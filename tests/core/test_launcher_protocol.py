@@ -15,6 +15,7 @@ from distcrond.executors.launcher_fetch import FetchQueue, Wanted
 from distcrond.executors.launcher_protocol import (
     Beat,
     BlockDecoder,
+    Disk,
     Duplicate,
     Eof,
     EventDecoder,
@@ -57,7 +58,7 @@ def events(*lines: str):
 def test_a_start_names_everything_once():
     text = protocol.start(order(environment={"A": "it's"}, working_directory="/srv", umask=0o27), "ab").decode()
     assert text == (
-        f"{{ m {KEY} ab '' '' 8388608 8388608 0027 '/srv' e 'A=it'\\''s' e 'DISTCRON_ATTEMPT_ID={KEY}'"
+        f"{{ m {KEY} ab '' '' 8388608 8388608 0 0 0027 '/srv' e 'A=it'\\''s' e 'DISTCRON_ATTEMPT_ID={KEY}'"
         " x '/bin/sh' '-c' 'true' ; }\n"
     )
 
@@ -108,9 +109,10 @@ def test_what_no_node_can_take_is_not_sent(changes):
         protocol.start(order(**changes), "ab")
 
 
-@pytest.mark.parametrize("changes", [{"daemon_id": "x/y"}, {"daemon_id": ""}, {"generation": -1}])
+@pytest.mark.parametrize("changes", [{"daemon_id": "x/y"}, {"daemon_id": ""}, {"generation": -1}, {"life": "a b"}])
 def test_a_daemon_has_to_name_itself(changes):
-    facts = {"nonce": NONCE, "daemon_id": "ab", "generation": 1, "spare_spool_id": "00", "spool_directory": ""}
+    facts = {"nonce": NONCE, "daemon_id": "ab", "generation": 1, "life": "01"}
+    facts |= {"spare_spool_id": "00", "spool_directory": ""}
     with pytest.raises(InvalidValue):
         protocol.begin(**(facts | {"keep_records": timedelta(hours=48)} | changes))
 
@@ -146,6 +148,9 @@ def test_quoting_is_undone_by_the_rules_of_posix(word):
     ("line", "event"),
     [
         ("ready c0ffee 1-2", Ready(Spool(id="c0ffee", boot="1-2"))),
+        ("disk ext2/ext3", Disk("ext2/ext3")),
+        ("disk UNKNOWN (0x6a656a63)", Disk("UNKNOWN (0x6a656a63)")),
+        ("disk ", Disk("")),
         ("unfit spool_unusable belongs to another user", Unfit(Reason.SPOOL_UNUSABLE, "belongs to another user")),
         ("beat 7", Beat(7)),
         (f"dup {KEY}", Duplicate(KEY)),
@@ -480,4 +485,31 @@ def test_without_an_end_the_head_is_read_as_far_as_it_goes():
 
 
 def test_a_signal_is_sent_by_name():
-    assert [protocol.kill(KEY, each).split()[-3] for each in Signal] == [b"0", b"TERM", b"KILL"]
+    assert [protocol.kill(KEY, each).split()[-4] for each in Signal] == [b"0", b"TERM", b"KILL"]
+
+
+@pytest.mark.parametrize(
+    ("timeout", "grace", "words"),
+    [(0, 30, "0 0"), (0.1, 0, "2 0"), (90, 2.5, "91 3"), (86_400, 30, "86401 30")],
+)
+def test_a_node_counts_whole_seconds_of_a_limit_and_is_a_little_late(timeout, grace, words):
+    limits = {"timeout": timedelta(seconds=timeout), "kill_grace": timedelta(seconds=grace)}
+    assert f" 8388608 8388608 {words} - '' e " in protocol.start(order(**limits), "ab").decode()
+
+
+def test_an_end_may_say_why_it_was_stopped():
+    assert events(
+        f"exit {KEY} 143 timeout", f"state {KEY} done 0 cancelled", f"state {KEY} lost supervisor timeout"
+    ) == [
+        Exited(KEY, 143, Reason.TIMEOUT),
+        StateOf(KEY, Word.DONE, 0, None, Reason.CANCELLED),
+        StateOf(KEY, Word.LOST, None, Reason.SUPERVISOR, Reason.TIMEOUT),
+    ]
+
+
+@pytest.mark.parametrize(
+    "line", ["exit {} 0 overlap", "exit {} 0 timeout x", "state {} done 0 x", "state {} running 1 timeout"]
+)
+def test_an_end_is_stopped_for_nothing_else(line):
+    with pytest.raises(ProtocolError):
+        events(line.format(KEY))

@@ -99,6 +99,14 @@ def test_an_answer_is_final_and_silence_is_not(reason: Reason) -> None:
     assert isinstance(chosen(view("a"), refused={"a": reason}), Blocked) == (reason not in SILENCE)
 
 
+@pytest.mark.parametrize("reason", [None, *R])
+def test_only_a_durable_run_is_kept_away_by_the_want_of_a_spool(reason: Reason | None) -> None:
+    views = [view("a", DOWN, reason)]
+    found = [choose(views, taken=frozenset(), refused={}, order=list, durable=durable) for durable in (True, False)]
+    assert isinstance(found[0], Blocked)
+    assert isinstance(found[1], Blocked) == (reason not in {R.NODE_UNSUPPORTED, R.SPOOL_UNUSABLE, R.SPOOL_FULL})
+
+
 def test_the_order_is_asked_only_when_there_is_a_choice() -> None:
     asked: list[list[Node]] = []
 

@@ -9,12 +9,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from support.journaling import Story, make_job
 
+from distcrond.journals import codec
 from distcrond.model.command import Argv, Script, ShellCommand
 from distcrond.model.job import Owner
 from distcrond.model.ledger import fold
-from distcrond.model.report import run_document
-from distcrond.model.run import Outcome, Stream
-from distcrond.ports import AuditReport, Printed, RunReport
+from distcrond.model.report import original_report, run_document
+from distcrond.model.run import Outcome, Run, Stream
+from distcrond.ports import AuditReport, News, Printed, RunReport
 from distcrond.sinks.documents import Documents
 from distcrond.sinks.words import phrases, readable, told_apart
 
@@ -38,13 +39,14 @@ class Paper:
             target=0, attempt=1, stream=Stream.MERGED, offset=0, at=START + timedelta(seconds=1), data=self._data
         )
 
-    def tail(self, *, target, attempt, stream, size):
+    def since(self, key, offset):
+        return self.pieces()
+
+    def tail(self, key, size):
         return self._data[-size:]
 
 
-def report(
-    outcome: Outcome = Outcome.SUCCESS, data: bytes = b"hello\n", *, steps: int = 99, job=JOB, epoch=1
-) -> RunReport:
+def a_run(outcome: Outcome = Outcome.SUCCESS, data: bytes = b"hello\n", *, steps: int = 99, job=JOB) -> Run:
     story = Story(START - timedelta(milliseconds=250))
     due = story.due(job, START)
     events = [*story.defined(job), due, story.opened(due.run, None), story.started(due.run)]
@@ -52,9 +54,15 @@ def report(
     events += [said.stored, *story.ended(due.run, outcome), story.closed(due.run, outcome)]
     for event in events[:steps]:
         fold(story.ledger, event)
-    document = run_document(story.ledger.runs[due.run])
-    ended = [(0, 1)] if steps > 5 else []
-    return RunReport(document=document, job=job, epoch=epoch, ended=ended, printout=Paper(data))
+    return story.ledger.runs[due.run]
+
+
+def report(
+    outcome: Outcome = Outcome.SUCCESS, data: bytes = b"hello\n", *, steps: int = 99, job=JOB, epoch=1
+) -> RunReport:
+    run = codec.decode_reported(codec.encode_run(a_run(outcome, data, steps=steps, job=job))[0])
+    news = None if run.state == "finished" else News(printed={(0, 1, Stream.MERGED): 0} if steps > 4 else {})
+    return RunReport(run=run, job=job, epoch=epoch, news=news, printout=Paper(data))
 
 
 @pytest.fixture
@@ -72,7 +80,7 @@ RUN = "billing.invoices@20261121T031000Z-47ee22d06f"
 def test_a_finished_run(make):
     made = make.run(report())
     assert (made.place, made.version) == ("distcron-runs-2026.11", 1 << 32 | 7)
-    assert made.id == report().document["id"]
+    assert made.id == report().run.id
     assert source(made) == {
         "job": "billing.invoices",
         "time": {"start": "2026-11-21T03:10:00.750000Z", "stop": "2026-11-21T03:10:01.750000Z"},
@@ -133,7 +141,7 @@ def test_a_finished_run(make):
 def test_an_execution(make):
     made = next(make.executions(report(Outcome.FAILURE)))
     told = source(made)
-    run = report().document["id"]
+    run = report().run.id
     assert (made.place, made.id, made.version) == ("distcron-executions-2026.11", f"{run}:web1:1", 1 << 32 | 1)
     assert told["message"] == "hello\n"
     assert told["host"] == {"name": "web1"}
@@ -149,11 +157,20 @@ def test_an_execution(make):
     assert (facts["outcome"], facts["reason"], facts["signal"]) == ("failure", "exit_code", None)
 
 
+def test_an_execution_that_a_signal_ended(make):
+    killed = report(Outcome.FAILURE)
+    attempt = replace(killed.run.targets[0].attempts[0], exit_code=None, signal=9)
+    run = replace(killed.run, targets=[replace(killed.run.targets[0], attempts=[attempt])])
+    told = source(next(make.executions(killed._replace(run=run))))
+    assert (told["distcron"]["signal"], told["error"]) == (9, {"message": "signal 9"})
+    assert "exit_code" not in told["process"]
+
+
 def test_lines_of_output(make):
     made = list(make.lines(report(Outcome.TIMEOUT, b"one\nfoo_bar\n")))
-    run = report().document["id"]
+    run = report().run.id
     assert [one.id for one in made] == [f"{run}:web1:1:merged:0", f"{run}:web1:1:merged:4"]
-    assert {(one.place, one.version) for one in made} == {("distcron-output-2026.11", 1 << 32 | 1)}
+    assert {(one.place, one.version) for one in made} == {("distcron-output-2026.11", 1 << 32 | 2)}
     told = [source(one) for one in made]
     assert [one["message"] for one in told] == ["one", "foo_bar"]
     assert [one["log"]["offset"] for one in told] == [0, 4]
@@ -180,7 +197,24 @@ def test_a_run_on_its_way(make, steps, state, action, kind):
     assert [item["output"] for item in made["items"]] == (
         [] if steps == 2 else ["hello\n" if state == "finished" else ""]
     )
-    assert bool(list(make.lines(report(steps=steps)))) is (state == "finished")
+
+
+def test_whole_lines_of_a_run_on_its_way(make):
+    """Under the ids they will have in the end, in a version below, and without an outcome."""
+    early = list(make.lines(report(data=b"one\ntwo\nthr", steps=5)))
+    late = list(make.lines(report(data=b"one\ntwo\nthree")))
+    assert [source(one)["message"] for one in early] == ["one", "two"]
+    assert [one.id for one in early] == [one.id for one in late][:2]
+    assert {one.version for one in early} == {1 << 32 | 1}
+    told = source(early[0])
+    assert (told["distcron"]["outcome"], told["event"]["outcome"]) == (None, "unknown")
+    assert not list(make.lines(report(data=b"one\n", steps=4)))
+
+
+def test_a_run_and_the_api_show_the_same_original_report(make):
+    shown = original_report(run_document(a_run()), {0: "hello\n"})
+    told = source(make.run(report()))
+    assert {name: told[name] for name in shown} == shown
 
 
 @pytest.mark.parametrize(

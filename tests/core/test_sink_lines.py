@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from distcrond.model.run import Stream
 from distcrond.ports import Printed
-from distcrond.sinks.lines import LONGEST, split_lines
+from distcrond.sinks.lines import LONGEST, split_lines, whole_lines
 
 T0 = datetime(2026, 11, 21, tzinfo=UTC)
 
@@ -75,3 +75,42 @@ def test_lines_do_not_depend_on_how_the_bytes_came(data, cuts):
     pieces = [piece(data[start:stop], start) for start, stop in pairwise(places)]
     assert told(*pieces) == told(piece(data))
     assert b"".join(line + b"\n" for _, line in told(piece(data))).rstrip(b"\n") == data.rstrip(b"\n")
+
+
+@given(
+    st.binary(max_size=400).map(lambda data: data.replace(b"a", b"\n")),
+    st.lists(st.integers(0, 400), max_size=8),
+    st.integers(0, 8),
+)
+def test_lines_of_a_stream_that_goes_on_are_those_it_has_in_the_end(data, cuts, back):
+    """Piece after piece arrives; each time a few pieces before are read again."""
+    places = sorted({min(cut, len(data)) for cut in cuts} | {0, len(data)})
+    pieces = [piece(data[start:stop], start) for start, stop in pairwise(places)]
+    seen = []
+    for number, latest in enumerate(pieces):
+        known = pieces[max(0, number - back) : number + 1]
+        begin = -1 if known[0] is pieces[0] else known[0].offset
+        seen += [(line.offset, line.data) for line in whole_lines(known, since=latest.offset, begin=begin)]
+    whole = [line for line in told(piece(data)) if line[0] + len(line[1]) < len(data)]
+    assert set(seen) <= set(whole)
+    assert len(set(seen)) == len(seen)
+    if back >= len(pieces):
+        assert seen == whole
+
+
+def test_what_ends_at_a_hole_is_whole_and_what_comes_after_begins_a_line():
+    pieces = [piece(b"xy", 7), piece(b"ab\nc", 20), piece(b"d\n", 50)]
+    assert [(line.offset, line.data) for line in whole_lines(pieces, since=20, begin=8)] == [
+        (20, b"ab"),
+        (23, b"c"),
+        (50, b"d"),
+    ]
+
+
+def test_a_line_whose_beginning_is_out_of_sight_waits_for_the_end():
+    pieces = [piece(b"x" * 9, 100), piece(b"yy", 109), piece(b"y\nnext\n", 111)]
+    assert [line.data for line in whole_lines(pieces, since=109, begin=104)] == [b"next"]
+
+
+def test_a_stream_whose_first_bytes_are_missing_begins_with_a_line():
+    assert [line.data for line in whole_lines([piece(b"x\n", 7)], since=7, begin=-9)] == [b"x"]

@@ -179,13 +179,13 @@ async def test_an_engine_that_ends_says_nothing_it_does_not_mean(
 
 
 async def test_a_disk_that_answers_no_more_is_seen_and_forgiven(world: World) -> None:
-    well = {"healthy": True, "ready": True, "reasons": []}
+    well = {"healthy": True, "ready": True, "reasons": [], "warnings": []}
     await world.start(a_job(schedule=every(minutes=1)), a_node("a"))
     await world.until(seconds=30)
     assert well == world.engine.queries.health()
     world.journal.hold()
     await world.until(minutes=1, seconds=30)
-    stalled = {"healthy": False, "ready": False, "reasons": ["journal_stalled"]}
+    stalled = {"healthy": False, "ready": False, "reasons": ["journal_stalled"], "warnings": []}
     assert stalled == world.engine.queries.health()
     await world.journal.let_go()
     await world.until(minutes=1, seconds=40)

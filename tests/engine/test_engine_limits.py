@@ -11,8 +11,10 @@ from world import ALL, World, a_job, a_node, cron, once
 from distcrond.engine.control import Order
 from distcrond.errors import Conflict, NotFound
 from distcrond.model.event import AttemptStarted
+from distcrond.model.reason import Reason
+from distcrond.ports import Stopped
 from distcrond.testing import Script, Survives
-from distcrond.testing.executor import ScriptedNode
+from distcrond.testing.executor import ScriptedNode, ScriptedSession
 
 LONG = timedelta(hours=1)
 OK = ("success", None)
@@ -100,6 +102,86 @@ async def test_a_timeout_that_passed_while_nobody_looked_ends_the_run_at_once(wo
     await world.start()
     await world.pass_(seconds=1)
     assert await world.outcomes() == [("timeout", "killed")]
+
+
+async def test_a_run_that_ended_in_time_while_nobody_looked_is_no_timeout(world: World) -> None:
+    world.executor.script(Script(takes=timedelta(seconds=60)))
+    await world.start(a_job(schedule=once(minutes=1), timeout=timedelta(seconds=90)), a_node("a"))
+    await world.until(seconds=100)
+    await world.crash()
+    await world.pass_(minutes=10)
+    await world.start()
+    await world.pass_(seconds=20)
+    assert await world.outcomes() == [OK]
+
+
+async def test_an_adopted_run_over_its_timeout_that_still_runs_is_stopped(world: World) -> None:
+    """Its node should have; if it did not, the daemon does, once the node had time to tell of an end."""
+    world.executor.script(Script(takes=LONG, survives=Survives.TERM))
+    kill_grace = timedelta(minutes=20)
+    await world.start(
+        a_job(schedule=once(minutes=1), timeout=timedelta(seconds=90), kill_grace=kill_grace), a_node("a")
+    )
+    await world.until(minutes=2)
+    await world.crash()
+    await world.until(minutes=10)
+    await world.start()
+    world.executor.executions[0].script = Script(takes=LONG)
+    await world.pass_(seconds=6)
+    run = await world.run()
+    assert (run["outcome"], run["reason"], run["targets"][0]["signal"]) == ("timeout", "killed", 15)
+    assert world.executor.executions[0].ended == 605.0
+
+
+async def test_a_node_that_acts_on_the_limit_first_makes_it_a_timeout_too(world: World) -> None:
+    world.executor.script(Script(takes=LONG))
+    world.executor.node("a").faults["stop"] = RuntimeError("the daemon's own signals do not arrive")
+    await world.start(a_job(schedule=once(minutes=1), timeout=timedelta(seconds=90)), a_node("a"))
+    await world.until(seconds=100)
+    await world.crash()
+    del world.executor.node("a").faults["stop"]
+    await world.pass_(minutes=10)
+    await world.start()
+    run = await world.run()
+    assert (run["outcome"], run["reason"], run["targets"][0]["signal"]) == ("timeout", "killed", 15)
+    assert world.executor.executions[0].ended == 60 + 91
+
+
+@pytest.mark.parametrize("why", ["timeout", "cancelled"])
+async def test_signals_of_an_earlier_life_are_not_forgotten(world: World, why: str) -> None:
+    world.executor.script(Script(takes=timedelta(seconds=100), survives=Survives.TERM))
+    timeout = timedelta(seconds=90 if why == "timeout" else 0)
+    await world.start(a_job(schedule=once(minutes=1), timeout=timeout), a_node("a"))
+    await world.until(seconds=60 + 90.5)
+    if why == "cancelled":
+        await world.cancel((await world.run())["id"])
+    await world.crash()
+    assert world.executor.executions[0].stopped is not None
+    await world.pass_(minutes=10)
+    await world.start()
+    run = await world.run()
+    assert (run["outcome"], run["reason"], run["targets"][0]["exit_code"]) == (why, "killed", 0)
+
+
+@pytest.mark.parametrize("gone", list(Stopped))
+async def test_what_was_stopped_is_over_when_a_look_has_been_taken(
+    world: World, monkeypatch: pytest.MonkeyPatch, gone: Stopped
+) -> None:
+    """The command itself ends at once; its children take five seconds, or stay."""
+    stop = ScriptedSession.stop
+
+    async def slowly(session: ScriptedSession, grace: timedelta, reason: Reason) -> Stopped:
+        await stop(session, grace, reason)
+        await world.clock.sleep(5)
+        return gone
+
+    monkeypatch.setattr(ScriptedSession, "stop", slowly)
+    world.executor.script(Script(takes=LONG))
+    await world.start(a_job(schedule=once(minutes=1), timeout=timedelta(seconds=90)), a_node("a"))
+    await world.pass_(minutes=10)
+    run = await world.run()
+    assert (run["outcome"], run["reason"], run["duration_ms"]) == ("timeout", gone.value, 95_000)
+    assert run["targets"][0]["signal"] == 15
 
 
 # ---------------------------------------------------------------- cancelling

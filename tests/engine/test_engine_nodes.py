@@ -11,6 +11,7 @@ from world import ALL, World, a_job, a_node, cron, every, once
 from distcrond.errors import NodeUnreachable
 from distcrond.model.event import AttemptStarted, NodeRefused
 from distcrond.model.ids import NodeName
+from distcrond.model.node import NodeState
 from distcrond.model.policy import Select, SelectKind, Strategy
 from distcrond.model.reason import Reason
 from distcrond.testing import Script
@@ -84,6 +85,26 @@ async def test_a_start_refused_by_every_node_is_missed_with_their_reason(world: 
     run = await world.run()
     assert (run["started_at"], run["targets"][0]["attempts"]) == (None, [])
     assert run["targets"][0]["refused"] == {"a": reason, "b": reason}
+
+
+@pytest.mark.parametrize(("of_job", "of_node"), [(False, True), (True, False), (False, False)])
+async def test_without_a_place_for_a_spool_plain_runs_of_a_job_or_of_a_node_go_on(
+    world: World, of_job: bool, of_node: bool
+) -> None:
+    world.executor.node("a").refuse(Reason.SPOOL_UNUSABLE)
+    await world.start(a_job(schedule=once(minutes=1), durable=of_job), a_node("a", durable=of_node))
+    await world.until(minutes=2)
+    assert await world.outcomes() == [OK]
+    assert [execution.order.durable for execution in world.executor.executions] == [False]
+    assert [event.spool for event in await world.events(AttemptStarted)] == [None]
+    assert world.engine._health.status(NodeName("a")).state is (NodeState.DOWN if of_node else NodeState.UP)
+
+
+async def test_a_durable_run_is_kept_from_a_node_that_has_no_place_for_a_spool(world: World) -> None:
+    world.executor.node("a").refuse(Reason.SPOOL_UNUSABLE)
+    await world.start(a_job(schedule=once(minutes=1)), a_node("a"))
+    await world.until(minutes=7)
+    assert await world.outcomes() == [("missed", "spool_unusable")]
 
 
 async def test_when_all_nodes_are_down_a_run_waits_and_is_then_missed_with_their_reason(world: World) -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from world import ALL, World, a_job, a_node, after, cron, every, once, stamp
 
-from distcrond.errors import NotFound
+from distcrond.engine.feed import Feed
+from distcrond.errors import JournalError, NotFound
 from distcrond.model.catalog import Catalog, Place
 from distcrond.model.ids import JobName, NodeName, RunId
 from distcrond.model.job import Owner
@@ -235,7 +240,101 @@ async def test_who_follows_a_run_is_woken_by_news_and_not_before_it_is_on_the_di
         await world.journal.let_go()
         await follower.news()
         assert await texts(world, run) == b"x"
-    assert not world.engine.queries._feed._followers
+    assert world.engine.queries._feed.followers(run) == 0
+
+
+async def test_many_followers_of_a_run_cost_one_read_of_each_thing(world: World, monkeypatch) -> None:
+    world.executor.script(Script(takes=timedelta(seconds=10), prints=((timedelta(seconds=5), b"x"),)))
+    await world.start(a_job(), a_node("a"))
+    run = await world.trigger()
+    reads: list[str] = []
+    for name in ("run", "output"):
+        monkeypatch.setattr(world.history, name, counted(name, getattr(world.history, name), reads))
+    with ExitStack() as stack:
+        many = [stack.enter_context(world.engine.queries.follow(run)) for _ in range(200)]
+        await world.pass_(seconds=6)
+        assert all(follower._event.is_set() for follower in many)
+        assert await asyncio.gather(*(texts(world, run) for _ in many)) == [b"x"] * 200
+        assert sorted(reads) == ["output", "run"]
+        assert await texts(world, run) == b"x"  # and one who comes late
+        assert len(reads) == 2
+        await world.pass_(seconds=5)
+        assert (await world.engine.queries.run(run))["state"] == "finished"
+        assert len(reads) == 3
+    await world.engine.queries.run(run)
+    await world.engine.queries.run(run)
+    assert len(reads) == 5  # nobody follows: nothing is kept
+
+
+async def test_news_during_a_read_is_not_hidden_by_it(world: World) -> None:
+    feed, gate = Feed(), asyncio.Event()
+    answers = iter(["old", "new"])
+
+    async def read() -> str:
+        answer = next(answers)
+        await gate.wait()
+        return answer
+
+    with feed.follow(RunId("r")):
+        before = asyncio.create_task(feed.read(RunId("r"), "run", read))
+        await world.clock.settle()
+        feed.publish([RunId("r")])
+        after_news = asyncio.create_task(feed.read(RunId("r"), "run", read))
+        await world.clock.settle()
+        gate.set()
+        assert (await before, await after_news) == ("old", "new")
+
+
+async def test_a_failed_read_is_tried_again_and_readings_are_bounded() -> None:
+    feed, tries = Feed(), iter([JournalError("no"), None])
+
+    async def read() -> str:
+        if (error := next(tries, None)) is not None:
+            raise error
+        return "x" * 64
+
+    with feed.follow(RunId("r")):
+        with pytest.raises(JournalError):
+            await feed.read(RunId("r"), "run", read)
+        for offset in range(1000):
+            assert await feed.read(RunId("r"), offset, read) == "x" * 64
+        assert len(feed._readings) == 256
+
+
+async def test_who_watches_closely_hastens_the_output_of_all_targets(world: World) -> None:
+    world.executor.script(Script(takes=timedelta(minutes=5)))
+    await world.start(a_job(select=ALL), a_node("a"), a_node("b"))
+    run = await world.trigger()
+    watched = [world.executor.node(name).watched for name in "ab"]
+    with world.engine.queries.follow(run):
+        assert watched == [set(), set()]  # waiting for the end is not watching
+    with world.engine.queries.follow(run, closely=True):
+        assert [len(attempts) for attempts in watched] == [1, 1]
+        with world.engine.queries.follow(run, closely=True):
+            pass
+        assert [len(attempts) for attempts in watched] == [1, 1]
+    assert [len(attempts) for attempts in watched] == [0, 0]
+
+
+async def test_an_attempt_that_begins_while_somebody_watches_is_hastened(world: World) -> None:
+    world.executor.script(Script(takes=timedelta(minutes=5)))
+    world.executor.node("a").latency = timedelta(seconds=2)
+    await world.start(a_job(), a_node("a"))
+    run = await world.trigger()
+    with world.engine.queries.follow(run, closely=True):
+        assert (await world.run(run))["state"] == "waiting"
+        await world.pass_(seconds=5)
+        assert len(world.executor.node("a").watched) == 1
+        assert (await world.run(run))["state"] == "running"
+    assert world.executor.node("a").watched == set()
+
+
+def counted(name: str, read: Callable[..., Any], reads: list[str]) -> Callable[..., Any]:
+    async def count(*facts: Any, **more: Any) -> Any:
+        reads.append(name)
+        return await read(*facts, **more)
+
+    return count
 
 
 async def test_runs_by_filter(world: World) -> None:

@@ -242,7 +242,28 @@ async def test_stopping(survives: Survives, stopped: Stopped, signal: int | None
     await clock.advance(timedelta(seconds=after))
     assert stopping.result() is stopped
     if signal is not None:
-        assert await followed(clock, session, seconds=0) == [Ended(exit=Exit(signal=signal))]
+        stopped_for = Reason.CANCELLED
+        assert await followed(clock, session, seconds=0) == [Ended(exit=Exit(signal=signal), stopped_for=stopped_for)]
+
+
+@pytest.mark.parametrize(
+    ("survives", "durable", "end"),
+    [
+        (Survives.NOTHING, True, (11, Ended(exit=Exit(signal=15), stopped_for=Reason.TIMEOUT))),
+        (Survives.TERM, True, (16, Ended(exit=Exit(signal=9), stopped_for=Reason.TIMEOUT))),
+        (Survives.KILL, True, (20, Ended(exit=Exit(code=0), stopped_for=Reason.TIMEOUT))),
+        (Survives.NOTHING, False, (20, Ended(exit=Exit(code=0)))),
+    ],
+)
+async def test_a_node_heeds_the_limit_by_itself(survives: Survives, durable: bool, end: tuple[float, Ended]) -> None:
+    clock = FakeClock()
+    executor = ScriptedExecutor(clock)
+    executor.script(Script(takes=timedelta(seconds=20), survives=survives))
+    limits = {"timeout": timedelta(seconds=10), "kill_grace": timedelta(seconds=5)}
+    session = executor.session(NODE, order(durable=durable, **limits))
+    session.start()
+    assert await followed(clock, session, seconds=60) == [end[1]]
+    assert executor.executions[0].ended == end[0]
 
 
 async def test_preparing_asks_the_node() -> None:

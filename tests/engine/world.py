@@ -15,7 +15,7 @@ from distcrond.journals.history import SqliteHistory
 from distcrond.journals.sqlite import SqliteJournal
 from distcrond.model.catalog import Catalog
 from distcrond.model.command import Argv
-from distcrond.model.event import DaemonStarted, Event
+from distcrond.model.event import DaemonStarted, Event, JournalRestored
 from distcrond.model.ids import JobName, NodeName, RunId
 from distcrond.model.job import Job
 from distcrond.model.ledger import fold
@@ -77,6 +77,16 @@ def a_catalog(*parts: Job | Node) -> Catalog:
     )
 
 
+class Files:
+    """Definitions as a test writes them."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self.catalog = catalog
+
+    async def read(self) -> Catalog:
+        return self.catalog
+
+
 class World:
     """Engine lives come and go; clock, nodes and the journal's disk stay."""
 
@@ -93,16 +103,19 @@ class World:
 
     # ------------------------------------------------------------ lives
 
-    async def start(self, *parts: Job | Node) -> None:
+    async def start(self, *parts: Job | Node, restored: bool = False) -> None:
         """Begin a life of the daemon; with parts, these are its files."""
         if parts:
             self.desired.catalog = a_catalog(*parts)
         self.desired = Desired(self.desired.catalog)
+        self.files = Files(self.desired.catalog)
         self.journal = GatedJournal(SqliteJournal(self.database))
         ledger = await self.journal.load()
         began = DaemonStarted(at=self.clock.now(), daemon="d", generation=ledger.generation + 1, version="test")
-        fold(ledger, began)
-        await self.journal.append(Batch(events=(began,)))
+        events = (began, JournalRestored(at=self.clock.now())) if restored else (began,)
+        for event in events:
+            fold(ledger, event)
+        await self.journal.append(Batch(events=events))
         self.engine = Engine(
             clock=self.clock,
             journal=self.journal,
@@ -110,6 +123,8 @@ class World:
             ledger=ledger,
             executors={"scripted": self.executor},
             desired=self.desired,
+            definitions=self.files,
+            file_check_interval=timedelta(days=10_000),  # who wants a reload asks for it
             health_check_interval=self.interval,
         )
         self.ledger = ledger
@@ -142,9 +157,23 @@ class World:
         await self.crash()
         await self.start(*parts)
 
+    def backup(self) -> bytes:
+        """A copy of the journal as it is on the disk."""
+        return self.database.writer.serialize()
+
+    async def restore(self, copy: bytes, *parts: Job | Node, restored: bool = True) -> None:
+        """Lose the journal, and begin a life on an older copy of it."""
+        await self.crash()
+        self.database.close()
+        self.database = Database.open(MEMORY)
+        self.database.writer.deserialize(copy)
+        self.history = SqliteHistory(self.database)
+        await self.start(*parts, restored=restored)
+
     async def swap(self, *parts: Job | Node) -> None:
         """New files."""
-        await self.engine.control.put_in_force(a_catalog(*parts), by="SIGHUP")
+        self.files.catalog = a_catalog(*parts)
+        await self.engine.control.reload(by="SIGHUP")
         await self.clock.settle()
 
     # ------------------------------------------------------------ deeds

@@ -22,11 +22,12 @@ SECONDS = 30.0
 
 @dataclass(slots=True)
 class Page:
-    """One tab. `requests`, `dialogs` and `errors` are what happened in it so far."""
+    """One tab. `requests`, `answers`, `dialogs` and `errors` are what happened in it so far."""
 
     socket: aiohttp.ClientWebSocketResponse
     session: str = ""
     requests: list[str] = field(default_factory=list)
+    answers: list[str] = field(default_factory=list)
     dialogs: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
@@ -54,6 +55,13 @@ class Page:
             assert time.perf_counter() < deadline, f"{texts} not in: {seen}"
             await asyncio.to_thread(time.sleep, 0.05)
         return seen
+
+    async def listens(self, url: str) -> None:
+        """Return once the page has been answered from this address."""
+        deadline = time.perf_counter() + SECONDS
+        while url not in self.answers:
+            assert time.perf_counter() < deadline, self.answers
+            await asyncio.to_thread(time.sleep, 0.05)
 
     async def tries(self, url: str) -> None:
         """Return once the page has shown a dialog and asked for this address."""
@@ -83,6 +91,8 @@ class Page:
         match method:
             case "Network.requestWillBeSent":
                 self.requests.append(facts["request"]["url"])
+            case "Network.responseReceived":
+                self.answers.append(facts["response"]["url"])
             case "Page.javascriptDialogOpening":
                 self.dialogs.append(facts["message"])
             case "Log.entryAdded" if facts["entry"]["level"] == "error":

@@ -21,9 +21,12 @@ from distcrond.api.server import Api
 from distcrond.clock import SystemClock
 from distcrond.engine.control import Control, Order
 from distcrond.engine.feed import Feed, Follower
+from distcrond.engine.news import Interest, News, Watcher
 from distcrond.engine.queries import Queries
-from distcrond.errors import Conflict, InvalidValue, NotFound
+from distcrond.errors import Conflict, InvalidValue, JournalError, NotFound
 from distcrond.model.command import Argv
+from distcrond.model.event import Event
+from distcrond.model.happening import TOLD, Happening
 from distcrond.model.ids import JobName, NodeName, RunId
 from distcrond.model.job import Job
 from distcrond.model.occurrence import Occurrence, Trigger
@@ -31,7 +34,7 @@ from distcrond.model.reason import Reason
 from distcrond.model.report import Document, original_report, run_document
 from distcrond.model.run import Attempt, Exit, Outcome, OutputSize, Run, State, Stream, Target
 from distcrond.model.span import format_instant
-from distcrond.ports import OutputSlice, Page, RunQuery
+from distcrond.ports import Happened, OutputSlice, Page, Recorded, RunQuery
 
 MINUTE = timedelta(minutes=1)
 
@@ -73,9 +76,37 @@ class World:
     cancelled: list[tuple[str, str]] = field(default_factory=list)
     probed: list[str] = field(default_factory=list)
     problems: list[Document] = field(default_factory=list)
-    health: Document = field(default_factory=lambda: {"healthy": True, "ready": True, "reasons": []})
+    health: Document = field(default_factory=lambda: {"healthy": True, "ready": True, "reasons": [], "warnings": []})
     feed: Feed = field(default_factory=Feed)
+    recorded: list[Event] = field(default_factory=list)
+    journal_broken: bool = False
     broken: bool = False
+    reads: int = 0
+    """Of runs and output, as the journal would be read."""
+
+    def __post_init__(self) -> None:
+        self.news = News(clock=SystemClock(), history=self, feed=self.feed)  # type: ignore[arg-type]
+
+    def record(self, *events: Event) -> None:
+        """Add events to the journal; their numbers begin with 1."""
+        self.recorded.extend(events)
+        self.feed.publish([])
+
+    async def happened(self, after: int | None, *, span: int) -> Happened:
+        """Of the History port."""
+        if self.journal_broken:
+            raise JournalError("it cannot be read")
+        begin = len(self.recorded) if after is None else after
+        items = [
+            Recorded(seq=begin + place, event=event, run=self._document(event))
+            for place, event in enumerate(self.recorded[begin : begin + span], start=1)
+            if isinstance(event, TOLD)
+        ]
+        return Happened(items=items, upto=min(begin + span, max(begin, len(self.recorded))))
+
+    def _document(self, event: Event) -> Document | None:
+        run = self.runs.get(getattr(event, "run", ""))
+        return run_document(run) if run else None
 
     def add_run(self, job: str, *, minutes_ago: int = 0, nodes: Sequence[str] = ("web1",), key: str = "") -> Run:
         nominal = self.now.replace(microsecond=0) - minutes_ago * MINUTE
@@ -174,6 +205,7 @@ class FakeControl(Control):
 
     def __init__(self, world: World) -> None:
         self.world = world
+        self.reloads: list[str] = []
 
     async def trigger(self, order: Order) -> RunId:
         if order.job not in self.world.jobs:
@@ -202,6 +234,10 @@ class FakeControl(Control):
             raise Conflict("finished", "it has finished already")
         self.world.cancelled.append((run, by))
         self.world.finish(run, Ending(outcome=Outcome.CANCELLED, signal=15, reason=Reason.CANCELLED))
+
+    async def reload(self, *, by: str) -> Document:
+        self.reloads.append(by)
+        return {"added": ["jobs/new"], "changed": [], "removed": [], "problems": 1}
 
     async def reindex(self, sink: str) -> Document:
         if sink != "elasticsearch":
@@ -265,6 +301,10 @@ class FakeQueries(Queries):
         return Page(items=found[begin : begin + query.limit], next=following)
 
     async def run(self, run: RunId) -> Document:
+        return await self.world.feed.read(run, "run", lambda: self._read_run(run))
+
+    async def _read_run(self, run: RunId) -> Document:
+        self.world.reads += 1
         if run not in self.world.runs:
             raise NotFound("not_found", f"no run {run}")
         return run_document(self.world.runs[run])
@@ -272,6 +312,13 @@ class FakeQueries(Queries):
     async def output(
         self, run: RunId, *, target: int, attempt: int | None, stream: Stream | None, offset: int, limit: int
     ) -> OutputSlice:
+        what = (target, attempt, stream, offset, limit)
+        return await self.world.feed.read(run, what, lambda: self._read_output(run, *what))
+
+    async def _read_output(
+        self, run: RunId, target: int, attempt: int | None, stream: Stream | None, offset: int, limit: int
+    ) -> OutputSlice:
+        self.world.reads += 1
         number = attempt or self.world.runs[run].targets[target].attempts[-1].number
         sizes = self.world.runs[run].targets[target].attempts[number - 1].output
         wanted = stream or (next(iter(sizes)) if len(sizes) == 1 else Stream.STDOUT)
@@ -282,8 +329,14 @@ class FakeQueries(Queries):
                 return OutputSlice(offset=start, data=part, next=start + len(part))
         return OutputSlice(offset=offset, data=b"", next=offset)
 
-    def follow(self, run: RunId) -> Follower:
-        return self.world.feed.follow(run)
+    def follow(self, run: RunId, *, closely: bool = False) -> Follower:
+        return self.world.feed.follow(run, closely=closely)
+
+    def watch(self, interest: Interest) -> Watcher:
+        return self.world.news.watch(interest)
+
+    def past(self, watcher: Watcher, after: int) -> AsyncIterator[Sequence[Happening]]:
+        return self.world.news.past(watcher, after)
 
     async def reports(self, job: JobName, *, limit: int) -> Sequence[Document]:
         self._known(job)
@@ -468,8 +521,13 @@ async def serve(
     unix = UnixAddress(path=directory / "api.sock")
     queries, control = FakeQueries(world), FakeControl(world)
     options = {"clock": SystemClock(), "tcp": TcpAddress(port=0), "pages": pages} | options
-    async with Api(control=control, queries=queries, unix=unix, **options) as api:
-        yield Served(world, api, unix.path)
+    telling = asyncio.create_task(world.news.run())
+    try:
+        async with Api(control=control, queries=queries, unix=unix, **options) as api:
+            yield Served(world, api, unix.path)
+    finally:
+        telling.cancel()
+        await asyncio.wait([telling])
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from support import parts
+from support.sshd import open_to_all
 
 from distcrond.clock import SystemClock
 from distcrond.executors import launcher, local, plain, spool_session, spool_stop
@@ -145,13 +146,19 @@ class Rig:
     shell: tuple[str, ...]
     generation: int = 1
     daemon_id: str = "ab12"
+    life: str = "01"
 
     def __post_init__(self) -> None:
         self.executor = self.make()
 
     def make(self, **changes: Any) -> LocalExecutor:
         """Another executor on the same spool."""
-        facts = {"daemon_id": self.daemon_id, "generation": self.generation, "shell": self.shell} | changes
+        facts = {
+            "daemon_id": self.daemon_id,
+            "generation": self.generation,
+            "life": self.life,
+            "shell": self.shell,
+        } | changes
         return LocalExecutor(clock=CLOCK, spool_directory=self.directory / "spool", **facts)
 
     @contextlib.asynccontextmanager
@@ -211,21 +218,46 @@ class Rig:
         return Claim(token=words[1], boot=words[2], pid=int(words[3]), birth=int(words[4]), supervisor=int(words[5]))
 
 
-def _open_to_all(directory: Path) -> None:
-    """Let everybody pass through the test's own directories."""
-    for each in (directory, *directory.parents):
-        if each.stat().st_uid == os.geteuid() and each.is_relative_to("/tmp") and each != Path("/tmp"):
-            each.chmod(each.stat().st_mode | 0o011)
-
-
 @contextlib.asynccontextmanager
 async def open_rig(shell: str, directory: Path, *, ordinary: bool = False) -> AsyncIterator[Rig]:
     """A rig on the named shell; an ordinary one is not root's, even if we are."""
     words = (str(shell_link(shell, directory)),)
     if ordinary and os.geteuid() == 0:
         words = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", *words)
-        _open_to_all(directory)
+        open_to_all(directory)
         os.chown(directory, NOBODY, NOBODY)
+    rig = Rig(directory, words)
+    try:
+        yield rig
+    finally:
+        await rig.executor.close()
+
+
+SUDO = """#!/bin/sh
+# sudo as the launcher calls it: -n -H -u USER sh -c TEXT
+[ "$1 $2 $3" = "-n -H -u" ] || exit 99
+[ "$4" != forbidden ] || { echo 'sudo: a password is required' >&2; exit 1; }
+shift 4
+echo 'sudo: unable to resolve host' >&2
+exec SWITCH env -i PATH="$PATH" HOME=/tmp DISTCRON_TEST=1 "$@"
+"""
+
+
+def _sudo(directory: Path) -> Path:
+    sudo = directory / "bin" / "sudo"
+    sudo.parent.mkdir()
+    switch = f"setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups" if os.geteuid() == 0 else ""
+    sudo.write_text(SUDO.replace("SWITCH", switch))
+    sudo.chmod(0o755)
+    directory.chmod(0o755)
+    return sudo
+
+
+@contextlib.asynccontextmanager
+async def open_sudo_rig(shell: str, directory: Path) -> AsyncIterator[Rig]:
+    """Where we are root, `sudo` really changes the user; elsewhere only everything else happens."""
+    sudo = _sudo(directory)
+    words = ("/usr/bin/env", f"PATH={sudo.parent}:/usr/sbin:/usr/bin:/sbin:/bin", str(shell_link(shell, directory)))
     rig = Rig(directory, words)
     try:
         yield rig
@@ -240,6 +272,12 @@ class Claim:
     pid: int
     birth: int
     supervisor: int
+
+
+def kill_group(pid: int) -> None:
+    """End a session leader and all that stayed with it."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
 
 
 def kill(pid: int, number: int = signal.SIGKILL) -> None:
@@ -300,23 +338,13 @@ def carriers(attempt: str) -> list[int]:
     return found
 
 
-@contextlib.contextmanager
-def small_disk(directory: Path, size: str) -> Iterator[Path]:
-    """A file system of its own, if we may make one."""
-    directory.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={size},mode=0700", "tmpfs", str(directory)]
-    if subprocess.run(mount, check=False, capture_output=True).returncode:
-        parts.not_allowed("mounting a small file system")
-    try:
-        yield directory
-    finally:
-        subprocess.run(["umount", "-l", str(directory)], check=True)
-
-
-def fill_up(directory: Path) -> Path:
-    """Write until the disk is full."""
-    hog = directory / "hog"
-    with hog.open("ab", buffering=0) as file, contextlib.suppress(OSError):
-        while True:
-            file.write(bytes(512))
-    return hog
+def other_boot(directory: Path, *shell: str) -> tuple[str, ...]:
+    """The words that start a shell for which the machine has been booted anew."""
+    boot = directory / "boot_id"
+    boot.write_text("11111111-2222-3333-4444-555555555555\n")
+    script = 'mount --bind "$0" /proc/sys/kernel/random/boot_id && exec "$@"'
+    apart = ("unshare", "--mount") if os.geteuid() == 0 else ("unshare", "--map-root-user", "--mount")
+    words = (*apart, "sh", "-c", script, str(boot))
+    if subprocess.run([*words, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("another boot id needs a mount namespace, which is not allowed here")
+    return (*words, *shell)

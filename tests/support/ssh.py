@@ -62,6 +62,7 @@ async def open_executor(directory: Path, book: Book | None = None, **changes: An
         "state_directory": directory,
         "daemon_id": "ab12",
         "generation": 1,
+        "life": "01",
         "user_directory": None,
     }
     executor = SshExecutor(**(settings | changes))
@@ -81,14 +82,14 @@ def order(command: Command | str | tuple[str, ...], **changes: Any) -> WorkOrder
     return WorkOrder(**({"attempt": attempt, "command": command, "durable": False} | changes))
 
 
-async def until(condition: Callable[[], object]) -> None:
+async def until(condition: Callable[[], object], patience: timedelta = PATIENCE) -> None:
     """Wait for a condition, within reason."""
 
     async def wait() -> None:
         while not condition():
             await CLOCK.sleep(0.01)
 
-    await within(CLOCK, PATIENCE, wait())
+    await within(CLOCK, patience, wait())
 
 
 async def collect(session: Session, output: dict[Stream, bytes] | None = None) -> Seen:

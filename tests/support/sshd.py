@@ -47,12 +47,16 @@ def find_sshd() -> str | None:
 
 @dataclass(slots=True, kw_only=True)
 class Sshd:
-    """One server. `host` and `port` stay the same over restarts."""
+    """One server. `host` and `port` stay the same over restarts; `within` are words that start it somewhere special.
+
+    Everything that its sessions start carries `mark` in its environment.
+    """
 
     host: str
     port: int
     directory: Path
     host_key: asyncssh.SSHKey
+    within: tuple[str, ...] = ()
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -63,7 +67,7 @@ class Sshd:
     def spawn(self) -> None:
         """Start it without waiting."""
         with (self.directory / "log").open("ab") as log:
-            command = [find_sshd() or "sshd", "-D", "-e", "-f", str(self.directory / "sshd_config")]
+            command = [*self.within, find_sshd() or "sshd", "-D", "-e", "-f", str(self.directory / "sshd_config")]
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     def wait(self) -> None:
@@ -78,6 +82,16 @@ class Sshd:
         with contextlib.suppress(OSError), socket.create_connection((self.host, self.port), timeout=1):
             return True
         return False
+
+    @property
+    def home(self) -> Path:
+        """A directory of the user who logs in; the spool is below."""
+        return self.directory / "home"
+
+    @property
+    def mark(self) -> str:
+        """NAME=VALUE."""
+        return f"DISTCRON_FARM_HOST={self.directory}"
 
     def log(self) -> str:
         """What the server wrote so far."""
@@ -123,6 +137,11 @@ class Sshd:
         """Host and port as node files have them."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
+    def power_off(self) -> None:
+        """End it and every launcher and supervisor in its spool, none of which gets to say a word."""
+        _signal(_inside(self.directory), signal.SIGKILL)
+        self.close()
+
     def known_hosts_line(self, key: asyncssh.SSHKey | None = None) -> str:
         """The line that makes `key` (its own, if None) known under the server's address."""
         public = (key or self.host_key).export_public_key().decode().strip()
@@ -148,9 +167,12 @@ class Farm:
         """The file with the host keys of all servers."""
         return self.directory / "known_hosts"
 
-    def add(self, count: int = 1, **options: str) -> list[Sshd]:
-        """Start further servers, all at once; `options` are sshd_config keywords over Debian's defaults."""
-        added = [self._make(len(self.servers) + index, options) for index in range(count)]
+    def add(self, count: int = 1, *, within: tuple[str, ...] = (), **options: str) -> list[Sshd]:
+        """Start further servers, all at once; `options` are sshd_config keywords over Debian's defaults.
+
+        What `SetEnv` says is added to our own.
+        """
+        added = [self._make(len(self.servers) + index, within, options) for index in range(count)]
         for server in added:
             server.spawn()
         self.servers += added
@@ -176,7 +198,7 @@ class Farm:
             "ssh_user": self.user,
             "ssh_private_key_file": str(self.key_file),
             "ssh_known_hosts_file": str(self.known_hosts),
-            "spool_directory": str(server.directory / "home" / "spool"),
+            "spool_directory": str(server.home / "spool"),
         }
         kept = {key: value for key, value in (usual | options).items() if value != ""}
         return Node(name=NodeName(name or f"host{self.servers.index(server)}"), options=kept)
@@ -188,7 +210,7 @@ class Farm:
         _signal(list(_marked(str(self.directory))), signal.SIGKILL)
         shutil.rmtree(self.directory, ignore_errors=True)
 
-    def _make(self, number: int, options: Mapping[str, str]) -> Sshd:
+    def _make(self, number: int, within: tuple[str, ...], options: Mapping[str, str]) -> Sshd:
         directory = self.directory / f"host{number}"
         directory.mkdir(mode=0o755)
         _give(directory / "home", self.user)
@@ -202,11 +224,14 @@ class Farm:
             "HostKey": str(directory / "host_key"),
             "AuthorizedKeysFile": str(self.directory / "authorized_keys"),
             "UsePAM": "yes" if os.geteuid() == 0 else "no",
-            "SetEnv": f"DISTCRON_FARM={self.directory}",
         }
-        lines = [f"{keyword} {value}\n" for keyword, value in (DEBIAN | settings | dict(options)).items()]
+        server = Sshd(host=host, port=port, directory=directory, host_key=key, within=within)
+        _give(server.home, self.user)
+        settings |= options
+        settings["SetEnv"] = f"DISTCRON_FARM={self.directory} {server.mark} {options.get('SetEnv', '')}"
+        lines = [f"{keyword} {value}\n" for keyword, value in (DEBIAN | settings).items()]
         (directory / "sshd_config").write_text("".join(lines))
-        return Sshd(host=host, port=port, directory=directory, host_key=key)
+        return server
 
 
 @contextlib.contextmanager
@@ -225,6 +250,13 @@ def open_farm(count: int = 0, **options: str) -> Iterator[Farm]:
         yield farm
     finally:
         farm.close()
+
+
+def open_to_all(directory: Path) -> None:
+    """Let everybody pass through a test's own directories."""
+    for each in (directory, *directory.parents):
+        if each.stat().st_uid == os.geteuid() and each.is_relative_to("/tmp") and each != Path("/tmp"):
+            each.chmod(each.stat().st_mode | 0o011)
 
 
 def _user() -> str:
@@ -270,6 +302,17 @@ def _descendants(root: int) -> list[int]:
         below = children.get(todo.pop(), [])
         found += below
         todo += below
+    return found
+
+
+def _inside(directory: Path) -> list[int]:
+    """Processes that work there, such as shells in a spool."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                if (entry / "cwd").readlink().is_relative_to(directory):
+                    found.append(int(entry.name))
     return found
 
 

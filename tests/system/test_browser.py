@@ -95,3 +95,43 @@ async def test_a_harmful_page_would_be_noticed():
         )
         await page.tries("http://127.0.0.1:9/pixel")
         assert page.dialogs == ["1"]
+
+
+# Timers of the page that would ask again by and by never go off: what it shows then, it was told.
+NO_POLLING = "const later = window.setTimeout; window.setTimeout = (work, ms) => (ms > 1500 ? 0 : later(work, ms));"
+
+
+async def test_the_overview_is_told_what_happens(place):
+    place.node("here")
+    place.job("quiet", command=["sh", "-c", "exit 9"])
+    await asyncio.to_thread(place.start)
+    await asyncio.to_thread(place.await_nodes, here="up")
+    async with open_page() as page:
+        await page.call("Page.addScriptToEvaluateOnNewDocument", source=NO_POLLING)
+        await page.open(place.url)
+        await page.shows("Nothing failed.", "quiet")
+        await page.listens(f"{place.url}/api/v1/events")
+        await asyncio.to_thread(place.run_job, "quiet")
+        await page.shows("quiet", part="#output")
+        assert page.errors == []
+
+
+async def test_output_goes_on_after_a_restart_without_a_gap(place):
+    place.node("here")
+    place.job("ticks", shell_command="i=0; while :; do echo tick $i; i=$((i+1)); sleep 0.1; done")
+    await asyncio.to_thread(place.start)
+    await asyncio.to_thread(place.await_nodes, here="up")
+    run = await asyncio.to_thread(place.trigger, "ticks")
+    place.flags = ["--listen", urlsplit(place.url).netloc]
+    async with open_page() as page:
+        await page.open(f"{place.url}/run?id={run}")
+        await page.shows("tick 3", part="#log")
+        await asyncio.to_thread(place.kill)
+        await asyncio.to_thread(place.start)
+        before = int(await page.value("document.querySelectorAll('#log div').length"))
+        await page.shows(f"tick {before + 10}\n", part="#log")
+        lines = str(await page.value("[...document.querySelectorAll('#log div')].map((one) => one.innerText).join()"))
+        numbers = [int(line.split()[1]) for line in lines.split(",")]
+        assert numbers == list(range(len(numbers)))
+        await asyncio.to_thread(place.ctl, "cancel", run)
+        await page.shows("cancelled", part="#outcome")

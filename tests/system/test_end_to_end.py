@@ -25,7 +25,7 @@ def block(language: str) -> str:
 
 def commands(title: str) -> list[str]:
     """The indented lines of a step, without comments."""
-    step = SETUP.split(f"**{title}")[1].split("**", 1)[1].split("\n**")[0]
+    step = SETUP.split(f"**{title}")[1].split("**", 1)[1].split("\n**")[0].split("\n#")[0]
     return [re.sub(r"\s+#.*", "", line.strip()) for line in step.splitlines() if line.startswith("    ")]
 
 
@@ -116,22 +116,37 @@ def test_logs_follow_a_run_to_its_end(readme):
     assert readme.ctl("logs", "talks", "-n", "2").stdout == "line 5\nline 6\n"
 
 
-def test_logs_follow_over_a_restart_of_the_daemon(readme):
-    body = "echo begun; while ! [ -e $LEDGER/enough ]; do sleep 0.05; done; echo ended"
+def test_followers_see_every_byte_once_over_kills_of_the_daemon(readme):
+    body = "i=0; while [ $i -lt 200 ]; do echo line $i; i=$((i+1)); sleep 0.02; done; printf end; exit 7"
     readme.job("outlives", shell_command=body, policy={"roles": ["web"]})
     readme.hang_up()
     until(lambda: "outlives" in readme.ctl("jobs", "-o", "name").stdout, what=readme.log)
-    run = readme.trigger("outlives")
-    with subprocess.Popen(
-        readme.ctl_command("logs", "-f", run), env=readme.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as follower:
-        assert follower.stdout is not None
-        assert follower.stdout.readline() == b"begun\n"
-        readme.kill()
-        (readme.ledger / "enough").touch()
-        readme.start()
-        rest, told = follower.communicate(timeout=60)
-    assert (follower.returncode, rest) == (0, b"ended\n"), told
+    with follow(readme, "run", "outlives", "--follow") as first:
+        begun = first.stdout.readline()
+        [run] = readme.all_runs("&job=outlives")
+        with follow(readme, "logs", "-f", run["id"]) as second:
+            seen = [second.stdout.readline()]
+            for lines in (40, 100):
+                while len(seen) < lines:
+                    seen.append(second.stdout.readline())
+                readme.kill()
+                readme.start()
+            rest, told = second.stdout.read(), second.stderr.read()
+            others, told_first = first.stdout.read(), first.stderr.read()
+    expected = b"".join(b"line %d\n" % number for number in range(200)) + b"end"
+    assert b"".join(seen) + rest == expected
+    assert begun + others == expected
+    assert (first.returncode, second.returncode) == (7, 7)
+    for talk in (told, told_first):
+        assert talk.count(b"distcrond is back") == 2, talk
+        assert b"failure: exit 7" in talk
+    [attempt] = readme.get(f"runs/{run['id']}")["targets"][0]["attempts"]
+    assert attempt["number"] == 1
+
+
+def follow(place, *words: str) -> subprocess.Popen[bytes]:
+    pipe = subprocess.PIPE
+    return subprocess.Popen(place.ctl_command(*words), env=place.environment, stdout=pipe, stderr=pipe)
 
 
 def test_next_tells_what_the_schedule_says(readme):

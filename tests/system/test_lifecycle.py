@@ -118,6 +118,44 @@ def test_reload_adds_changes_and_removes_jobs(here):
     assert here.ctl("run", "second", code=3).stdout == ""
 
 
+def test_files_are_looked_at_without_being_asked(here):
+    here.job("first", **GOOD)
+    here.start()
+    here.job("second", **GOOD)
+    until(lambda: _names(here) == {"first", "second"}, what=here.log)
+    (here.jobs / "second.json").unlink()
+    until(lambda: _names(here) == {"first"}, what=here.log)
+    assert "reloaded by files: 1 added (jobs/second), 0 changed, 0 removed, 0 problems" in here.log()
+
+
+def test_a_reload_tells_what_changed(here):
+    here.job("first", **GOOD)
+    here.start()
+    here.job("second", **GOOD)
+    (here.jobs / "third.json").write_text('{"owners": 7')
+    done = here.ctl("reload")
+    # the daemon may have looked a moment before
+    assert done.stdout in ("added    jobs/second\n", "")
+    assert "1 problems in files" in done.stderr
+    assert _names(here) == {"first", "second"}
+
+
+def test_an_empty_mount_leaves_everything_in_force(here):
+    for name in ("first", "second"):
+        here.job(name, **GOOD)
+    here.start()
+    here.jobs.rename(here.root / "away")
+    here.jobs.mkdir()
+    told = until(lambda: here.ask("GET", "/-/healthy").document["warnings"], what=here.log)
+    assert told == [f"{here.jobs}: all 2 files are gone at once"]
+    assert here.run_job("first")["outcome"] == "success"
+    here.ctl("reload")
+    assert _names(here) == {"first", "second"}
+    here.jobs.rmdir()
+    (here.root / "away").rename(here.jobs)
+    until(lambda: not here.ask("GET", "/-/healthy").document["warnings"], what=here.log)
+
+
 def test_a_bad_edit_keeps_the_last_good_version_and_is_told(here):
     path = here.job("job", **GOOD)
     here.start()

@@ -99,7 +99,4 @@ def _follow(client: Client, document: Document, options: Settings) -> Document:
 def _conclude(document: Document, options: Settings, *, quiet: bool) -> None:
     if not quiet and not options.for_people:
         show_data(document, options, key="id")
-    word = human.outcome(document)
-    why = human.explanation(document)
-    took = f" after {human.span(document['duration_ms'])}" if document["duration_ms"] is not None else ""
-    say(f"{human.mark(word)} {word}{f': {why}' if why else ''}{took} ({document['id']})")
+    say(human.conclusion(document))

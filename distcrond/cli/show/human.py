@@ -110,6 +110,13 @@ def explanation(document: dict[str, Any]) -> str:
     return f"{words}: {detail}" if words and detail else words or detail
 
 
+def conclusion(run: dict[str, Any]) -> str:
+    """How a run ended, in one line: `◆ failure: exit 7 after 4.2s (billing@…)`."""
+    word, why = outcome(run), explanation(run)
+    took = f" after {span(run['duration_ms'])}" if run["duration_ms"] is not None else ""
+    return f"{mark(word)} {word}{f': {why}' if why else ''}{took} ({run['id']})"
+
+
 def nodes(run: dict[str, Any]) -> str:
     """Where a run runs, shortened."""
     names = [str(target["node"] or "-") for target in run["targets"]]

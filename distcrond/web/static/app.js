@@ -155,23 +155,56 @@ function note(text) {
   if ($("note").textContent !== text) $("note").textContent = text;
 }
 
-function every(seconds, work) {
+// Works now and every so many seconds, until the work says that it is done. The answer makes it work sooner.
+function every(seconds, work, soon = 0.5) {
+  let timer = null, working = false, hasty = false, done = false;
   const turn = async () => {
+    working = true;
+    hasty = false;
     try {
       if (!document.hidden) {
-        await work();
+        done = (await work()) === true;
         if ($("note").dataset.lost) { delete $("note").dataset.lost; note(""); }
       }
     } catch (error) {
       $("note").dataset.lost = "1";
       note(error instanceof TypeError ? "distcrond does not answer; trying again …" : error.message);
     }
-    setTimeout(turn, seconds * 1000);
+    working = false;
+    if (!done) timer = setTimeout(turn, (hasty ? soon : seconds) * 1000);
   };
+  const haste = () => {
+    if (hasty || done) return;
+    hasty = true;
+    if (working) return;
+    clearTimeout(timer);
+    timer = setTimeout(turn, soon * 1000);
+  };
+  whenShown(haste);
   turn();
+  return haste;
+}
+
+const whenShown = (work) => document.addEventListener("visibilitychange", () => { if (!document.hidden) work(); });
+
+// A page that nobody looks at holds no connection: browsers grant a few per server, for all tabs together.
+function hear(happened) {
+  let source = null;
+  const listen = () => {
+    source?.close();
+    if (document.hidden) return;
+    source = new EventSource(`${API}/events`);
+    source.onmessage = (event) => happened(JSON.parse(event.data).event);
+    // A broken connection is taken up again by the browser, a refused one is not.
+    source.onerror = () => { if (source.readyState === EventSource.CLOSED) setTimeout(listen, 5000); };
+  };
+  document.addEventListener("visibilitychange", listen);
+  listen();
 }
 
 // ---- overview
+
+const LATER = new Set(["run_finished", "node_changed", "reloaded"]);
 
 const usual = new Map(); // job → [median in ms, when asked]
 async function usualOf(job) {
@@ -281,14 +314,15 @@ function runPage() {
   const state = { node: wanted.get("node"), log: null };
   $("again").onclick = () => act(async () => { location.href = runHref((await change(`${API}/jobs/${encodeURIComponent($("job").textContent)}/run`)).id); });
   $("cancel").onclick = () => act(async () => { await change(`${runPath(id)}/cancel`); note("being ended …"); });
-  every(2, async () => {
+  const look = every(2, async () => {
     const run = await ask(runPath(id));
     const target = run.targets.find((each) => each.node === state.node) || run.targets.find((each) => each.node);
     if (target && !state.log) {
       state.node = target.node;
-      state.log = new Log(id, target.node);
+      state.log = new Log(id, target.node, look);
     }
     showRun(run, state);
+    return run.state === "finished";
   });
 }
 
@@ -319,7 +353,9 @@ function showRun(run, state) {
 }
 
 class Log {
-  constructor(run, node) {
+  constructor(run, node, changed) {
+    this.changed = changed;
+    this.over = false;
     this.path = `${runPath(run)}/output?node=${encodeURIComponent(node)}`;
     this.box = $("log");
     this.line = null;
@@ -330,7 +366,8 @@ class Log {
     $("raw").href = this.path;
     $("tail").onclick = () => this.hold(!this.tail);
     this.box.onscroll = () => this.hold(this.box.scrollHeight - this.box.scrollTop - this.box.clientHeight < 24);
-    this.open(`&offset=-${FIRST_BYTES}`);
+    document.addEventListener("visibilitychange", () => this.look());
+    this.look();
   }
 
   hold(tail) {
@@ -345,18 +382,27 @@ class Log {
     on("attempt", (facts) => this.begin(facts));
     on("output", (facts) => this.write(facts.text ?? decode(facts.base64)));
     on("hole", (facts) => this.mark(`${(facts.stop - facts.start).toLocaleString()} bytes were not kept`));
-    on("problem", (facts) => { this.mark([facts.detail, facts.hint].filter(Boolean).join(": ")); this.source.close(); });
-    on("end", () => { this.source.close(); if (!this.count) this.mark("no output"); });
-    this.source.onerror = () => this.resume();
+    on("problem", (facts) => this.end([facts.detail, facts.hint].filter(Boolean).join(": ")));
+    on("end", () => this.end(this.count ? "" : "no output"));
+    this.source.onerror = () => { this.source.close(); setTimeout(() => this.look(), 2000); };
   }
 
-  // Offsets belong to an attempt, so going on means naming both.
-  resume() {
+  // Goes on where it was. Offsets belong to an attempt, so that means naming both.
+  look() {
+    this.source?.close();
+    if (document.hidden || this.over) return;
+    this.open(this.attempt ? `&attempt=${this.attempt}&offset=${this.offset}` : `&offset=-${FIRST_BYTES}`);
+  }
+
+  end(text) {
+    this.over = true;
     this.source.close();
-    setTimeout(() => this.open(this.attempt ? `&attempt=${this.attempt}&offset=${this.offset}` : `&offset=-${FIRST_BYTES}`), 2000);
+    if (text) this.mark(text);
+    this.changed();
   }
 
   begin(facts) {
+    this.changed();
     if (this.attempt && this.attempt !== facts.attempt) this.mark(`attempt ${facts.attempt} on ${facts.node}`);
     if (!this.attempt && facts.offset > 0) this.mark("earlier output: see Raw");
     this.attempt = facts.attempt;
@@ -435,4 +481,8 @@ setInterval(() => {
 
 theme();
 if (document.body.dataset.page === "run") runPage();
-else { every(2, refreshNow); every(10, refreshLater); }
+else {
+  const soon = every(5, refreshNow);
+  const later = every(30, refreshLater, 3);
+  hear((word) => { soon(); if (LATER.has(word)) later(); });
+}

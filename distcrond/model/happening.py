@@ -1,0 +1,155 @@
+"""What is told to those who watch the whole: events in words that last, whatever the journal's records are called."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from distcrond.model import event as ev
+from distcrond.model.ids import NodeName
+from distcrond.model.node import NodeState
+from distcrond.model.reason import Reason
+from distcrond.model.report import Document
+from distcrond.model.span import format_instant
+
+TOLD = (
+    *(ev.Due, ev.Held, ev.AttemptStarted, ev.NodeRefused, ev.ContactChanged, ev.CancelRequested, ev.AttemptEnded),
+    *(ev.RunClosed, ev.Gapped, ev.JobDefined, ev.Reloaded, ev.ClockStepped),
+    *(ev.DaemonStarted, ev.DaemonStopped, ev.JournalRestored, ev.StoodBack),
+)
+"""Events of which people are told; output is followed at its run."""
+NEED_RUN = (ev.ContactChanged, ev.AttemptEnded, ev.RunClosed)
+"""Those that are told with a fact of the run's document."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Happening:
+    """`seq` is the event's number in the journal, None for what is not recorded; `jobs` and `nodes` are named in it."""
+
+    seq: int | None
+    jobs: frozenset[str]
+    nodes: frozenset[str]
+    document: Document
+
+
+def happening(seq: int, event: ev.Event, run: Document | None) -> Happening:
+    """Tell an event.
+
+    Args:
+        seq: its number.
+        event: one of `TOLD`.
+        run: the run's present document, for those of `NEED_RUN`; without it they are told without a node.
+
+    Raises:
+        TypeError: the event is none of those.
+    """
+    word, facts = _told(event, run)
+    name = getattr(event, "run", None)
+    job = name.partition("@")[0] if name else _job_of(event)
+    node = facts.pop("node", None)
+    jobs = {job, *_reloaded(event, "jobs/")}
+    nodes = {node, *facts.get("nodes", ()), *_reloaded(event, "nodes/")}
+    document = _head(seq, word, event.at, job=job, run=name, node=node) | facts
+    return Happening(seq, frozenset(filter(None, jobs)), frozenset(filter(None, nodes)), document)
+
+
+def node_changed(at: datetime, node: NodeName, *, state: NodeState, reason: Reason | None, detail: str) -> Happening:
+    """A node entered another state: known in memory only."""
+    facts = {"state": state.value, "reason": reason and reason.value, "detail": detail}
+    return Happening(None, frozenset(), frozenset({node}), _head(None, "node_changed", at, node=node) | facts)
+
+
+def _head(
+    seq: int | None, word: str, at: datetime, *, job: str | None = None, run: str | None = None, node: str | None
+) -> Document:
+    return {"id": seq, "event": word, "at": format_instant(at), "job": job, "run": run, "node": node}
+
+
+def _reloaded(event: ev.Event, kind: str) -> list[str]:
+    """The names of that kind that a reload has touched."""
+    touched = event.added + event.changed + event.removed if isinstance(event, ev.Reloaded) else ()
+    return [name.removeprefix(kind) for name in touched if name.startswith(kind)]
+
+
+def _job_of(event: ev.Event) -> str | None:
+    match event:
+        case ev.Gapped():
+            return event.job
+        case ev.JobDefined():
+            return event.job.name
+        case _:
+            return None
+
+
+def _told(event: ev.Event, run: Document | None) -> tuple[str, Document]:  # noqa: PLR0911  one line per event
+    match event:
+        case ev.Due(occurrence=occurrence):
+            return "run_due", {"scheduled_at": format_instant(occurrence.nominal), "trigger": occurrence.trigger.value}
+        case ev.Held():
+            return "run_held", {"target": event.target, "reason": event.reason.value, "detail": event.detail}
+        case ev.AttemptStarted():
+            return "attempt_started", {"target": event.target, "attempt": event.number, "node": event.node}
+        case ev.NodeRefused():
+            return "node_refused", {"target": event.target, "node": event.node} | _why(event)
+        case ev.ContactChanged():
+            word = "contact_lost" if event.lost else "contact_regained"
+            return word, {"target": event.target, "node": _node(run, event.target)}
+        case ev.CancelRequested():
+            return "cancel_requested", {"by": event.by}
+        case ev.AttemptEnded():
+            return "attempt_ended", _ended(event, run)
+        case ev.RunClosed():
+            nodes = [target["node"] for target in run["targets"] if target["node"]] if run else []
+            return "run_finished", {"outcome": event.outcome.value, **_why(event), "nodes": nodes}
+        case _:
+            return _told_of_no_run(event)
+
+
+def _told_of_no_run(event: ev.Event) -> tuple[str, Document]:  # noqa: PLR0911  one line per event
+    match event:
+        case ev.Gapped():
+            span = {"from": format_instant(event.first), "to": format_instant(event.last)}
+            return "gap", {**span, "count": event.count, "exact": event.exact, "reason": event.reason.value}
+        case ev.JobDefined():
+            return "job_defined", {"definition": event.job.definition}
+        case ev.Reloaded():
+            names = {"added": list(event.added), "changed": list(event.changed), "removed": list(event.removed)}
+            return "reloaded", {"by": event.by, **names, "problems": event.problems}
+        case ev.DaemonStarted():
+            return "daemon_started", {"version": event.version, "generation": event.generation}
+        case ev.DaemonStopped():
+            return "daemon_stopped", {}
+        case ev.JournalRestored():
+            return "journal_restored", {}
+        case ev.StoodBack():
+            return "stood_back", {"why": event.why}
+        case ev.ClockStepped():
+            return "clock_stepped", {"seconds": event.delta.total_seconds()}
+        case _:
+            raise TypeError(f"nobody is told of a {type(event).__name__}")
+
+
+def _ended(event: ev.AttemptEnded, run: Document | None) -> Document:
+    said = event.exit
+    return {
+        "target": event.target,
+        "attempt": event.number,
+        "node": _node(run, event.target, event.number),
+        "outcome": event.outcome.value,
+        **_why(event),
+        "exit_code": said and said.code,
+        "signal": said and said.signal,
+    }
+
+
+def _why(event: ev.NodeRefused | ev.AttemptEnded | ev.RunClosed) -> Document:
+    return {"reason": event.reason and event.reason.value, "detail": event.detail}
+
+
+def _node(run: Document | None, target: int, attempt: int | None = None) -> str | None:
+    """The node of an attempt; of the latest one unless numbered."""
+    if run is None or target >= len(run["targets"]):
+        return None
+    shown: Document = run["targets"][target]
+    named: str | None = next((one["node"] for one in shown["attempts"] if one["number"] == attempt), shown["node"])
+    return named

@@ -1,0 +1,96 @@
+"""Every event is either told in words that last, or deliberately not."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+from samples import NOON, a_job, an_occurrence
+
+from distcrond.model import event as ev
+from distcrond.model.happening import TOLD, happening, node_changed
+from distcrond.model.ids import JobName, NodeName
+from distcrond.model.node import NodeState
+from distcrond.model.occurrence import Trigger
+from distcrond.model.reason import Reason
+from distcrond.model.run import Exit, Outcome
+
+RUN = an_occurrence().run
+A = NodeName("a")
+NOT_TOLD = {ev.RunOpened, ev.OutputStored, ev.TargetRequeued, ev.TargetClosed, ev.MarkMoved, ev.ClockShifted}
+DOCUMENT = {"targets": [{"node": "b", "attempts": [{"number": 1, "node": "a"}, {"number": 2, "node": "b"}]}]}
+FACTS = {"at": NOON, "run": RUN}
+ENDED = {"target": 0, "outcome": Outcome.FAILURE, "reason": Reason.SIGNAL, "exit": Exit(signal=9)}
+
+
+def told(event: ev.Event, run: dict | None = None) -> dict:
+    found = happening(7, event, run)
+    assert found.document["job"] in (None, *found.jobs)
+    assert {"id", "event", "at", "job", "run", "node"} <= set(found.document)
+    return found.document
+
+
+def test_every_kind_of_event_is_decided_upon() -> None:
+    assert set(get_args(ev.Event)) == set(TOLD) | NOT_TOLD
+
+
+def test_runs() -> None:
+    due = told(ev.Due(**FACTS, occurrence=an_occurrence(), definition="x"))
+    assert (due["event"], due["id"], due["run"], due["job"]) == ("run_due", 7, RUN, RUN.partition("@")[0])
+    assert due["trigger"] == Trigger.SCHEDULE.value
+    held = told(ev.Held(**FACTS, target=None, reason=Reason.OVERLAP, detail="why"))
+    assert (held["event"], held["target"], held["reason"], held["detail"]) == ("run_held", None, "overlap", "why")
+    started = told(ev.AttemptStarted(**FACTS, target=0, number=2, node=A))
+    assert (started["event"], started["node"], started["attempt"]) == ("attempt_started", "a", 2)
+    refused = told(ev.NodeRefused(**FACTS, target=0, node=A, reason=Reason.UNREACHABLE))
+    assert (refused["event"], refused["node"], refused["reason"]) == ("node_refused", "a", "unreachable")
+    wished = told(ev.CancelRequested(**FACTS, by="unix:0"))
+    assert (wished["event"], wished["by"]) == ("cancel_requested", "unix:0")
+
+
+def test_the_node_is_the_one_of_the_attempt() -> None:
+    assert told(ev.AttemptEnded(**FACTS, number=1, **ENDED), DOCUMENT)["node"] == "a"
+    assert told(ev.ContactChanged(**FACTS, target=0, lost=True), DOCUMENT)["node"] == "b"
+    for unknown in (None, {"targets": []}):
+        assert told(ev.ContactChanged(**FACTS, target=0, lost=False), unknown)["node"] is None
+        assert told(ev.RunClosed(**FACTS, outcome=Outcome.SUCCESS), unknown)["nodes"] == []
+    ended = told(ev.AttemptEnded(**FACTS, number=2, **ENDED), DOCUMENT)
+    assert (ended["outcome"], ended["reason"], ended["exit_code"], ended["signal"]) == ("failure", "signal", None, 9)
+    finished = happening(1, ev.RunClosed(**FACTS, outcome=Outcome.SUCCESS), DOCUMENT)
+    assert finished is not None
+    assert (finished.nodes, finished.document["reason"]) == ({"b"}, None)
+
+
+def test_jobs_and_the_daemon() -> None:
+    job = JobName("billing.invoice")
+    gap = told(ev.Gapped(at=NOON, job=job, first=NOON, last=NOON, count=2, exact=True, reason=Reason.WINDOW_PASSED))
+    assert (gap["event"], gap["job"], gap["count"], gap["reason"]) == ("gap", job, 2, "window_passed")
+    assert told(ev.JobDefined(at=NOON, job=a_job()))["job"] == a_job().name
+    begun = told(ev.DaemonStarted(at=NOON, daemon="d", generation=3, version="1"))
+    assert (begun["event"], begun["generation"], begun["job"]) == ("daemon_started", 3, None)
+    assert told(ev.DaemonStopped(at=NOON))["event"] == "daemon_stopped"
+    assert told(ev.JournalRestored(at=NOON))["event"] == "journal_restored"
+    back = told(ev.StoodBack(at=NOON, why="n1 said so"))
+    assert (back["event"], back["why"]) == ("stood_back", "n1 said so")
+    assert told(ev.ClockStepped(at=NOON, delta=NOON - NOON))["seconds"] == 0.0
+    with pytest.raises(TypeError, match="MarkMoved"):
+        happening(1, ev.MarkMoved(at=NOON, job=job, mark=NOON, schedule=""), None)
+
+
+def test_a_reload_is_told_to_those_whose_definitions_it_touched() -> None:
+    event = ev.Reloaded(at=NOON, by="SIGHUP", added=("jobs/a.b",), changed=("nodes/web1",), removed=("jobs/old",))
+    found = happening(1, event, None)
+    assert (found.jobs, found.nodes) == ({"a.b", "old"}, {"web1"})
+    assert {key: found.document[key] for key in ("event", "by", "added", "changed", "removed", "problems")} == {
+        "event": "reloaded",
+        "by": "SIGHUP",
+        "added": ["jobs/a.b"],
+        "changed": ["nodes/web1"],
+        "removed": ["jobs/old"],
+        "problems": 0,
+    }
+
+
+def test_a_node_has_no_number() -> None:
+    down = node_changed(NOON, A, state=NodeState.DOWN, reason=Reason.UNREACHABLE, detail="no route")
+    assert (down.seq, down.nodes, down.document["id"], down.document["state"]) == (None, {"a"}, None, "down")
