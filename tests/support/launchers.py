@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from support import parts
 from support.sshd import open_to_all
+from support.sudo import stand_in
 
 from distcrond.clock import SystemClock
 from distcrond.executors import launcher, local, plain, spool_session, spool_stop
@@ -233,31 +234,17 @@ async def open_rig(shell: str, directory: Path, *, ordinary: bool = False) -> As
         await rig.executor.close()
 
 
-SUDO = """#!/bin/sh
-# sudo as the launcher calls it: -n -H -u USER sh -c TEXT
-[ "$1 $2 $3" = "-n -H -u" ] || exit 99
-[ "$4" != forbidden ] || { echo 'sudo: a password is required' >&2; exit 1; }
-shift 4
-echo 'sudo: unable to resolve host' >&2
-exec SWITCH env -i PATH="$PATH" HOME=/tmp DISTCRON_TEST=1 "$@"
-"""
-
-
 def _sudo(directory: Path) -> Path:
-    sudo = directory / "bin" / "sudo"
-    sudo.parent.mkdir()
     switch = f"setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups" if os.geteuid() == 0 else ""
-    sudo.write_text(SUDO.replace("SWITCH", switch))
-    sudo.chmod(0o755)
     directory.chmod(0o755)
-    return sudo
+    return stand_in(directory / "bin", switch)
 
 
 @contextlib.asynccontextmanager
 async def open_sudo_rig(shell: str, directory: Path) -> AsyncIterator[Rig]:
     """Where we are root, `sudo` really changes the user; elsewhere only everything else happens."""
-    sudo = _sudo(directory)
-    words = ("/usr/bin/env", f"PATH={sudo.parent}:/usr/sbin:/usr/bin:/sbin:/bin", str(shell_link(shell, directory)))
+    programs = _sudo(directory)
+    words = ("/usr/bin/env", f"PATH={programs}:/usr/sbin:/usr/bin:/sbin:/bin", str(shell_link(shell, directory)))
     rig = Rig(directory, words)
     try:
         yield rig

@@ -213,7 +213,6 @@ class Farm:
     def _make(self, number: int, within: tuple[str, ...], options: Mapping[str, str]) -> Sshd:
         directory = self.directory / f"host{number}"
         directory.mkdir(mode=0o755)
-        _give(directory / "home", self.user)
         host = options.get("ListenAddress", f"127.0.0.{number % 250 + 1}")
         port = _free_port(host)
         key = asyncssh.generate_private_key("ssh-ed25519")

@@ -61,8 +61,7 @@ def open_sudo(kind: str, farm: Farm, user: str = ALLOWED) -> Iterator[Sudo]:
     if kind == "stand-in":
         number = len(farm.servers)
         programs = stand_in(farm.directory / f"programs{number}")
-        settings = f"DISTCRON_FARM={farm.directory} PATH={programs}:/usr/bin:/bin"
-        yield Sudo(farm.add(1, SetEnv=settings)[0], pwd.getpwnam(farm.user).pw_uid)
+        yield Sudo(farm.add(1, SetEnv=f"PATH={programs}:/usr/bin:/bin")[0], pwd.getpwnam(farm.user).pw_uid)
         return
     if shutil.which("sudo") is None:
         parts.not_found("sudo", "apt-get install sudo")
