@@ -11,7 +11,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from distcrond import __version__
@@ -22,13 +22,14 @@ from distcrond.config.load import Loaded, load
 from distcrond.config.settings import Settings
 from distcrond.engine.desired import Desired
 from distcrond.engine.service import Engine
+from distcrond.errors import JournalCopied
 from distcrond.executors.local import LocalExecutor
 from distcrond.executors.ssh import SshExecutor
 from distcrond.journals.database import Database
 from distcrond.journals.history import SqliteHistory
 from distcrond.journals.sqlite import SqliteJournal
 from distcrond.model.catalog import Catalog
-from distcrond.model.event import DaemonStarted
+from distcrond.model.event import DaemonStarted, Event, JournalRestored
 from distcrond.model.ledger import Ledger, fold
 from distcrond.ports import Batch, Executor, Journal
 from distcrond.reports import Reports, open_reports
@@ -117,11 +118,15 @@ class Files:
 
 
 @asynccontextmanager
-async def build(settings: Settings) -> AsyncIterator[Daemon]:
+async def build(settings: Settings, *, restored: bool = False) -> AsyncIterator[Daemon]:
     """Open what the daemon needs, in the order of dependence, and close it in reverse.
 
+    Args:
+        settings: what it is told.
+        restored: the state directory came back from a backup.
+
     Raises:
-        JournalError: the journal cannot be opened.
+        JournalError: the journal cannot be opened, or is a copy and nobody said so.
         InvalidValue: the API cannot listen where it should.
         OSError: the state directory cannot be made.
     """
@@ -137,14 +142,23 @@ async def build(settings: Settings) -> AsyncIterator[Daemon]:
 
         database = Database.open(state / "journal.db")
         stack.callback(database.close)
+        _refuse_copy(database, state, restored=restored)
         history = SqliteHistory(database)
         stack.push_async_callback(history.close)
         journal = SqliteJournal(database)
         stack.push_async_callback(journal.close)
         ledger = await journal.load()
-        await _begin_life(journal, ledger, clock.now())
+        await _begin_life(journal, ledger, clock.now(), restored=restored)
+        life, keep_records = secrets.token_hex(8), _memory_of_nodes(files.catalog)
         reports = await open_reports(
-            settings, stack, clock=clock, database=database, state=state, desired=desired, daemon=ledger.daemon
+            settings,
+            stack,
+            clock=clock,
+            database=database,
+            state=state,
+            desired=desired,
+            daemon=ledger.daemon,
+            restored=restored,
         )
 
         executors: dict[str, Executor] = {
@@ -154,12 +168,16 @@ async def build(settings: Settings) -> AsyncIterator[Daemon]:
                 state_directory=state,
                 daemon_id=ledger.daemon,
                 generation=ledger.generation,
+                life=life,
+                keep_records=keep_records,
             ),
             "local": LocalExecutor(
                 clock=clock,
                 spool_directory=state / "spool",
                 daemon_id=ledger.daemon,
                 generation=ledger.generation,
+                life=life,
+                keep_records=keep_records,
             ),
         }
         for executor in executors.values():
@@ -190,16 +208,17 @@ async def build(settings: Settings) -> AsyncIterator[Daemon]:
         yield Daemon(engine=engine, api=api, reports=reports)
 
 
-async def serve(settings: Settings, *, greet: Callable[[str], None] | None = None) -> None:
+async def serve(settings: Settings, *, restored: bool = False, greet: Callable[[str], None] | None = None) -> None:
     """Run the daemon in the foreground until a signal ends it.
 
     Args:
         settings: what it is told.
+        restored: the state directory came back from a backup.
         greet: gets the one-time link for a browser, which is a secret and so never goes to the log.
     """
     # What is being read now is new enough: a reload asked for too early must not end the daemon.
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, lambda: None)
-    async with build(settings) as daemon:
+    async with build(settings, restored=restored) as daemon:
         daemon.obey_signals()
         _log.info("distcrond %s listens on %s and %s", __version__, settings.socket, daemon.api.url)
         if greet is not None and daemon.api.url is not None:
@@ -207,16 +226,42 @@ async def serve(settings: Settings, *, greet: Callable[[str], None] | None = Non
         await daemon.run()
 
 
-async def _begin_life(journal: Journal, ledger: Ledger, now: datetime) -> None:
-    """Record this start before any node hears of its generation, so that a generation is never used twice."""
+def _refuse_copy(database: Database, state: Path, *, restored: bool) -> None:
+    if database.is_copy() and not restored:
+        raise JournalCopied(
+            f"{state} is a copy of a state directory, and does not know what was started since it was made. If it came "
+            "back from a backup or was moved here, start once with --restored. If the original is in use, name another "
+            "--state-directory"
+        )
+    database.settle()
+
+
+async def _begin_life(journal: Journal, ledger: Ledger, now: datetime, *, restored: bool) -> None:
+    """Record this start before any node hears of its generation, so that a generation is never used twice.
+
+    Who stands back keeps its number: a higher one would push aside the daemon for which it stands back. A restored
+    journal does not know how high its number has been: the seconds since 1970 are above any count of starts, and above
+    themselves when it is restored once more.
+    """
+    following = ledger.generation if ledger.stood_back and not restored else ledger.generation + 1
     started = DaemonStarted(
         at=now,
         daemon=ledger.daemon or secrets.token_hex(8),
-        generation=ledger.generation + 1,
+        generation=max(following, int(now.timestamp())) if restored else following,
         version=__version__,
     )
-    fold(ledger, started)
-    await journal.append(Batch(events=(started,)))
+    events: tuple[Event, ...] = (started, JournalRestored(at=now)) if restored else (started,)
+    for event in events:
+        fold(ledger, event)
+    await journal.append(Batch(events=events))
+    if restored:
+        _log.warning("the journal is said to be an older copy: nothing that was due until now is started")
+
+
+def _memory_of_nodes(catalog: Catalog) -> timedelta:
+    """How long nodes keep records at least: as long as an occurrence may still be made up for (LAUNCHER rule 10)."""
+    jobs = catalog.jobs.values()
+    return max([timedelta(hours=48), *(max(job.catch_up.window, job.start_deadline or timedelta(0)) for job in jobs)])
 
 
 def _settle(catalog: Catalog) -> None:

@@ -31,7 +31,7 @@ def main(arguments: Sequence[str]) -> int:
     except ConfigurationRejected as error:
         print(error, file=sys.stderr)
         return USAGE
-    return _offline(flags, settings) if _is_offline(flags) else _serve(settings)
+    return _offline(flags, settings) if _is_offline(flags) else _serve(settings, restored=hasattr(flags, "restored"))
 
 
 def _is_offline(flags: Namespace) -> bool:
@@ -54,7 +54,7 @@ def _offline(flags: Namespace, settings: Settings) -> int:
     )
 
 
-def _serve(settings: Settings) -> int:
+def _serve(settings: Settings, *, restored: bool) -> int:
     logs.configure(form=settings.log_format, level=settings.log_level)
     try:
         armed = failpoints.arm(os.environ.get(failpoints.VARIABLE, ""))
@@ -68,7 +68,7 @@ def _serve(settings: Settings) -> int:
         print(_advice(missing), file=sys.stderr)
         return NOTHING_USABLE
     try:
-        asyncio.run(serve(settings, greet=_greet if sys.stdout.isatty() else None))
+        asyncio.run(serve(settings, restored=restored, greet=_greet if sys.stdout.isatty() else None))
     except (DistcrondError, OSError) as error:
         _log.critical("%s", error)
         return FAILED

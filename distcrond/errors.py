@@ -10,7 +10,8 @@ DistcrondError
 │   ├── StartRefused        the node answered and certainly did not start the command
 │   └── StartUnknown        the command may or may not have been started; only the node can tell
 ├── JournalError            the journal cannot be read or written; the daemon must stop launching
-│   └── JournalTooNew       written by a newer version than this one
+│   ├── JournalTooNew       written by a newer version than this one
+│   └── JournalCopied       it is a copy, and nobody has said what became of the original
 ├── SinkError               a report cannot be handed over; runs never notice
 │   ├── SinkUnavailable     not now: silence, overload, a full disk
 │   └── SinkRefuses         not before somebody changes something: password, right, product
@@ -83,6 +84,10 @@ class JournalError(DistcrondError):
 
 class JournalTooNew(JournalError):
     """The journal was written by a newer distcrond."""
+
+
+class JournalCopied(JournalError):
+    """The journal is a copy: what the original has run since, it cannot know."""
 
 
 class SinkError(DistcrondError):

@@ -39,8 +39,9 @@ async def open_reports(
     state: Path,
     desired: Desired,
     daemon: str,
+    restored: bool,
 ) -> Reports:
-    """Open an outbox for each sink; `stack` closes them.
+    """Open an outbox for each sink; `stack` closes them. `restored`: the journal is known to be an older copy.
 
     Raises:
         InvalidValue: a secret cannot be read.
@@ -75,7 +76,7 @@ async def open_reports(
         stack.callback(source.close)
         book = SqliteOutboxBook(state / "outbox.db")
         stack.callback(book.close)
-        outbox = Outbox(clock=clock, sink=sink, source=source, book=book)
+        outbox = Outbox(clock=clock, sink=sink, source=source, book=book, restored=restored)
         stack.callback(outbox.close)
         outboxes.append(outbox)
 

@@ -40,6 +40,6 @@ def elastic() -> Iterator[Servers]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Name the parts that were missing."""
-    for line in parts.summary():
+    """Name the parts and rights that were missing."""
+    for line in parts.summary(terminalreporter.getreports("skipped")):
         terminalreporter.write_line(line)

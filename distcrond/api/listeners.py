@@ -72,7 +72,8 @@ def listen_tcp(address: TcpAddress) -> socket.socket:
         listener.listen(BACKLOG)
     except OSError as wrong:
         listener.close()
-        raise OSError(wrong.errno, f"cannot listen on {address.host}:{address.port}: {wrong.strerror}") from wrong
+        place = f"[{host}]:{address.port}" if ":" in host else f"{address.host}:{address.port}"
+        raise OSError(wrong.errno, f"cannot listen on {place}: {wrong.strerror}") from wrong
     listener.setblocking(False)  # noqa: FBT003  a stdlib call takes it by position only
     return listener
 

@@ -69,8 +69,10 @@ class Watcher:
 
     def follow(self, document: Document) -> Document:
         """Print until the run, or what it does on the one node, has ended; returns its last document."""
+        silence = Silence()
         patient(partial(self.print_new, document))
         while not self._is_over(document):
+            silence.look(document)
             revision = document["revision"]
             document = patient(partial(run_by_id, self._client, self._run, wait=WAIT, revision=revision))
             patient(partial(self.print_new, document))
@@ -138,9 +140,28 @@ def of_node(document: Document, node: str | None) -> Document:
 
 def wait_for(client: Client, document: Document) -> Document:
     """Return the run once it has ended."""
+    silence = Silence()
     while document["state"] != "finished":
+        silence.look(document)
         document = patient(partial(run_by_id, client, document["id"], wait=WAIT))
     return document
+
+
+class Silence:
+    """Says when a node of a run falls silent, and when it answers again."""
+
+    def __init__(self) -> None:
+        self._silent: set[str] = set()
+
+    def look(self, document: Document) -> None:
+        """Compare with the last time."""
+        running = [target for target in document["targets"] if target["state"] == "running"]
+        silent = {target["node"] for target in running if target["contact"] == "lost"}
+        for node in sorted(silent - self._silent):
+            say(f"{node} does not answer; as far as anybody knows the run goes on there")
+        for node in sorted({target["node"] for target in running} & self._silent - silent):
+            say(f"{node} answers again")
+        self._silent = silent
 
 
 def patient(ask: Callable[[], Any]) -> Any:

@@ -33,6 +33,7 @@ _SWITCHES: tuple[tuple[str, str], ...] = (
     ("allow-no-owner", "accept jobs that nobody owns"),
     ("check", "load the files, print what is wrong with them, and exit with 0 or 1"),
     ("show-config", "print each setting with its origin, and exit"),
+    ("restored", "say once that the state directory came back from a backup: what may have run is not run again"),
     ("list-failpoints", "print where DISTCRON_FAILPOINT=NAME[:HIT] can kill the daemon, for tests, and exit"),
 )
 

@@ -17,7 +17,7 @@ from distcrond.config.reader import Reader
 from distcrond.model.command import Script
 from distcrond.model.ids import JobName
 from distcrond.model.job import Job, OutputPolicy, Owner, Streams, Success
-from distcrond.model.policy import CatchUp, CatchUpPolicy, Overlap
+from distcrond.model.policy import CatchUp, CatchUpPolicy, OnNodeLost, Overlap
 from distcrond.model.span import parse_duration
 
 
@@ -88,6 +88,7 @@ def _with_times(job: Job, reader: Reader, options: Options) -> Job:
         kill_grace=reader.take(("kill_grace",), parse_duration, job.kill_grace),
         connect_timeout=reader.take(("connect_timeout",), _positive_duration, job.connect_timeout),
         start_deadline=reader.take(("start_deadline",), _positive_duration, None),
+        node_lost_after=reader.take(("node_lost_after",), _positive_duration, job.node_lost_after),
         catch_up=CatchUp(
             window=reader.take(("catch_up", "window"), parse_duration, catch_up.window),
             policy=reader.take(("catch_up", "policy"), CatchUpPolicy, catch_up.policy),
@@ -119,10 +120,21 @@ def _with_rules(job: Job, reader: Reader) -> Job:
             max_bytes=reader.take(("output", "max_bytes"), int, job.output.max_bytes),
         ),
         durable=reader.take(("durable",), bool, job.durable),
+        on_node_lost=_on_node_lost(reader),
+        idempotent=reader.take(("idempotent",), bool, job.idempotent),
         enabled=reader.take(("enabled",), bool, job.enabled),
         labels=reader.take(("labels",), dict, {}),
         runbook_url=reader.take(("runbook_url",), str, ""),
     )
+
+
+def _on_node_lost(reader: Reader) -> OnNodeLost:
+    choice = reader.take(("on_node_lost",), OnNodeLost, OnNodeLost.WAIT)
+    if choice is OnNodeLost.RERUN and not reader.get(("idempotent",)) and not reader.is_wrong(("idempotent",)):
+        text = "`rerun` may run the command a second time while the first one still runs on the silent node"
+        hint = "add `idempotent: true` if that does no harm, else write `wait` or `fail`"
+        reader.object(("on_node_lost",), text, hint, code="not_idempotent")
+    return choice
 
 
 def _success(reader: Reader) -> Success:

@@ -38,7 +38,7 @@ DEFAULT_CONFIG = Path("/etc/distcron/distcrond.yaml")
 _PREFIX = "DISTCRON_"
 _GROUPED: Mapping[str, Pointer] = {"listen": ("api", "listen"), "socket": ("api", "socket")}
 """Settings that stand in a group of the file; flags and environment may call them by their last name."""
-_NO_SETTING = frozenset({"config", "check", "show_config", "list_failpoints"})
+_NO_SETTING = frozenset({"config", "check", "show_config", "list_failpoints", "restored"})
 # What runs and clients see in their environment; a daemon started from there must not stumble over it.
 _NOT_OURS = re.compile("run_id|job|node|attempt(_id)?|scheduled_at|trigger|server|token(_file)?|failpoint.*")
 

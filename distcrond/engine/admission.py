@@ -18,6 +18,7 @@ from distcrond.model.run import Outcome, Run, State
 from distcrond.placement import slots
 from distcrond.rules.deadline import admission_deadline
 from distcrond.rules.overlap import Key, Resolution, Waiting, resolve
+from distcrond.rules.restored import UNKNOWN, may_have_run
 
 
 class Admission:
@@ -79,6 +80,9 @@ class Admission:
     def _ended_early(self, run: Run, now: datetime) -> bool:
         if run.cancel_requested_by is not None:
             self._closing.run_as(run.id, Outcome.CANCELLED, Reason.CANCELLED)
+            return True
+        if may_have_run(run.occurrence.due, self._scribe.ledger.restored_at):
+            self._closing.run(run.id, UNKNOWN)
             return True
         deadline = admission_deadline(run)
         if deadline is not None and now > deadline:

@@ -15,6 +15,7 @@ from distcrond.engine.placing import Placing
 from distcrond.engine.refresh import Refresh
 from distcrond.engine.runner import Runner
 from distcrond.engine.scribe import Scribe
+from distcrond.engine.tenure import Tenure
 from distcrond.errors import Conflict, NotFound
 from distcrond.model.event import CancelRequested, Due, JobDefined
 from distcrond.model.ids import JobName, NodeName, RunId
@@ -63,6 +64,7 @@ class Control:
         pokes: Pokes,
         outboxes: Outboxes,
         refresh: Refresh,
+        tenure: Tenure,
     ) -> None:
         self._clock = clock
         self._scribe = scribe
@@ -74,14 +76,18 @@ class Control:
         self._pokes = pokes
         self._outboxes = outboxes
         self._refresh = refresh
+        self._tenure = tenure
 
     async def trigger(self, order: Order) -> RunId:
         """Run a job now.
 
         Raises:
             NotFound: no such job or node.
-            Conflict: a manual run of the job waits already (SEMANTICS §4), or the job is disabled.
+            Conflict: a manual run of the job waits already (SEMANTICS §4), the job is disabled, or nothing is started
+                any more (`Tenure`).
         """
+        if self._tenure.is_over:
+            raise Conflict(Reason.STALE_GENERATION, self._tenure.why)
         job = self._job(order)
         known = await self._requested(order) if order.key else None
         if known is not None:

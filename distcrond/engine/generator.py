@@ -16,7 +16,9 @@ from distcrond.model.event import Due, Event, Gapped, JobDefined, MarkMoved
 from distcrond.model.ids import JobName, RunId
 from distcrond.model.job import Job
 from distcrond.model.occurrence import Occurrence
+from distcrond.model.reason import Reason
 from distcrond.ports import Clock, History, RunQuery
+from distcrond.rules.restored import may_have_run
 from distcrond.schedule import Schedule, compile_schedule, due_between
 
 LEAD = timedelta(milliseconds=500)
@@ -130,7 +132,7 @@ class Generator:
         self._set_alarm()
 
     def _harvest(self, job: Job, now: datetime) -> Iterator[Event]:
-        state = self._scribe.ledger.job(job.name)
+        state, restored_at = self._scribe.ledger.job(job.name), self._scribe.ledger.restored_at
         assert state.mark is not None  # noqa: S101  set when the job was taken over
         harvest = due_between(
             self._schedules[job.name],
@@ -147,7 +149,7 @@ class Generator:
                 last=gap.last,
                 count=gap.count,
                 exact=gap.exact,
-                reason=gap.reason,
+                reason=Reason.RESTORED if may_have_run(gap.first, restored_at) else gap.reason,
             )
         due = {occurrence.run: occurrence for occurrence in _occurrences(job, harvest.due)}
         due = {run: occurrence for run, occurrence in due.items() if not self._is_decided(run)}

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from distcrond.engine.desired import Desired
+from distcrond.engine.tenure import Tenure
 from distcrond.errors import ExecutorError
 from distcrond.model.ids import NodeName
 from distcrond.model.node import Node, NodeState
@@ -45,12 +46,14 @@ class Health:
         clock: Clock,
         desired: Desired,
         executors: Mapping[str, Executor],
+        tenure: Tenure,
         interval: timedelta,
         changed: Callable[[NodeName], None],
     ) -> None:
         self._clock = clock
         self._desired = desired
         self._executors = executors
+        self._tenure = tenure
         self._interval = interval
         self._changed = changed
         self._board: dict[NodeName, NodeStatus] = {}
@@ -70,6 +73,7 @@ class Health:
 
     def refused(self, node: NodeName, reason: Reason, detail: str) -> None:
         """A node did not take a run. If it could not be reached, it is down until a probe succeeds."""
+        self._stand_back(node, reason, detail)
         if reason in SILENCE:
             self._enter(node, NodeState.DOWN, reason=reason, detail=detail)
             self.look_now(node)
@@ -109,7 +113,13 @@ class Health:
         else:
             self._enter(node.name, NodeState.UP)
 
+    def _stand_back(self, name: NodeName, reason: Reason, detail: str) -> None:
+        if reason is Reason.STALE_GENERATION:
+            self._tenure.end(name, detail)
+            self._changed(name)
+
     def _failed(self, name: NodeName, reason: Reason, detail: str) -> None:
+        self._stand_back(name, reason, detail)
         failing = NodeState.SUSPECT if self.status(name).state is NodeState.UP else NodeState.DOWN
         self._enter(name, failing, reason=reason, detail=detail)
 

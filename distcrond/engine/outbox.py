@@ -42,14 +42,25 @@ class Outbox:
 
     Args:
         cap: events waiting above which lines of output are left out, with a record of which; runs never are.
+        restored: the journal is known to be an older copy.
     """
 
-    def __init__(self, *, clock: Clock, sink: Sink, source: Outgoing, book: OutboxBook, cap: int = _CAP) -> None:
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        sink: Sink,
+        source: Outgoing,
+        book: OutboxBook,
+        cap: int = _CAP,
+        restored: bool = False,
+    ) -> None:
         self._clock = clock
         self._sink = sink
         self._source = source
         self._book = book
         self._cap = cap
+        self._restored = restored
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"outbox-{sink.name}")
         self._mark = Bookmark()
         self._health = _Health(sink.name)
@@ -278,9 +289,10 @@ class Outbox:
         present = await self._aside(self._source.fingerprint, mark.seq)
         self._mark = mark
         await self._aside(self._sink.resume, mark.checkpoint)
-        if last < mark.seq or (present and present != mark.fingerprint):
+        if self._restored or last < mark.seq or (present and present != mark.fingerprint):
             _log.warning("the journal was restored from a backup: %s is told everything again", self.name)
             await self._turn(Bookmark(epoch=mark.epoch + 1))
+            self._restored = False
 
     async def _turn(self, mark: Bookmark) -> None:
         present = await self._aside(self._source.fingerprint, mark.seq)

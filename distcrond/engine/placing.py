@@ -22,6 +22,8 @@ from distcrond.model.run import Outcome, Run, State, Target
 from distcrond.placement import Blocked, NodeView, candidates, choose, rank
 from distcrond.rules.deadline import target_deadline
 from distcrond.rules.overlap import resolve
+from distcrond.rules.restored import UNKNOWN, may_have_run
+from distcrond.rules.silence import given_up
 from distcrond.rules.verdict import Verdict
 
 Slot = tuple[RunId, int]
@@ -123,6 +125,9 @@ class Placing:
         if run.cancel_requested_by is not None:
             self._close(run, target, Outcome.CANCELLED, Reason.CANCELLED)
             return Reason.CANCELLED
+        if may_have_run(run.occurrence.due, self._scribe.ledger.restored_at):
+            self._close(run, target, UNKNOWN.outcome, Reason.RESTORED, UNKNOWN.detail)
+            return Reason.RESTORED
         if target.fixed and self._is_for_all(run) and not self._is_next_on_node(run, target, now):
             return Reason.OVERLAP
         chosen = self._choose(run, target)
@@ -182,7 +187,7 @@ class Placing:
     def _choose(self, run: Run, target: Target) -> NodeName | Blocked:
         return choose(
             [self._view(node) for node in self._candidates(run, target)],
-            taken=frozenset() if target.fixed else self._taken(run, target),
+            taken=frozenset() if target.fixed else self._taken(run, target) | given_up(target),
             refused=target.refused,
             durable=run.job.durable,
             order=lambda free: rank(
@@ -246,7 +251,12 @@ class Placing:
             self._scribe.record(Held(at=now, run=run.id, target=target.index, reason=reason, detail=detail))
 
     def _close(self, run: Run, target: Target, outcome: Outcome, reason: Reason, detail: str = "") -> None:
+        """A target that has run and finds no other node has not missed anything: its last attempt is its outcome."""
         slot = (run.id, target.index)
+        last = target.attempt
+        if last is not None and last.outcome is not None and outcome is Outcome.MISSED:
+            detail = f"and no other node could take it: {detail or reason}"
+            outcome, reason = last.outcome, last.reason or reason
         self._waiting.pop(slot, None)
         self._forget_alarm(slot)
         self._closing.target(*slot, Verdict(outcome=outcome, reason=reason, detail=detail))

@@ -8,6 +8,8 @@ from datetime import timedelta
 
 from distcrond.engine.agenda import Agenda
 from distcrond.engine.scribe import Scribe
+from distcrond.engine.tenure import Tenure
+from distcrond.model.reason import Reason
 from distcrond.ports import Clock
 
 _BEAT = timedelta(seconds=1)
@@ -18,9 +20,12 @@ _PATIENCE = 5.0
 class Pulse:
     """Beats while the loops run. A loop that fails ends the daemon, so what is left to watch is the disk."""
 
-    def __init__(self, *, clock: Clock, agenda: Agenda, scribe: Scribe, beat: Callable[[], None]) -> None:
+    def __init__(
+        self, *, clock: Clock, agenda: Agenda, scribe: Scribe, tenure: Tenure, beat: Callable[[], None]
+    ) -> None:
         self._clock = clock
         self._agenda = agenda
+        self._tenure = tenure
         self._beat = beat
         self._scribe = scribe
         self._running = False
@@ -52,9 +57,11 @@ class Pulse:
     def troubles(self) -> list[str]:
         """Say what is wrong.
 
-        `not_running` before the start and after the end, `journal_stalled` when the disk does not answer.
+        `not_running` before the start and after the end, `journal_stalled` when the disk does not answer,
+        `stale_generation` when a node has told us to stand back.
         """
         if not self._running:
             return ["not_running"]
         silent = self._clock.monotonic() - self._wrote_at
-        return ["journal_stalled"] if self._scribe.unwritten and silent > _PATIENCE else []
+        stalled = ["journal_stalled"] if self._scribe.unwritten and silent > _PATIENCE else []
+        return stalled + ([Reason.STALE_GENERATION.value] if self._tenure.is_over else [])

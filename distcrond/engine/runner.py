@@ -19,19 +19,33 @@ from distcrond.engine.punctuality import Punctuality
 from distcrond.engine.scribe import Scribe
 from distcrond.errors import JournalError, NodeUnreachable, StartRefused
 from distcrond.failpoints import Failpoint, reach
-from distcrond.model.event import AttemptEnded, AttemptStarted, ContactChanged, NodeRefused, OutputChunk, OutputStored
+from distcrond.model.event import (
+    AttemptEnded,
+    AttemptStarted,
+    ContactChanged,
+    NodeRefused,
+    OutputChunk,
+    OutputStored,
+    TargetRequeued,
+)
 from distcrond.model.ids import RunId
 from distcrond.model.node import Node
 from distcrond.model.occurrence import Trigger
+from distcrond.model.policy import OnNodeLost
 from distcrond.model.reason import Reason
 from distcrond.model.run import Outcome, Run, State, Target
+from distcrond.model.span import format_duration
 from distcrond.ports import Chunk, Clock, Contact, Ended, Executor, NotStarted, Session, Stopped
+from distcrond.rules.silence import on_silence
 from distcrond.rules.verdict import Verdict, attempt_verdict
 
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
-
+_NODES_REMEMBER = timedelta(hours=47)
+"""Nodes keep records for 48 hours at least (LAUNCHER rule 10); of what is older, "no record" proves nothing."""
+_LAST_WORDS = timedelta(minutes=10)
+"""How long the end, and what was printed before it, of a command that is certainly gone may take to be told."""
 _INTERNAL = Verdict(outcome=Outcome.LOST, reason=Reason.INTERNAL, detail="see the daemon's log")
 _FIRST_WORD = timedelta(seconds=5)
 """What the node of an adopted attempt has to tell an end that came before the timeout, however long ago that passed."""
@@ -42,9 +56,21 @@ class Flight:
     """An attempt under way: what must be known to stop it.
 
     `given_up` is the verdict with which its task was cancelled; without one, a cancelled task is the engine's end.
+    `silence` rings when the node has been silent for too long; with `again` its target goes to another one.
     """
 
-    __slots__ = ("alarms", "ended", "given_up", "launched", "session", "stopped_for", "stopping", "task")
+    __slots__ = (
+        "again",
+        "alarms",
+        "ended",
+        "given_up",
+        "launched",
+        "session",
+        "silence",
+        "stopped_for",
+        "stopping",
+        "task",
+    )
 
     def __init__(self) -> None:
         self.task: asyncio.Task[None] | None = None
@@ -55,9 +81,17 @@ class Flight:
         self.stopping: asyncio.Task[bool] | None = None
         self.ended = False
         self.given_up: Verdict | None = None
+        self.silence: Alarm | None = None
+        self.again = False
+
+    def hear(self) -> None:
+        """The node answers: how long it was silent does not matter any more."""
+        if self.silence is not None:
+            self.silence.cancel()
 
     def disarm(self) -> None:
         """Start and stop nothing any more."""
+        self.hear()
         for alarm in self.alarms:
             alarm.cancel()
 
@@ -150,7 +184,7 @@ class Runner:
         except asyncio.CancelledError:
             if flight.given_up is None and _engine_ends():
                 raise
-            self._close(slot, flight.given_up or _INTERNAL)
+            self._close(slot, flight.given_up or _INTERNAL, again=flight.again)
         except Exception:  # noqa: BLE001  a run fails alone (law 5)
             _log.exception("run %s target %s failed inside distcrond", *slot)
             self._close(slot, _INTERNAL)
@@ -198,7 +232,7 @@ class Runner:
             _log.exception("run %s target %s could not be started inside distcrond", *slot)
             flight.give_up(_INTERNAL)
             return
-        if run.occurrence.trigger is Trigger.SCHEDULE:
+        if run.occurrence.trigger is Trigger.SCHEDULE and not run.targets[slot[1]].attempts:
             self._punctuality.started(due=run.occurrence.due, at=self._clock.now())
         self._limit(slot, run, flight, run.job.timeout)
 
@@ -213,7 +247,7 @@ class Runner:
             node,
             # as it was begun, whatever the node's file says now
             work_order(run, target, node, number=attempt.number, durable=attempt.spool is not None),
-            spool=attempt.spool,
+            spool=attempt.spool if self._clock.now() - attempt.started_at < _NODES_REMEMBER else None,
             offsets={stream: size.next for stream, size in attempt.output.items()},
         )
         flight.session, flight.launched = session, True
@@ -235,9 +269,7 @@ class Runner:
                 case Chunk():
                     await self._store(slot, event)
                 case Contact():
-                    self._scribe.record(
-                        ContactChanged(at=self._clock.now(), run=slot[0], target=slot[1], lost=event.lost)
-                    )
+                    self._note_contact(slot, flight, lost=event.lost)
                     self._health.look_now(node.name)
                 case NotStarted():
                     over = True
@@ -250,6 +282,22 @@ class Runner:
                     await session.release()
         if not over:
             raise RuntimeError("the session stopped without an end of the attempt")
+
+    def _note_contact(self, slot: Slot, flight: Flight, *, lost: bool) -> None:
+        """Silence changes nothing by itself; what it means after a while is the job's to say."""
+        self._scribe.record(ContactChanged(at=self._clock.now(), run=slot[0], target=slot[1], lost=lost))
+        flight.hear()
+        run, target = self._look(slot)
+        choice = on_silence(run.job, target)
+        if lost and choice is not OnNodeLost.WAIT:
+            flight.silence = self._agenda.after(run.job.node_lost_after, lambda: self._lose(run, flight, choice))
+
+    def _lose(self, run: Run, flight: Flight, choice: OnNodeLost) -> None:
+        if flight.stopped_for is not None:
+            return  # its own verdict is on the way
+        flight.again = choice is OnNodeLost.RERUN
+        detail = f"no answer for {format_duration(run.job.node_lost_after)}; the command may still run there"
+        flight.give_up(Verdict(outcome=Outcome.LOST, reason=Reason.NODE_LOST, detail=detail))
 
     async def _store(self, slot: Slot, chunk: Chunk) -> None:
         """Waiting for the disk here is the back-pressure: no more is read from the node meanwhile."""
@@ -320,12 +368,16 @@ class Runner:
             flight.give_up(_WITHDRAWN)
             return True
         gone = await _kill(flight.session, run.job.kill_grace, reason) is Stopped.KILLED
-        if not gone and not flight.ended:
-            flight.give_up(attempt_verdict(run.job.success, said=None, stopped_for=reason))
+        if not flight.ended:
+            verdict = attempt_verdict(run.job.success, said=None, stopped_for=reason, kill_confirmed=gone)
+            if gone:  # the session tells the end by itself, unless the node keeps it to itself
+                flight.alarms.append(self._agenda.after(_LAST_WORDS, lambda: flight.give_up(verdict)))
+            else:
+                flight.give_up(verdict)
         return gone
 
-    def _close(self, slot: Slot, verdict: Verdict) -> None:
-        """Close a target whose attempt did not end by itself."""
+    def _close(self, slot: Slot, verdict: Verdict, *, again: bool = False) -> None:
+        """Close a target whose attempt did not end by itself, or let it try `again` elsewhere."""
         run = self._scribe.ledger.runs.get(slot[0])
         if run is None or run.targets[slot[1]].state is State.FINISHED:
             return
@@ -343,7 +395,10 @@ class Runner:
             reason=verdict.reason,
             detail=verdict.detail,
         )
-        self._closing.target(*slot, verdict, over)
+        if again:
+            self._scribe.record(over, TargetRequeued(at=over.at, run=run.id, target=target.index))
+        else:
+            self._closing.target(*slot, verdict, over)
 
     def _look(self, slot: Slot) -> tuple[Run, Target]:
         run = self._scribe.ledger.runs[slot[0]]

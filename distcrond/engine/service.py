@@ -26,7 +26,8 @@ from distcrond.engine.recovery import Recovery
 from distcrond.engine.refresh import Refresh
 from distcrond.engine.runner import Runner
 from distcrond.engine.scribe import Scribe
-from distcrond.model.event import ClockStepped, DaemonStopped
+from distcrond.engine.tenure import Tenure
+from distcrond.model.event import ClockShifted, ClockStepped, DaemonStopped
 from distcrond.model.happening import node_changed
 from distcrond.model.ids import NodeName
 from distcrond.model.ledger import Ledger
@@ -60,11 +61,13 @@ class Engine:
         self._pokes = pokes = Pokes()
         punctuality = Punctuality()
         self._scribe = scribe = Scribe(journal=journal, ledger=ledger, feed=feed)
+        tenure = Tenure(clock=clock, scribe=scribe)
         self._agenda = agenda = Agenda(clock)
         self._health = health = Health(
             clock=clock,
             desired=desired,
             executors=executors,
+            tenure=tenure,
             interval=health_check_interval,
             changed=self._node_changed,
         )
@@ -92,7 +95,9 @@ class Engine:
         admission = Admission(
             scribe=scribe, agenda=agenda, desired=desired, closing=closing, opened=placing.open, poke=pokes.job
         )
-        self._dispatcher = Dispatcher(clock=clock, pokes=pokes, admission=admission, placing=placing)
+        self._dispatcher = Dispatcher(
+            clock=clock, scribe=scribe, tenure=tenure, pokes=pokes, admission=admission, placing=placing
+        )
         self._generator = Generator(
             clock=clock, scribe=scribe, agenda=agenda, desired=desired, history=history, admitted=pokes.job
         )
@@ -113,7 +118,7 @@ class Engine:
         self._refresh = refresh = Refresh(
             clock=clock, desired=desired, scribe=scribe, definitions=definitions, interval=file_check_interval
         )
-        self._pulse = pulse = Pulse(clock=clock, agenda=agenda, scribe=scribe, beat=beat)
+        self._pulse = pulse = Pulse(clock=clock, agenda=agenda, scribe=scribe, tenure=tenure, beat=beat)
         self.control = Control(
             clock=clock,
             scribe=scribe,
@@ -125,6 +130,7 @@ class Engine:
             pokes=pokes,
             outboxes=outboxes,
             refresh=refresh,
+            tenure=tenure,
         )
         self.queries = Queries(
             clock=clock,
@@ -169,5 +175,8 @@ class Engine:
 
     def _clock_stepped(self, delta: timedelta) -> None:
         _log.warning("the wall clock stepped by %.1f s", delta.total_seconds())
-        self._scribe.record(ClockStepped(at=self._clock.now(), delta=delta))
+        now = self._clock.now()
+        began = [run.id for run in self._scribe.ledger.runs.values() if run.started_at and not run.finished_at]
+        shifted = (ClockShifted(at=now, run=run, delta=delta) for run in began)
+        self._scribe.record(ClockStepped(at=now, delta=delta), *shifted)
         self._generator.reschedule()

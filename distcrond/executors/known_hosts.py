@@ -15,10 +15,10 @@ from pathlib import Path
 import asyncssh
 
 from distcrond.executors.ssh_files import Version, open_regular, version
+from distcrond.executors.ssh_options import SSH_PORT
 from distcrond.model.reason import Reason
 
 SYSTEM_FILE = Path("/etc/distcron/known_hosts")
-SSH_PORT = 22
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -55,6 +55,10 @@ TICK = 0.5
 """Seconds between the looks at running attempts."""
 HEARTBEAT = 10.0
 """Seconds between heartbeats; two without an answer are the end."""
+BLOCK_PATIENCE = 120.0
+"""Seconds that one block of data may take from its request to its end: 2 KiB/s."""
+MAX_EVENTS = 200_000
+"""Events between two of our heartbeats, several times what thousands of runs per second make; more is a flood."""
 NETWORK_DISKS = frozenset(
     {"nfs", "cifs", "smb", "smb2", "afs", "k-afs", "ceph", "coda", "gfs/gfs2", "gpfs", "lustre", "ocfs2", "v9fs"}
 )
@@ -68,13 +72,15 @@ _SIZES = 100  # files asked for in one line
 class LauncherSettings:
     """What a launcher is told when it begins.
 
-    `daemon_id` is hex, `generation` the number of this start of the daemon; `spool_directory` is an absolute path on
-    the node or empty for `~/.local/state/distcron`; the node's machine id is appended to either. Records stay at
-    least `keep_records` after the end of an attempt. `node` is how people call the node.
+    `daemon_id` is hex, `generation` the number of this start of the daemon, and `life` hex that tells it from another
+    start of that number, which copies of one journal may reach; `spool_directory` is an absolute path on the node or
+    empty for `~/.local/state/distcron`; the node's machine id is appended to either. Records stay at least
+    `keep_records` after the end of an attempt. `node` is how people call the node.
     """
 
     daemon_id: str
     generation: int
+    life: str
     node: str = "here"
     spool_directory: str = ""
     keep_records: timedelta = timedelta(hours=48)
@@ -108,7 +114,7 @@ class Launcher:
         self._nonce = nonce
         self._node = ""
         self._events = protocol.EventDecoder(nonce)
-        self._fetches = FetchQueue(nonce, self._send)
+        self._fetches = FetchQueue(nonce, self._send, clock.monotonic)
         self._pipe: Pipe | None = None
         self._loop = asyncio.get_running_loop()
         self._greeting: asyncio.Future[Ready | Unfit] = self._loop.create_future()
@@ -122,7 +128,8 @@ class Launcher:
         self._kills: dict[str, tuple[Signal, asyncio.Future[Left]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._ticking = False
-        self._closed = False
+        self._events_of_late = 0
+        self._fate: NodeUnreachable | None = None
         self._last_words: list[Callable[[], None]] = []
         self.spool = Spool(id="", boot="")
 
@@ -163,6 +170,7 @@ class Launcher:
             nonce=self._nonce,
             daemon_id=settings.daemon_id,
             generation=settings.generation,
+            life=settings.life,
             spare_spool_id=secrets.token_hex(16),
             keep_records=settings.keep_records,
             spool_directory=settings.spool_directory,
@@ -220,7 +228,7 @@ class Launcher:
     def _die(self, error: NodeUnreachable) -> None:
         if self._closed:
             return
-        self._closed = True
+        self._fate = error
         if self._pipe is not None:
             self._pipe.close()
         for task in self._tasks:
@@ -237,6 +245,15 @@ class Launcher:
         callbacks, self._last_words = self._last_words, []
         for callback in callbacks:
             callback()
+
+    @property
+    def _closed(self) -> bool:
+        return self._fate is not None
+
+    def _gone(self) -> NodeUnreachable:
+        """Why nothing can be asked any more."""
+        fate = self._fate or NodeUnreachable(Reason.CONNECTION_LOST, "the launcher is gone")
+        return NodeUnreachable(fate.reason, fate.detail)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -295,7 +312,7 @@ class Launcher:
             NodeUnreachable: the launcher is, or died before it answered.
         """
         if self._closed:
-            raise NodeUnreachable(Reason.CONNECTION_LOST, "the launcher is gone")
+            raise self._gone()
         asked, answer = self._kills.get(attempt) or (None, self._loop.create_future())
         if asked is not signal:
             self._kills[attempt] = (signal, answer)
@@ -323,7 +340,7 @@ class Launcher:
             NodeUnreachable: none came in time, or it died meanwhile; the launcher is closed.
         """
         if self._closed:
-            raise NodeUnreachable(Reason.CONNECTION_LOST, "the launcher is gone")
+            raise self._gone()
         answer: asyncio.Future[None] = self._loop.create_future()
         self._pings.append(answer)
         self._beat()
@@ -370,7 +387,12 @@ class Launcher:
         except ProtocolError as error:
             self._distrust(error)
             return
+        self._events_of_late += len(events)
+        if self._events_of_late > MAX_EVENTS:
+            self._distrust(ProtocolError("a flood of events"))
         for event in events:
+            if self._closed:
+                return
             self._told(event)
 
     def closed(self, error: Exception | None) -> None:
@@ -383,11 +405,7 @@ class Launcher:
 
     def _told(self, event: Event) -> None:
         if isinstance(event, Beat):
-            self._heard = max(self._heard, event.number)
-            pings, self._pings = self._pings, []
-            for ping in pings:
-                if not ping.done():
-                    ping.set_result(None)
+            self._hear(event)
         elif isinstance(event, Ready | Unfit):
             if not self._greeting.done():
                 self._greeting.set_result(event)
@@ -400,6 +418,16 @@ class Launcher:
         else:
             for follower in tuple(self._followers.get(event.attempt, ())):
                 follower.told(event)
+
+    def _hear(self, beat: Beat) -> None:
+        if not self._heard < beat.number <= self._beats:
+            self._distrust(ProtocolError("an answer to a heartbeat that was never sent"))
+            return
+        self._heard = beat.number
+        pings, self._pings = self._pings, []
+        for ping in pings:
+            if not ping.done():
+                ping.set_result(None)
 
     def _judge(self, disk: Disk) -> None:
         if disk.kind in NETWORK_DISKS:
@@ -417,11 +445,15 @@ class Launcher:
     async def _keep_beating(self) -> None:
         while self._heard >= self._beats - 1:
             await self._clock.sleep(HEARTBEAT)
+            if self._fetches.waited > BLOCK_PATIENCE:
+                self._distrust(ProtocolError("a block of data without end"))
+                return
             self._beat()
         self._die(NodeUnreachable(Reason.CONNECTION_LOST, "two heartbeats without an answer"))
 
     def _beat(self) -> None:
         self._beats += 1
+        self._events_of_late = 0
         self._send(protocol.heartbeat(self._beats))
 
     async def _tick_while_followed(self) -> None:

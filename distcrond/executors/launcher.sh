@@ -9,7 +9,7 @@
 # Names         begin with dc_: assigning to a name that came with the environment would change what jobs see of it.
 # The spool     is the working directory of this shell, so that replacing the path cannot move us elsewhere:
 #   id                   random id of this spool
-#   generation.DAEMON.N  the latest start of that daemon; a newer one removes the older one's file
+#   generation.DAEMON.N.LIFE  the latest start of that daemon; a newer one removes the older one's file
 #   KEY.run              record of an attempt and its fence: its exclusive creation is the right to begin. Lines:
 #                          claim TOKEN BOOT PID BIRTH SUPERVISOR USER DAEMON GENERATION DEFINITION ;
 #                          began PID BIRTH       with run_as only: the process inside sudo
@@ -42,7 +42,8 @@ self() {
   case $2 in *')') dc_pid=$1 dc_parent=$4 dc_birth=${22} ;; *) return 1 ;; esac
 }
 
-# members KEY LEADER: every process that carries the attempt's key in its environment, or is in its leader's session.
+# members KEY LEADER: every process that carries the attempt's key in its environment, or is in its leader's session, and
+# the leader itself: for a moment it is still a shell of ours, without a session and a key of its own.
 members() {
   {
     if [ "$dc_scan" = grep ]; then
@@ -53,7 +54,7 @@ members() {
       done
     fi
     # pid (name) state parent group session: no zombies, they cannot be killed any deader
-    [ -z "$2" ] || grep -lE -e "^[0-9]+ \(.*\) [^ZX] [0-9]+ ($2 [0-9]+|[0-9]+ $2) " /proc/[0-9]*/stat
+    [ -z "$2" ] || grep -lE -e "^$2 \(.*\) [^ZX] |^[0-9]+ \(.*\) [^ZX] [0-9]+ ($2 [0-9]+|[0-9]+ $2) " /proc/[0-9]*/stat
   } 2>/dev/null | while IFS=/ read -r dc_part dc_part dc_member dc_part; do echo "$dc_member"; done
 }
 
@@ -102,19 +103,24 @@ become() {
 }
 
 # within_sudo TOKEN SCRIPT UMASK DIRECTORY [e NAME=VALUE]... x WORD...: what runs as the other user.
-# The first line of its stdout tells the reader outside that the command begins, or why not.
+# The first line of its stdout tells the reader outside that the command begins, or why not. The job is a child of this
+# shell, not of sudo: if sudo's own child is stopped, sudo stops itself, and nobody but root could make it go on.
 within_sudo() {
   dc_token=$1 dc_script=$2
   shift 2
-  go() { exec "$@"; }
+  # what this shell says of a killed child is no output of the job
+  exec 8>&2 2>/dev/null
+  go() { exec "$@" 2>&8 8>&-; }
   claim() { echo "@$dc_token began $dc_pid $dc_birth"; }
   refuse() { echo "@$dc_token refused $1"; exit 125; }
   cd "$HOME" >/dev/null 2>&1 || cd /
   if [ -n "$dc_script" ]; then
-    printf %s "$dc_script" 2>/dev/null | become "$@"
+    printf %s "$dc_script" | (become "$@")
   else
-    become "$@" </dev/null
+    (become "$@") </dev/null
   fi
+  # without it a shell may turn itself into its last command
+  exit $?
 }
 
 # ================================================================ private
@@ -124,20 +130,20 @@ say() { echo "@$dc_nonce $*" >&9; }
 
 # ---------------------------------------------------------------- begin
 
-# b NONCE DAEMON GENERATION SPARE_ID KEEP_MINUTES DIRECTORY: check the node, open the spool, say `ready`.
+# b NONCE DAEMON GENERATION LIFE SPARE_ID KEEP_MINUTES DIRECTORY: check the node, open the spool, say `ready`.
 b() {
   exec 9>&2 2>/dev/null
   # a login script may have left a line without its end
   echo >&9
-  dc_nonce=$1 dc_daemon=$2 dc_generation=$3 dc_keep=$5 dc_home=$PWD dc_unswept=1
+  dc_nonce=$1 dc_daemon=$2 dc_generation=$3 dc_once=$4 dc_keep=$6 dc_home=$PWD dc_unswept=1
   trap '' HUP PIPE
   # a shell that cannot fork ends at once; bash tries for 15 seconds before
   trap 'unfit fork_refused "no process can be made"' EXIT
-  dc_umask=$(umask)
+  dc_umask=$(umask) dc_marks=
   umask 077
   examine_node
-  enter_spool "$6"
-  identify_spool "$4"
+  enter_spool "$7"
+  identify_spool "$5"
   raise_generation
   trap - EXIT
   say ready "$dc_spool" "$dc_boot"
@@ -208,16 +214,18 @@ why_not() {
 }
 
 # raise_generation: announce ours, then look for others. Of two that do so at once, at least one sees the other.
+# Copies of one journal may reach the same number: LIFE, which is chance, tells them apart, and the first one stays.
 raise_generation() {
-  dc_mine=generation.$dc_daemon.$dc_generation
+  dc_mine=generation.$dc_daemon.$dc_generation.$dc_once
   command : >"$dc_mine" || unfit "$(why_not)" 'no file can be made'
   for dc_file in "generation.$dc_daemon."*; do
-    dc_number=${dc_file##*.}
-    if [ "$dc_number" -gt "$dc_generation" ]; then
+    [ "$dc_file" != "$dc_mine" ] || continue
+    dc_number=${dc_file#generation.*.} dc_number=${dc_number%%.*}
+    if [ "$dc_number" -ge "$dc_generation" ]; then
       rm -f "$dc_mine"
-      unfit stale_generation "generation $dc_number of this daemon was here"
+      unfit stale_generation "another life of it, generation $dc_number, was here; this is generation $dc_generation"
     fi
-    [ "$dc_number" -eq "$dc_generation" ] || rm -f "$dc_file"
+    rm -f "$dc_file"
   done
 }
 
@@ -299,8 +307,11 @@ supervise() {
 }
 
 # outdated: a newer start of this daemon, or somebody with `rm`, took away our right to start anything.
+# That is said of us and not of the attempt, so it leaves no tombstone: the latest one may start it.
 outdated() {
-  if [ -e id ]; then refuse stale_generation; else refuse spool_gone; fi
+  [ -e id ] || refuse spool_gone
+  if [ -e "$dc_key.run" ]; then say dup "$dc_key"; else say refused "$dc_key" stale_generation; fi
+  exit 125
 }
 
 # job KEY TOKEN DEFINITION USER HEAD SEGMENT LIMIT GRACE UMASK DIRECTORY ...: in the subshell that becomes the job.
@@ -356,6 +367,8 @@ become_sudo() {
   trap - HUP PIPE
   self
   claim
+  # sudo adds its own to the umask that it finds
+  umask "$dc_umask"
   go sudo -n -H -u "$dc_user" sh -c 'eval "$(cat)"'
 }
 
@@ -369,8 +382,7 @@ conclude() {
   fi
   read_record "$dc_key"
   if [ "$dc_holder" != "$dc_token" ]; then
-    # no record: the job's process died, or was never born, before it could say anything
-    [ -e "$dc_key.run" ] || refuse fork_refused
+    [ -e "$dc_key.run" ] || unrecorded "$1"
     say dup "$dc_key"
   elif [ -z "$dc_state" ]; then
     echo "exit $1" >>"$dc_key.run"
@@ -381,6 +393,18 @@ conclude() {
     fi
     say exit "$dc_key" "$1" $dc_stopped
   fi
+}
+
+# unrecorded CODE: the job's process died, or was never born, before it could say anything; or somebody removed its
+# record. Without a claim nothing ends but by a signal or with a shell's own codes, and nothing prints.
+unrecorded() {
+  case $1 in
+    # what it printed may still be in the pipe
+    1 | 2 | 12[5-9] | 1[3-9]? | 2??) sleep 1; traces "$dc_key" || refuse fork_refused ;;
+  esac
+  echo 'lost spool_gone' >>"$dc_key.run"
+  say exit "$dc_key" "$1"
+  exit
 }
 
 # ---------------------------------------------------------------- limit
@@ -448,7 +472,8 @@ collect() {
     drain
   fi
   # the token tells it from the end of a duplicate start, which had nothing to read
-  echo "eof $dc_stream $dc_total $dc_kept $dc_last $dc_token" >>"$dc_key.run"
+  # without a record there is none to be made: somebody would look for its claim
+  [ ! -e "$dc_key.run" ] || echo "eof $dc_stream $dc_total $dc_kept $dc_last $dc_token" >>"$dc_key.run"
   say eof "$dc_key" "$dc_stream" "$dc_total" "$dc_kept" "$dc_last" "$dc_token"
 }
 
@@ -490,7 +515,7 @@ tally() {
 # hear_sudo: read lines until the shell inside sudo says that the command begins, or why not. Both this reader and the
 # supervisor write first and then look what the other wrote, so one of them tells the end.
 hear_sudo() {
-  dc_said=
+  dc_said= dc_reason=
   while read -r dc_word dc_a dc_b dc_c; do
     case "$dc_word $dc_a" in
       "@$dc_token began")
@@ -499,16 +524,26 @@ hear_sudo() {
         [ -z "$dc_exit" ] || say exit "$dc_key" "$dc_exit" $dc_stopped
         return 0
         ;;
-      "@$dc_token refused") dc_said="$dc_b "; break ;;
-      *) dc_said="run_as_refused $dc_word $dc_a $dc_b $dc_c" ;;
+      "@$dc_token refused") dc_reason=$dc_b dc_said=; break ;;
+      *) [ ${#dc_said} -gt 300 ] || dc_said="$dc_said${dc_said:+, }$dc_word $dc_a $dc_b $dc_c" ;;
     esac
   done
   read_record "$dc_key"
   [ "$dc_holder" = "$dc_token" ] && [ -z "$dc_state" ] || return 1
-  dc_said=$(printf %s "${dc_said:-run_as_refused}" | tr -cd 'A-Za-z0-9 .,:()_/-' | head -c 300)
-  echo "refused ${dc_said%% *} $dc_token" >>"$dc_key.run"
-  say refused "$dc_key" "$dc_said"
+  [ -n "$dc_reason$dc_said" ] || [ "$dc_stream" = m ] || dc_said=$(overhear)
+  dc_said=$(printf %s "$dc_said" | tr -cd 'A-Za-z0-9 .,:()_/-' | head -c 300)
+  echo "refused ${dc_reason:-run_as_refused} $dc_token" >>"$dc_key.run"
+  say refused "$dc_key" "${dc_reason:-run_as_refused} $dc_said"
   return 1
+}
+
+# overhear: with separate streams the complaint of sudo went to the other reader, who writes its `eof` a moment later.
+overhear() {
+  for dc_try in 1 2 3 4 5; do
+    ! grep -q '^eof e ' "$dc_key.run" || break
+    sleep 1
+  done
+  head -c 300 "$dc_key.e" | tr '\n' ' '
 }
 
 # ---------------------------------------------------------------- state
@@ -582,6 +617,11 @@ q() {
   [ "$dc_part" = "$dc_spool" ] || { say state "$1" unknown spool_gone; return; }
   look "$1"
   [ "$dc_state" != none ] || fence "$@"
+  if [ "$dc_state" = fenced ]; then
+    # perhaps by a stop, which knows nothing of the intent: it proves no more than this
+    [ "$3" = "$dc_boot" ] || dc_state=absent dc_fact=rebooted
+    [ "$2" = "$dc_spool" ] || dc_state=absent dc_fact=spool_gone
+  fi
   say_state "$1"
 }
 
@@ -613,20 +653,30 @@ u() {
   say_state "$1"
 }
 
+# fence KEY SPOOL BOOT: the tombstone holds the verdict: whoever asks once more must hear the same.
 fence() {
-  dc_made= dc_eofs=
+  dc_made= dc_eofs= dc_fact=
+  [ "$3" = "$dc_boot" ] || dc_fact=rebooted
+  [ "$2" = "$dc_spool" ] || dc_fact=spool_gone
+  [ -n "$dc_fact" ] || ! traces "$1" || dc_fact=spool_gone
   set -C
-  { dc_made=1; echo fenced >&4; } 4>"$1.run"
+  { dc_made=1; echo "${dc_fact:+lost }${dc_fact:-fenced}" >&4; } 4>"$1.run"
   set +C
   if [ -n "$dc_made" ]; then
-    dc_state=absent dc_fact=
-    [ "$3" = "$dc_boot" ] || dc_fact=rebooted
-    [ "$2" = "$dc_spool" ] || dc_fact=spool_gone
+    dc_state=absent
   elif [ -e "$1.run" ]; then
     look "$1"
   else
     dc_state=unknown dc_fact=$(why_not)
   fi
+}
+
+# traces KEY: whether something without a record has begun nevertheless: it printed, or it runs. The record was removed,
+# or never reached the disk. Who carries which key is looked up once: whoever begins later has a record to be found.
+traces() {
+  [ ! -s "$1.m" ] && [ ! -s "$1.o" ] && [ ! -s "$1.e" ] || return 0
+  [ -n "$dc_marks" ] || dc_marks=" $(cat /proc/[0-9]*/environ | tr '\0' '\n' | grep '^DISTCRON_ATTEMPT_ID=' | tr '\n' ' ')"
+  case $dc_marks in *" DISTCRON_ATTEMPT_ID=$1 "*) ;; *) return 1 ;; esac
 }
 
 # ---------------------------------------------------------------- stop
@@ -636,11 +686,15 @@ k() { stop "$@" </dev/null >/dev/null & }
 
 stop() {
   look "$1"
+  # a start that is still on its way must not come after the stop
+  [ "$dc_state" != none ] || fence "$1" "$dc_spool" "$dc_boot"
   [ "$dc_state" != starting ] || settle "$1"
-  case $dc_state in
-    running) [ "$2" = 0 ] || mark "$1" "$3" || [ "$2" = KILL ] || set -- "$1" 0 ;;
+  # sudo, which we cannot signal, has not let it begin yet
+  case $dc_state/$dc_owner/$dc_began in running/?*/) say left "$1" none starting; return ;; esac
+  case $dc_state$dc_fact in
+    running*) [ "$2" = 0 ] || mark "$1" "$3" || [ "$2" = KILL ] || set -- "$1" 0 ;;
     # its record was wiped away, perhaps under a running job: the key in the environment is all there is to go by
-    none | fenced | refused) dc_pid= ;;
+    absent* | fenced | refused* | lostspool_gone) dc_pid= ;;
     # of processes before this boot nothing is left, and without a claim nothing is known
     *) [ "$dc_claimed" = "$dc_boot" ] || { say left "$1" none "$dc_state"; return; } ;;
   esac

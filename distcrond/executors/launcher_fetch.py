@@ -33,11 +33,13 @@ class Wanted:
 
 
 class FetchQueue:
-    """See the module docstring. `send` takes a request line."""
+    """See the module docstring. `send` takes a request line, `monotonic` tells seconds."""
 
-    def __init__(self, nonce: str, send: Callable[[bytes], None]) -> None:
+    def __init__(self, nonce: str, send: Callable[[bytes], None], monotonic: Callable[[], float]) -> None:
         self._decoder = protocol.BlockDecoder(nonce)
         self._send = send
+        self._monotonic = monotonic
+        self._asked_at = 0.0
         self._waiting: deque[Wanted] = deque()
         self._asked: list[Wanted] = []
         self._sequence = 0
@@ -52,13 +54,18 @@ class FetchQueue:
         if self._asked or not self._waiting:
             return
         self._sequence += 1
-        self._asked = self._batch()
+        self._asked, self._asked_at = self._batch(), self._monotonic()
         self._decoder.expect(self._sequence, sum(each.piece.size for each in self._asked))
         if len(self._asked) > 1:
             self._send(protocol.fetch_whole(self._sequence, [each.piece.file for each in self._asked]))
         else:
             piece = self._asked[0].piece
             self._send(protocol.fetch(self._sequence, piece.file, piece.skip, piece.size))
+
+    @property
+    def waited(self) -> float:
+        """Seconds since the request that is on its way was made; 0 if there is none."""
+        return self._monotonic() - self._asked_at if self._asked else 0.0
 
     def _batch(self) -> list[Wanted]:
         batch = [self._waiting.popleft()]

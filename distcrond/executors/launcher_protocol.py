@@ -99,17 +99,24 @@ def _without_comments(text: str) -> str:
 
 
 def begin(
-    *, nonce: str, daemon_id: str, generation: int, spare_spool_id: str, keep_records: timedelta, spool_directory: str
+    *,
+    nonce: str,
+    daemon_id: str,
+    generation: int,
+    life: str,
+    spare_spool_id: str,
+    keep_records: timedelta,
+    spool_directory: str,
 ) -> bytes:
     """The first request; answered by `Ready` or `Unfit`.
 
     Raises:
-        InvalidValue: the daemon's id is no hex, the generation negative, or the directory holds a NUL.
+        InvalidValue: the daemon's id or its life is no hex, the generation negative, or the directory holds a NUL.
     """
-    if not _HEX.fullmatch(daemon_id) or generation < 0:
+    if not _HEX.fullmatch(daemon_id) or not _HEX.fullmatch(life) or generation < 0:
         raise InvalidValue(f"daemon {daemon_id!r} of generation {generation} cannot name itself to a node")
     minutes = int(keep_records / timedelta(minutes=1))
-    words = (nonce, daemon_id, str(generation), spare_spool_id, str(minutes))
+    words = (nonce, daemon_id, str(generation), life, spare_spool_id, str(minutes))
     return line(b"b", *(word.encode() for word in words), quote(spool_directory))
 
 
@@ -512,7 +519,7 @@ def _left(attempt: str, count: str, *word: str) -> Left:
 
 
 def _refused(attempt: str, reason: str, *detail: str) -> Refused:
-    return Refused(_attempt(attempt), _reason(reason), " ".join(detail))
+    return Refused(_attempt(attempt), _reason(reason), " ".join(detail).strip())
 
 
 def _state(attempt: str, word: str, *facts: str) -> StateOf:

@@ -38,6 +38,7 @@ class LocalExecutor:
         spool_directory: absolute, under the daemon's state directory; made if missing.
         daemon_id: hex, the same over restarts.
         generation: the number of this start of the daemon.
+        life: hex that no other start has, not even one of the same number.
         keep_records: how long records outlive their attempts at least; not less than the longest catch-up window.
         shell: how the shell is started; tests try others.
     """
@@ -49,6 +50,7 @@ class LocalExecutor:
         spool_directory: Path,
         daemon_id: str,
         generation: int,
+        life: str,
         keep_records: timedelta = timedelta(hours=48),
         shell: tuple[str, ...] = ("/bin/sh",),
     ) -> None:
@@ -56,6 +58,7 @@ class LocalExecutor:
         self._settings = LauncherSettings(
             daemon_id=daemon_id,
             generation=generation,
+            life=life,
             spool_directory=str(spool_directory),
             keep_records=keep_records,
         )

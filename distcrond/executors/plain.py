@@ -225,8 +225,9 @@ class PlainSession:
         try:
             channel.write(stdin)
             channel.write_eof()
-        except OSError as error:  # closed before a byte was sent
-            self._finish(NotStarted(reason=Reason.UNREACHABLE, detail=str(error)))
+        except OSError as error:  # closed before a byte was sent: the connection, or by a sudo that refused at once
+            unreachable = NotStarted(reason=Reason.UNREACHABLE, detail=str(error))
+            self._finish(unreachable if self._channel.exit is None else self._verdict())
             return
         self._sent = True
         await self._follow()

@@ -7,7 +7,7 @@ only counted, so that an attempt costs `max_bytes` at most, here as there.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from distcrond.executors.launcher_protocol import Eof, OutputLimits, files_of, head_file, segment_file
 from distcrond.model.ids import AttemptId
@@ -56,18 +56,14 @@ class Tape:
         self._seen = max(self._seen, min(size, self._limits.head))
 
     def end(self, eof: Eof) -> None:
-        """The node told the end of the stream; the first word counts."""
+        """The node told the end of the stream; the first word counts. More than it may keep it has not."""
         if self._eof is None:
-            self._eof = eof
+            self._eof = replace(eof, head=min(eof.head, self._limits.head))
 
     def give_up(self) -> None:
         """The end of the stream will not be told: what the head file holds now is all we read."""
         self._cut = self._eof is None
         self._seen = self._limits.head if self._cut else self._seen
-
-    def vanish(self) -> None:
-        """The files are gone."""
-        self._eof, self._cut, self._seen = None, True, 0
 
     def next(self, most: int) -> Piece | None:
         """The next piece of at most `most` bytes, or None if nothing is to be asked for now."""
@@ -113,7 +109,7 @@ class Tape:
         eof = self._eof
         if eof.last < 0:
             return OutputSize(printed=eof.printed, kept=eof.head, next=eof.head)
-        tail = eof.printed - self._tail_start(eof)
+        tail = max(0, eof.printed - self._tail_start(eof))
         return OutputSize(printed=eof.printed, kept=eof.head + tail, next=eof.printed if tail else eof.head)
 
     @property

@@ -51,6 +51,7 @@ SHORTEST_POLL, LONGEST_POLL = 0.5, 4.0
 While somebody watches closely, each tick looks."""
 _WATCH_SHARE = 0.01  # seconds more per followed attempt: a question costs the node about a millisecond
 _RETRY = 1.0
+_FOUND = "the node has a record of an earlier start and refused to start it again"
 _SPOOL_TROUBLE = frozenset({Reason.SPOOL_GONE, Reason.SPOOL_UNUSABLE, Reason.STALE_GENERATION})
 
 
@@ -79,6 +80,7 @@ class SpoolSession:
         self._changed = asyncio.Event()
         self._regaining: asyncio.Task[None] | None = None
         self._token = ""  # of a start whose events reach us; empty when another's, or another launcher's
+        self._found = False  # a record of an earlier start, when ours was refused
         self._void = ""  # of a start that came too late: its output ends too, with nothing
         self._request = b""
         self._begun = True  # there may be a record on the node
@@ -200,6 +202,7 @@ class SpoolSession:
             case StateOf():
                 self._state(event)
             case Duplicate():
+                self._found = True
                 self._void, self._token = self._token or self._void, ""
                 self._ask()
             case Refused():
@@ -275,13 +278,15 @@ class SpoolSession:
         self._poll, self._due = SHORTEST_POLL, 0.0
 
     def _absent(self, spoiled: Reason | None) -> None:
-        """No record, and now a tombstone. In another spool, or after a reboot, that proves nothing (rule 9)."""
-        if spoiled is None:
+        """No record, and now a tombstone. In another spool, or after a reboot, that proves nothing (rule 9).
+
+        Nor does it if we have read what the command printed: then somebody took the record away.
+        """
+        if spoiled is None and all(tape.offset == 0 for tape in self._tapes.values()):
             self._refused(Reason.NOT_STARTED)
             return
-        self._lose(spoiled)
-        for tape in self._tapes.values():
-            tape.vanish()
+        self._lose(spoiled or Reason.SPOOL_GONE)
+        self._give_up()  # nobody will say how its output ended: what is there now is all
 
     def _refused(self, reason: Reason, detail: str = "") -> None:
         if self._over:
@@ -381,7 +386,8 @@ class SpoolSession:
     def _ended(self) -> Ended:
         output = {name: tape.size for name, tape in self._tapes.items()}
         said = None if self._exit is None else exit_of(self._exit)
-        return Ended(exit=said, lost=self._lost, stopped_for=self._stopped_for, output=output)
+        detail = _FOUND if self._found else ""
+        return Ended(exit=said, lost=self._lost, stopped_for=self._stopped_for, detail=detail, output=output)
 
     # ------------------------------------------------------------ the launcher
 

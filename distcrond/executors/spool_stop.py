@@ -39,12 +39,12 @@ class _Tree:
     clock: Clock
 
     async def gone(self, first: Signal, then: Signal, *, within: float) -> bool:
-        """Send `first` until the node answers, then `then` until nothing is left or the time is over."""
+        """Send `first` until it can have reached somebody, then `then` until nothing is left or the time is over."""
         end = self.clock.monotonic() + within
         signal, pause = first, _FIRST_PAUSE
         while True:
             left = await self._signal(signal)
-            if left is not None:
+            if left is not None and left.word is not Word.STARTING:
                 signal = then
                 if left.count == 0 or left.word is Word.LOST:
                     return True

@@ -39,6 +39,8 @@ class SshExecutor:
         state_directory: holds `known_hosts`, the pins of `distcronctl trust`.
         daemon_id: hex, the same over restarts.
         generation: the number of this start of the daemon.
+        life: hex that no other start has, not even one of the same number.
+        keep_records: how long records outlive their attempts at least; not less than the longest catch-up window.
         user_directory: the daemon user's own keys and known hosts; None for none.
     """
 
@@ -50,11 +52,15 @@ class SshExecutor:
         state_directory: Path,
         daemon_id: str,
         generation: int,
+        life: str,
+        keep_records: timedelta = timedelta(hours=48),
         user_directory: Path | None = Path("~/.ssh"),
     ) -> None:
         self._clock = clock
         self._nodes = nodes
-        self._settings = partial(LauncherSettings, daemon_id=daemon_id, generation=generation)
+        self._settings = partial(
+            LauncherSettings, daemon_id=daemon_id, generation=generation, life=life, keep_records=keep_records
+        )
         home = None if user_directory is None else user_directory.expanduser()
         known_hosts = KnownHosts(
             pins=state_directory / "known_hosts", user_file=None if home is None else home / "known_hosts"

@@ -21,6 +21,9 @@ from distcrond.ports import WorkOrder
 
 _SHELL = """exec {sudo}/bin/sh -c '{read}' || {sudo}sh -c '{read}'"""
 _READ = 'IFS= read -r line && eval "$line"'
+# If sudo's own child is stopped, sudo stops itself, and nobody but root could make it go on: the command is a child of
+# that child. What the shell says of a killed child is no output; sudo is to see the signal all the same.
+_WITHIN_SUDO = "exec 3>&2 2>/dev/null; ({command} 2>&3 3>&-); c=$?; [ $c -le 128 ] || kill -$((c-128)) $$; exit $c"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _GUARD = "case $line in *{key}*) ;; *) echo {text} >&2; exit 126 ;; esac"
 _FORCED = "authorized_keys binds this key to a command of its own, which suits durable jobs only"
@@ -73,11 +76,14 @@ def plain_command(order: WorkOrder) -> RemoteCommand:
     if order.working_directory is not None:
         lost = shlex.quote(mark.no_directory.decode().rstrip())
         steps.append(f"CDPATH= cd {_quote(order.working_directory)} || {{ printf '%s\\n' {lost}; exit 1; }}")
+    elif order.run_as is not None:
+        steps.append("CDPATH= cd 2>/dev/null || cd /")
     begun = f"printf '%s\\n' {shlex.quote(mark.begun.decode().rstrip())}"
     merged = order.output.streams is Streams.MERGED
     steps.append(f"exec 2>&1; {begun}" if merged else f"{begun}; {begun} >&2")  # the streams keep no common order
     words, source = _words(order.command)
-    steps.append(f"exec {' '.join(map(_quote, words))}{' </dev/null' if source is None else ''}")
+    command = f"exec {' '.join(map(_quote, words))}{' </dev/null' if source is None else ''}"
+    steps.append(command if order.run_as is None else _WITHIN_SUDO.format(command=command))
     return RemoteCommand(text=_shell(order.run_as), stdin=_line("; ".join(steps)) + (source or b""))
 
 

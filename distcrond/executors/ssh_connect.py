@@ -16,11 +16,10 @@ from distcrond.errors import NodeUnreachable
 from distcrond.executors import ssh_algorithms as algorithms
 from distcrond.executors.known_hosts import HostTrust, Refusal
 from distcrond.executors.ssh_keys import Credentials
-from distcrond.executors.ssh_options import SshOptions
+from distcrond.executors.ssh_options import SSH_PORT, SshOptions
 from distcrond.model.reason import Reason
 from distcrond.ports import Clock
 
-SSH_PORT = 22
 WINDOW = 256 * 1024
 """How much a node may send us unread, per channel."""
 _KEEPALIVES = 3
@@ -191,7 +190,7 @@ async def _acknowledge_at_once(connection: asyncssh.SSHClientConnection, clock: 
 
 def explain(error: Exception, approach: Approach, refusal: Refusal | None) -> NodeUnreachable:
     """Turn what went wrong on the way into the reason that people and the engine know it by."""
-    place = f"{approach.options.host}:{approach.options.port or SSH_PORT}"
+    place = approach.options.place
     text = str(error) or type(error).__name__
     if refusal is not None:
         return NodeUnreachable(refusal.reason, refusal.detail)

@@ -12,6 +12,7 @@ from distcrond.errors import InvalidValue
 from distcrond.model.node import Node, Option
 from distcrond.model.span import parse_duration
 
+SSH_PORT = 22
 _HOST = re.compile(r"[A-Za-z0-9_.:%-]{1,255}")
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@\\$-]{0,127}")
 _KEEPALIVE_RANGE = (1.0, 300.0)
@@ -52,6 +53,12 @@ class SshOptions:
     kex: tuple[str, ...] = ()
     ciphers: tuple[str, ...] = ()
     macs: tuple[str, ...] = ()
+
+    @property
+    def place(self) -> str:
+        """Host and port in the form that `ssh_host` takes, for messages."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port or SSH_PORT}"
 
 
 def parse_options(node: Node) -> SshOptions:

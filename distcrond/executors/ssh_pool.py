@@ -21,10 +21,10 @@ from distcrond.errors import InvalidValue, NodeUnreachable
 from distcrond.executors.deadline import within
 from distcrond.executors.known_hosts import KnownHosts
 from distcrond.executors.ssh_config import apply_config_file
-from distcrond.executors.ssh_connect import SSH_PORT, Approach, Guard, HandshakeDropped, connect
+from distcrond.executors.ssh_connect import Approach, Guard, HandshakeDropped, connect
 from distcrond.executors.ssh_keys import KeyRing
 from distcrond.executors.ssh_link import Connection, Link
-from distcrond.executors.ssh_options import SshOptions, parse_address, parse_options
+from distcrond.executors.ssh_options import SSH_PORT, SshOptions, parse_address, parse_options
 from distcrond.model.ids import NodeName
 from distcrond.model.node import Node
 from distcrond.model.reason import Reason
@@ -180,8 +180,9 @@ async def _in_time(approach: Approach, clock: Clock, gone: Callable[[Guard], Non
     try:
         return await within(clock, timedelta(seconds=limit), connect(approach, clock=clock, gone=gone))
     except TimeoutError:
-        place = f"{approach.options.host}:{approach.options.port or SSH_PORT}"
-        raise NodeUnreachable(Reason.CONNECT_TIMEOUT, f"{place} did not answer within {limit:g}s") from None
+        raise NodeUnreachable(
+            Reason.CONNECT_TIMEOUT, f"{approach.options.place} did not answer within {limit:g}s"
+        ) from None
 
 
 async def _abandon(task: asyncio.Task[_Made] | None) -> None:

@@ -28,6 +28,7 @@ class Resident:
         self._opening: asyncio.Task[Launcher] | None = None
         self._paced: asyncio.Task[Launcher] | None = None
         self._up = asyncio.Event()
+        self._up_since = 0.0
         self._failures = 0
         self._not_before = 0.0
 
@@ -58,7 +59,11 @@ class Resident:
         return await asyncio.shield(self._opening or self._open())
 
     async def paced(self) -> Launcher:
-        """As `ready`, but after failures it waits before the next try: 0.5 s doubling to a minute, full jitter."""
+        """As `ready`, but after failures it waits before the next try: 0.5 s doubling to a minute, full jitter.
+
+        A launcher that died young counts as a failure: a node that hangs up, or talks nonsense, once it is asked
+        something would otherwise be opened again as fast as it answers.
+        """
         current = self.current
         if current is not None:
             return current
@@ -97,22 +102,30 @@ class Resident:
         if opening.cancelled():
             return
         if isinstance(opening.exception(), ExecutorError):
-            self._not_before = self._clock.monotonic() + self._pause()
-            self._failures += 1
+            self._failed()
         elif opening.exception() is None:
             self._take(opening.result())
 
     def _take(self, launcher: Launcher) -> None:
         before, self._launcher = self._launcher, launcher
-        self._failures, self._not_before = 0, 0.0
+        self._up_since = self._clock.monotonic()
         self._up.set()
         launcher.when_closed(self._gone)
         if before is not None:
             before.retire(launcher)
 
     def _gone(self) -> None:
-        if self._launcher is None or not self._launcher.alive:
-            self._up.clear()
+        if self.current is not None:  # an aged one gave way to it
+            return
+        self._up.clear()
+        if self._clock.monotonic() - self._up_since < _LONGEST_PAUSE:
+            self._failed()
+        else:
+            self._failures, self._not_before = 0, 0.0
+
+    def _failed(self) -> None:
+        self._not_before = self._clock.monotonic() + self._pause()
+        self._failures += 1
 
     def _pause(self) -> float:
         """Full jitter without chance: daemons and nodes differ in the hash."""

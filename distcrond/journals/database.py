@@ -64,6 +64,19 @@ class Database:
         reader.execute("PRAGMA query_only = ON")
         return reader
 
+    def is_copy(self) -> bool:
+        """Whether the file is another one than when it was settled last: a backup, or somebody's copy."""
+        settled = self.writer.execute("SELECT value FROM facts WHERE name = 'inode'").fetchone()
+        return settled is not None and settled[0] != self._inode()
+
+    def settle(self) -> None:
+        """Remember which file this is. Not to be called while a journal writes."""
+        self.writer.execute("INSERT OR REPLACE INTO facts VALUES ('inode', ?)", (self._inode(),))
+
+    def _inode(self) -> int:
+        """The device is left out: its number may be another one after every boot."""
+        return 0 if self._path is None else self._path.stat().st_ino
+
     def close(self) -> None:
         """Close the writing connection, then let others own the journal."""
         self.writer.close()
@@ -82,7 +95,9 @@ def _own(place: Path) -> int:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         os.close(lock)
-        raise JournalError(f"the journal {place} is in use by another distcrond") from error
+        raise JournalError(
+            f"the journal {place} is in use by another distcrond: end that one, or name another --state-directory"
+        ) from error
     return lock
 
 

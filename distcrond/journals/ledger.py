@@ -47,6 +47,10 @@ def _read(connection: sqlite3.Connection) -> Ledger:
     daemon = connection.execute("SELECT id, generation FROM daemon").fetchone()
     if daemon:
         ledger.daemon, ledger.generation = daemon
+    facts = dict(connection.execute("SELECT name, value FROM facts"))
+    if "restored_at" in facts:
+        ledger.restored_at = codec.from_micros(facts["restored_at"])
+    ledger.stood_back = facts.get("stood_back", "")
     return ledger
 
 

@@ -25,7 +25,7 @@ from distcrond.ports import AuditReport, Extract, News, Printed, Report, RunRepo
 _AUDITED: Final = frozenset(
     cls.__name__
     for cls in (
-        *(ev.DaemonStarted, ev.DaemonStopped, ev.Reloaded),
+        *(ev.DaemonStarted, ev.JournalRestored, ev.StoodBack, ev.DaemonStopped, ev.Reloaded),
         *(ev.ClockStepped, ev.JobDefined, ev.CancelRequested),
     )
 )

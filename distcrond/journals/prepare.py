@@ -43,6 +43,7 @@ class Prepared:
     definitions: list[tuple[JobName, str, bytes]] = field(default_factory=list)
     gaps: list[tuple[JobName, int, int, int, int, str]] = field(default_factory=list)
     daemons: list[tuple[str, int]] = field(default_factory=list)
+    facts: list[tuple[str, int | str]] = field(default_factory=list)
     chunks: Sequence[ev.OutputChunk] = ()
 
 
@@ -84,6 +85,10 @@ def _add_event(rows: Prepared, event: ev.Event, runs: Mapping[RunId, Run]) -> No
             rows.gaps.append(_gap(event))
         case ev.DaemonStarted():
             rows.daemons.append((event.daemon, event.generation))
+        case ev.JournalRestored():
+            rows.facts.extend([("restored_at", codec.to_micros(event.at)), ("stood_back", "")])
+        case ev.StoodBack():
+            rows.facts.append(("stood_back", event.why))
         case ev.DaemonStopped() | ev.Reloaded() | ev.ClockStepped() | ev.MarkMoved():
             pass
         case _:

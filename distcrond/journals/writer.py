@@ -39,6 +39,7 @@ _DEFINITIONS = Insert("INSERT OR IGNORE INTO definitions (job, hash, body)", 3)
 _GAPS = Insert("INSERT INTO gaps (job, first, last, count, exact, reason)", 6)
 _OUTPUT = Insert("INSERT OR REPLACE INTO output (run, target, attempt, stream, start, length, packed, data, at)", 9)
 _DAEMON = Insert("INSERT OR REPLACE INTO daemon (row, id, generation)", 3)
+_FACTS = Insert("INSERT OR REPLACE INTO facts (name, value)", 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ class _Group:
     gaps: list[Row] = field(default_factory=list)
     output: list[Row] = field(default_factory=list)
     daemons: list[Row] = field(default_factory=list)
+    facts: list[Row] = field(default_factory=list)
     closed: list[text.Closed] = field(default_factory=list)
 
 
@@ -137,6 +139,7 @@ class Writer:
             group.output.extend(_output_rows(refs[chunk.stored.run], chunk))
             self._index.keep(refs[chunk.stored.run], chunk)
         group.daemons.extend((1, *daemon) for daemon in batch.daemons)
+        group.facts.extend(batch.facts)
 
     def _add_events(self, group: _Group, batch: Prepared) -> None:
         for at, name, version, run, body in batch.events:
@@ -165,6 +168,7 @@ class Writer:
         _GAPS.run(connection, group.gaps)
         _OUTPUT.run(connection, group.output)
         _DAEMON.run(connection, group.daemons[-1:])
+        _FACTS.run(connection, group.facts)
 
     def _settle(self, batches: Sequence[Prepared], closed: Sequence[text.Closed]) -> None:
         for batch in batches:

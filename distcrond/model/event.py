@@ -31,6 +31,24 @@ class DaemonStarted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JournalRestored:
+    """Somebody says that the journal is an older copy: what was due until `at` may have run without its knowledge."""
+
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoodBack:
+    """Another life of this daemon was at a node: on the word of this journal nothing is started until it is restored.
+
+    `why` is for people: which node said so, and what to do.
+    """
+
+    at: datetime
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DaemonStopped:
     """The daemon stopped in good order."""
 
@@ -160,6 +178,15 @@ class ContactChanged:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClockShifted:
+    """The wall clock stepped by `delta` while the run was under way: its duration is not what its instants say."""
+
+    at: datetime
+    run: RunId
+    delta: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OutputStored:
     """A piece of output was stored in the same transaction; `offset` counts bytes as printed by the command."""
 
@@ -197,6 +224,15 @@ class AttemptEnded:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TargetRequeued:
+    """The target's last attempt has ended and decides nothing: the target waits for another node."""
+
+    at: datetime
+    run: RunId
+    target: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TargetClosed:
     """The target has its terminal record."""
 
@@ -226,14 +262,16 @@ RunEvent = (
     | AttemptStarted
     | NodeRefused
     | ContactChanged
+    | ClockShifted
     | OutputStored
     | CancelRequested
     | AttemptEnded
+    | TargetRequeued
     | TargetClosed
     | RunClosed
 )
 JobEvent = MarkMoved | Gapped
-DaemonEvent = DaemonStarted | DaemonStopped | Reloaded | ClockStepped | JobDefined
+DaemonEvent = DaemonStarted | JournalRestored | StoodBack | DaemonStopped | Reloaded | ClockStepped | JobDefined
 Event = RunEvent | JobEvent | DaemonEvent
 
 

@@ -14,7 +14,8 @@ from distcrond.model.span import format_instant
 
 TOLD = (
     *(ev.Due, ev.Held, ev.AttemptStarted, ev.NodeRefused, ev.ContactChanged, ev.CancelRequested, ev.AttemptEnded),
-    *(ev.RunClosed, ev.Gapped, ev.JobDefined, ev.Reloaded, ev.DaemonStarted, ev.DaemonStopped, ev.ClockStepped),
+    *(ev.RunClosed, ev.Gapped, ev.JobDefined, ev.Reloaded, ev.ClockStepped),
+    *(ev.DaemonStarted, ev.DaemonStopped, ev.JournalRestored, ev.StoodBack),
 )
 """Events of which people are told; output is followed at its run."""
 NEED_RUN = (ev.ContactChanged, ev.AttemptEnded, ev.RunClosed)
@@ -104,7 +105,7 @@ def _told(event: ev.Event, run: Document | None) -> tuple[str, Document]:  # noq
             return _told_of_no_run(event)
 
 
-def _told_of_no_run(event: ev.Event) -> tuple[str, Document]:
+def _told_of_no_run(event: ev.Event) -> tuple[str, Document]:  # noqa: PLR0911  one line per event
     match event:
         case ev.Gapped():
             span = {"from": format_instant(event.first), "to": format_instant(event.last)}
@@ -118,6 +119,10 @@ def _told_of_no_run(event: ev.Event) -> tuple[str, Document]:
             return "daemon_started", {"version": event.version, "generation": event.generation}
         case ev.DaemonStopped():
             return "daemon_stopped", {}
+        case ev.JournalRestored():
+            return "journal_restored", {}
+        case ev.StoodBack():
+            return "stood_back", {"why": event.why}
         case ev.ClockStepped():
             return "clock_stepped", {"seconds": event.delta.total_seconds()}
         case _:

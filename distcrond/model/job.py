@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from distcrond.model.command import Command
 from distcrond.model.ids import JobName
-from distcrond.model.policy import CatchUp, Overlap, PlacementPolicy
+from distcrond.model.policy import CatchUp, OnNodeLost, Overlap, PlacementPolicy
 from distcrond.model.spec import ScheduleSpec
 
 
@@ -49,7 +49,8 @@ class Job:
     """One job definition after defaults.
 
     `definition` is `sha256:` of the sorted-key JSON after defaults (CONTRACT §3); two jobs with the same text have the
-    same one. `timeout` of zero means none. `start_deadline` None means the catch-up window.
+    same one. `timeout` of zero means none. `start_deadline` None means the catch-up window. `on_node_lost` applies once
+    the node of a run has been silent for `node_lost_after`; `rerun` goes only with `idempotent`.
     """
 
     name: JobName
@@ -72,6 +73,9 @@ class Job:
     catch_up: CatchUp = field(default_factory=CatchUp)
     output: OutputPolicy = field(default_factory=OutputPolicy)
     durable: bool = True
+    on_node_lost: OnNodeLost = OnNodeLost.WAIT
+    node_lost_after: timedelta = timedelta(minutes=5)
+    idempotent: bool = False
     enabled: bool = True
     labels: Mapping[str, str] = field(default_factory=dict)
     runbook_url: str = ""

@@ -34,7 +34,8 @@ class Ledger:
     """The folded journal: open runs, job states, definitions in use, and which daemon this is.
 
     A finished run stays until the Scribe has written it and calls `forget`. `daemon` is the daemon's id for life, made
-    at its first start; `generation` counts its starts.
+    at its first start; `generation` counts its starts. `restored_at` is when the journal was last said to be an older
+    copy, None if it never was; `stood_back` is why nothing may be started, empty if it may.
     """
 
     runs: dict[RunId, Run] = field(default_factory=dict)
@@ -42,6 +43,8 @@ class Ledger:
     definitions: dict[tuple[JobName, str], Job] = field(default_factory=dict)
     daemon: str = ""
     generation: int = 0
+    restored_at: datetime | None = None
+    stood_back: str = ""
     _of_job: dict[JobName, dict[RunId, None]] = field(default_factory=dict)
 
     def of_job(self, name: JobName) -> list[Run]:
@@ -76,6 +79,10 @@ def fold(ledger: Ledger, event: ev.Event) -> None:
     match event:
         case ev.DaemonStarted():
             ledger.daemon, ledger.generation = event.daemon, event.generation
+        case ev.JournalRestored():
+            ledger.restored_at, ledger.stood_back = event.at, ""
+        case ev.StoodBack():
+            ledger.stood_back = event.why
         case ev.JobDefined():
             ledger.definitions[event.job.name, event.job.definition] = event.job
         case ev.MarkMoved():
@@ -175,6 +182,16 @@ def _contact_changed(run: Run, event: ev.ContactChanged) -> Changes:
     return _with_target(run, replace(run.targets[event.target], contact_lost=event.lost))
 
 
+def _clock_shifted(run: Run, event: ev.ClockShifted) -> Changes:
+    targets = tuple(
+        replace(target, stepped=target.stepped + event.delta)
+        if target.attempts and target.state is not State.FINISHED
+        else target
+        for target in run.targets
+    )
+    return {"targets": targets, "stepped": run.stepped + event.delta}
+
+
 def _output_stored(run: Run, event: ev.OutputStored) -> Changes:
     target = run.targets[event.target]
     attempt = target.attempts[-1]
@@ -200,6 +217,13 @@ def _attempt_ended(run: Run, event: ev.AttemptEnded) -> Changes:
         output={**target.attempts[-1].output, **event.output},
     )
     return _with_target(run, replace(target, contact_lost=False, attempts=(*target.attempts[:-1], attempt)))
+
+
+def _target_requeued(run: Run, event: ev.TargetRequeued) -> Changes:
+    """Its start deadline counts anew from here."""
+    target = run.targets[event.target]
+    node = target.node if target.fixed else None
+    return _with_target(run, replace(target, state=State.WAITING, node=node, eligible_at=event.at))
 
 
 def _target_closed(run: Run, event: ev.TargetClosed) -> Changes:
@@ -234,9 +258,11 @@ _CHANGES: dict[type, Callable[[Run, Any], Changes]] = {
     ev.AttemptStarted: _attempt_started,
     ev.NodeRefused: _node_refused,
     ev.ContactChanged: _contact_changed,
+    ev.ClockShifted: _clock_shifted,
     ev.OutputStored: _output_stored,
     ev.CancelRequested: _cancel_requested,
     ev.AttemptEnded: _attempt_ended,
+    ev.TargetRequeued: _target_requeued,
     ev.TargetClosed: _target_closed,
     ev.RunClosed: _run_closed,
 }

@@ -62,6 +62,14 @@ class Overlap(StrEnum):
     ALLOW = "allow"
 
 
+class OnNodeLost(StrEnum):
+    """What becomes of a run whose node has been silent for too long (GUARANTEES §2)."""
+
+    WAIT = "wait"
+    FAIL = "fail"
+    RERUN = "rerun"
+
+
 class CatchUpPolicy(StrEnum):
     """Which occurrences of a downtime are made up for."""
 

@@ -53,6 +53,8 @@ class Reason(StrEnum):
     SUPERVISOR = "supervisor"
     GONE = "gone"
     CONNECTION_LOST = "connection_lost"
+    NODE_LOST = "node_lost"
+    RESTORED = "restored"
     # several targets together
     SOME_TARGETS = "some_targets"
     # our own fault

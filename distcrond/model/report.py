@@ -14,6 +14,7 @@ Document = dict[str, Any]
 
 _MILLISECOND = timedelta(milliseconds=1)
 _HALF = _MILLISECOND / 2
+_NO_STEP = timedelta(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ def run_document(run: Run) -> Document:
         "due_at": format_instant(run.occurrence.due),
         "started_at": _instant(run.started_at),
         "finished_at": _instant(run.finished_at),
-        "duration_ms": milliseconds(run.started_at, run.finished_at),
+        "duration_ms": milliseconds(run.started_at, run.finished_at, run.stepped),
         "state": run.state.value,
         "outcome": run.outcome and run.outcome.value,
         "reason": run.reason and run.reason.value,
@@ -116,7 +117,7 @@ def _target_document(target: Target) -> Document:
         "signal": last.exit.signal if last and last.exit else None,
         "started_at": _instant(first.started_at) if first else None,
         "finished_at": _instant(target.finished_at),
-        "duration_ms": milliseconds(first.started_at, target.finished_at) if first else None,
+        "duration_ms": milliseconds(first.started_at, target.finished_at, target.stepped) if first else None,
         "refused": {node: reason.value for node, reason in target.refused.items()},
         "attempts": [_attempt_document(attempt) for attempt in target.attempts],
         "output": _output_document(last),
@@ -184,8 +185,12 @@ def _instant(moment: datetime | None) -> str | None:
     return None if moment is None else format_instant(moment)
 
 
-def milliseconds(start: datetime | None, stop: datetime | None) -> int | None:
-    """The time between, not below 0; None if either is unknown."""
+def milliseconds(start: datetime | None, stop: datetime | None, stepped: timedelta = _NO_STEP) -> int | None:
+    """How much time passed, not below 0; None if either instant is unknown.
+
+    They are by wall clock, which was `stepped` by so much in between.
+    """
     if start is None or stop is None:
         return None
-    return (stop - start + _HALF) // _MILLISECOND if stop > start else 0
+    span = stop - start - stepped
+    return (span + _HALF) // _MILLISECOND if span > _NO_STEP else 0

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from distcrond.model.ids import AttemptId, NodeName, RunId, attempt_id
@@ -99,7 +99,7 @@ class Target:
     command. `eligible_at` is when nothing but a node was missing: from there the start deadline counts; None while it
     waits for its own predecessor. `intents` numbers the attempts: one that was withdrawn before it began leaves no
     attempt, but its number is never used again, since the node may keep a fence under it. `contact_lost` is set
-    while the node of a running attempt is silent.
+    while the node of a running attempt is silent. `stepped` is by how much the wall clock was stepped since its start.
     """
 
     index: int
@@ -112,6 +112,7 @@ class Target:
     finished_at: datetime | None = None
     eligible_at: datetime | None = None
     contact_lost: bool = False
+    stepped: timedelta = timedelta(0)
     intents: int = 0
     refused: Mapping[NodeName, Reason] = field(default_factory=dict)
     attempts: tuple[Attempt, ...] = ()
@@ -127,7 +128,7 @@ class Run:
     """An admitted occurrence with the definition as it was then.
 
     It is `waiting` until its first attempt; before it has targets, `reason` and `detail` say what it waits for.
-    `revision` counts the events folded into it.
+    `revision` counts the events folded into it; `stepped` is as in `Target`.
     """
 
     id: RunId
@@ -142,6 +143,7 @@ class Run:
     finished_at: datetime | None = None
     targets: tuple[Target, ...] = ()
     cancel_requested_by: str | None = None
+    stepped: timedelta = timedelta(0)
     revision: int = 0
 
     def attempt_id(self, target: Target) -> AttemptId:

@@ -413,13 +413,20 @@ def _labels(job: Job) -> Document:
     return {name.replace(".", "_"): value for name, value in job.labels.items() if name}
 
 
+_PLAIN_ACTIONS: dict[type, str] = {
+    ev.DaemonStopped: "daemon-stopped",
+    ev.JournalRestored: "journal-restored",
+    ev.StoodBack: "daemon-stood-back",
+}
+
+
 def _audited(event: ev.Event) -> tuple[str, Document, str | None]:  # noqa: PLR0911  one for each kind of event
     """Action, facts, and who did it."""
     match event:
         case ev.DaemonStarted():
             return "daemon-started", {"generation": event.generation, "version": event.version}, None
-        case ev.DaemonStopped():
-            return "daemon-stopped", {}, None
+        case ev.DaemonStopped() | ev.JournalRestored() | ev.StoodBack():
+            return _PLAIN_ACTIONS[type(event)], {}, None
         case ev.Reloaded():
             named = {name: list(getattr(event, name)) or None for name in ("added", "changed", "removed")}
             return "files-reloaded", named | {"problems": event.problems}, event.by

@@ -71,7 +71,13 @@ async def running(farm: Farm, hosts: int, directory: Path) -> AsyncIterator[Benc
     fold(ledger, started)
     await journal.append(Batch(events=(started,)))
     executor = SshExecutor(
-        clock=clock, nodes=desired, state_directory=directory, daemon_id="be9c", generation=1, user_directory=None
+        clock=clock,
+        nodes=desired,
+        state_directory=directory,
+        daemon_id="be9c",
+        generation=1,
+        life="01",
+        user_directory=None,
     )
     engine = Engine(
         clock=clock,

@@ -9,7 +9,7 @@ import re
 import signal
 import sys
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -350,6 +350,17 @@ async def test_interrupting_logs_leaves_the_run_alone(ctl, served) -> None:
     shown = await ctl.end(following)
     assert (shown.code, "the run goes on" in shown.err) == (130, True)
     assert served.world.cancelled == []
+
+
+async def test_following_says_when_a_node_falls_silent_and_answers_again(ctl, served) -> None:
+    run = served.world.add_run(OPEN_JOB)
+    following = await ctl.start("logs", OPEN_JOB, "-f")
+    await until(lambda: served.world.feed._followers)
+    for lost, said in ((True, b"web1 does not answer; as far as"), (False, b"web1 answers again")):
+        run = served.world.put(replace(run, targets=(replace(run.targets[0], contact_lost=lost),)))
+        assert (await following.stderr.readline()).startswith(said)
+    served.world.finish(run.id, ENDINGS["invoices"])
+    assert (await ctl.end(following)).code == 0
 
 
 async def test_interrupting_leaves_the_run_alone(ctl, served) -> None:

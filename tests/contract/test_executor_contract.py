@@ -45,7 +45,9 @@ class Subject:
 @contextlib.asynccontextmanager
 async def open_subject(kind: str, directory, request):
     if kind == "local":
-        executor = LocalExecutor(clock=CLOCK, spool_directory=directory / "spool", daemon_id="ab12", generation=1)
+        executor = LocalExecutor(
+            clock=CLOCK, spool_directory=directory / "spool", daemon_id="ab12", generation=1, life="01"
+        )
         try:
             yield Subject(executor, Node(name=NodeName("here"), connection="local"), durable=True)
         finally:

@@ -74,6 +74,17 @@ async def test_generation_and_daemon_survive(shelf):
     assert (ledger.daemon, ledger.generation) == ("d7", 2)
 
 
+async def test_since_when_the_journal_is_a_copy_survives(shelf):
+    story = Story()
+    assert (await shelf.journal.load()).restored_at is None
+    for _ in range(2):
+        said = story.batch(ev.JournalRestored(at=story.at()))
+        await shelf.journal.append(said)
+    await shelf.journal.append(story.batch(ev.DaemonStarted(at=story.at(), daemon="d7", generation=9, version="0.1.0")))
+    await shelf.reopen()
+    assert (await shelf.journal.load()).restored_at == said.events[0].at
+
+
 async def test_only_open_runs_and_their_definitions_are_loaded(shelf):
     story = Story()
     finished, still_open = make_job("a", 1), make_job("b", 2)

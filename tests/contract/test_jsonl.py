@@ -190,3 +190,17 @@ async def test_files_that_cannot_be_read_are_trouble_with_a_name(rig, tmp_path):
     await rig.feed(rig.story.whole(make_job("a")))
     with pytest.raises(SinkUnavailable, match="log: Is a directory"):
         await rig.outbox.flush()
+
+
+async def test_a_journal_that_is_said_to_be_an_older_copy_is_told_again_once_in_a_new_epoch(rig, tmp_path):
+    epochs = []
+    await rig.feed(rig.story.whole(make_job("a")))
+    for restored in (False, True, False):
+        rig.restored = restored
+        rig.begin_again()
+        async with rig.running():
+            await rig.drained()
+        await rig.outbox.flush()
+        epochs.append((await rig.outbox.status())["epoch"])
+    assert epochs == [1, 2, 2]
+    assert len(lines(tmp_path / "log/runs.jsonl")) == 2

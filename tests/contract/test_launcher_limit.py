@@ -28,6 +28,7 @@ from support.launchers import (
     order,
     until,
 )
+from support.sudo import ALLOWED
 
 from distcrond.executors import launcher_protocol as protocol
 from distcrond.model.job import OutputPolicy, Streams
@@ -275,7 +276,7 @@ async def test_an_ordinary_user_needs_nothing_more(shell, tmp_path):
 @pytest.mark.parametrize("shell", SHELLS)
 async def test_the_tree_of_another_user_ends_at_the_limit(shell, tmp_path):
     async with open_sudo_rig(shell, tmp_path) as rig:
-        what = limited(STUBBORN, run_as="backup")
+        what = limited(STUBBORN, run_as=ALLOWED)
         seen = await rig.run(what)
         assert (seen.signal, seen.end.stopped_for) == (9, Reason.TIMEOUT)
         await until(lambda: not carriers(what.attempt))

@@ -10,6 +10,7 @@ import subprocess
 from datetime import timedelta
 
 import pytest
+from support import parts
 from support.disks import fill_up, small_disk
 from support.launchers import (
     CLOCK,
@@ -29,8 +30,10 @@ from support.launchers import (
     open_rig,
     open_sudo_rig,
     order,
+    stop_patiently,
     until,
 )
+from support.sudo import ALLOWED, FORBIDDEN
 
 from distcrond.errors import StartRefused
 from distcrond.executors import launcher_protocol as protocol
@@ -40,10 +43,14 @@ from distcrond.model.reason import Reason
 from distcrond.model.run import Spool, Stream
 from distcrond.ports import Ended, NotStarted, Stopped
 
+TOOLS = ("dd", "grep", "find", "stat", "head", "tail", "cat", "rm", "ln", "tr", "setsid", "sleep")
+"""What a node must have."""
+
 
 @pytest.fixture(autouse=True)
 def _hurry(monkeypatch):
     hurry(monkeypatch)
+    stop_patiently(monkeypatch)
 
 
 @pytest.fixture(params=SHELLS)
@@ -284,8 +291,6 @@ async def test_a_full_disk_has_no_room_for_a_spool(shell, tmp_path):
 
 @pytest.mark.parametrize("shell", ["dash", "busybox", pytest.param("bash", marks=pytest.mark.long)])
 async def test_where_no_process_can_be_made_nothing_begins(shell, tmp_path):
-    if os.geteuid() != 0:
-        pytest.skip("root is not needed by us, but to limit somebody else's processes")
     # bash tries again for 15 seconds
     async with open_rig(shell, tmp_path, ordinary=True) as rig:
         marks = tmp_path / "marks"
@@ -306,11 +311,28 @@ async def test_a_newer_start_of_the_daemon_fences_the_older_one(rig: Rig):
     async with rig.another(generation=2) as newer:
         await newer.prepare(HERE, timeout=PATIENCE, durable=True)
         assert (await rig.run(what)).end == NotStarted(reason=Reason.STALE_GENERATION)
+        assert rig.record(what.attempt) == []  # it is no verdict on the attempt
+        session = newer.session(HERE, what)
+        session.start()
+        assert (await collect(session)).code == 0
         assert await refusal(rig, generation=1) is Reason.STALE_GENERATION
         # the same generation has many channels, and another daemon its own counter
         for changes in ({"generation": 2}, {"generation": 1, "daemon_id": "cd34"}):
             async with rig.another(**changes) as executor:
                 await executor.prepare(HERE, timeout=PATIENCE, durable=True)
+
+
+async def test_of_two_copies_that_reached_the_same_number_the_first_stays(rig: Rig):
+    """Somebody copied a state directory and started both: only chance tells them apart."""
+    await rig.prepare()
+    async with rig.another(life="02") as copy:
+        with pytest.raises(StartRefused) as caught:
+            await copy.prepare(HERE, timeout=PATIENCE, durable=True)
+    said = "another life of it, generation 1, was here; this is generation 1"
+    assert (caught.value.reason, caught.value.detail) == (Reason.STALE_GENERATION, said)
+    assert (await rig.run("exit 3")).code == 3
+    async with rig.another() as channel:  # of the first one there may be many
+        await channel.prepare(HERE, timeout=PATIENCE, durable=True)
 
 
 async def test_an_older_daemon_still_follows_what_runs(rig: Rig):
@@ -366,7 +388,7 @@ async def test_a_hostile_spool_is_refused(rig: Rig, which, harm):
     elif os.geteuid() == 0:
         os.chown(path, NOBODY, NOBODY)
     else:
-        pytest.skip("giving a directory away needs root")
+        parts.not_allowed("giving files to another user")
     assert await refusal(rig) is Reason.SPOOL_UNUSABLE
 
 
@@ -404,23 +426,7 @@ async def test_the_record_outlives_the_release_and_is_swept_when_it_is_old(rig: 
 async def test_a_node_without_the_tools_is_refused(shell, tool, tmp_path):
     programs = tmp_path / "bin"
     programs.mkdir()
-    for name in [
-        "dd",
-        "grep",
-        "find",
-        "stat",
-        "head",
-        "tail",
-        "cat",
-        "rm",
-        "ln",
-        "tr",
-        "setsid",
-        "sleep",
-        "mkdir",
-        "ls",
-        "env",
-    ]:
+    for name in [*TOOLS, "mkdir", "ls", "env"]:
         found = shutil.which(name)
         if name != tool and found:
             (programs / name).symlink_to(found)
@@ -444,11 +450,9 @@ async def test_a_node_without_proc_is_refused(shell, tmp_path):
 
 @pytest.mark.parametrize("shell", SHELLS)
 async def test_an_ordinary_user_needs_nothing_more(shell, tmp_path):
-    if os.geteuid() != 0:
-        pytest.skip("all other tests show it then")
     async with open_rig(shell, tmp_path, ordinary=True) as rig:
-        seen = await rig.run("id -u; id -G; exit 3")
-        assert (seen.code, seen.text()) == (3, f"{NOBODY}\n{NOBODY}\n".encode())
+        seen = await rig.run("id -u; exit 3")
+        assert (seen.code, seen.text()) == (3, b"%d\n" % (os.geteuid() or NOBODY))
         session = await rig.begin("trap '' TERM; setsid sleep 100 & sleep 100")
         assert await session.stop(timedelta(seconds=0.2)) is Stopped.KILLED
         await collect(session)
@@ -466,17 +470,17 @@ async def sudo_rig(request, tmp_path):
 async def test_a_job_of_another_user(sudo_rig: Rig):
     uid = NOBODY if os.geteuid() == 0 else os.geteuid()
     seen = await sudo_rig.run(
-        "id -u; umask; pwd; echo $A; exit 3", run_as="backup", umask=0o77, environment={"A": "x'y"}
+        "id -u; umask; pwd; echo $A; exit 3", run_as=ALLOWED, umask=0o77, environment={"A": "x'y"}
     )
     assert (seen.code, seen.text().decode()) == (3, f"{uid}\n0077\n/tmp\nx'y\n")
-    seen = await sudo_rig.run("kill -9 $$", run_as="backup")
+    seen = await sudo_rig.run("kill -9 $$", run_as=ALLOWED)
     assert seen.signal == 9
 
 
 async def test_a_script_and_separate_streams_of_another_user(sudo_rig: Rig):
     what = order(
         Script(interpreter=("sh",), source="echo out; echo err >&2; echo 'it'\\''s'"),
-        run_as="backup",
+        run_as=ALLOWED,
         output=OutputPolicy(streams=Streams.SEPARATE),
     )
     seen = await sudo_rig.run(what)
@@ -485,25 +489,40 @@ async def test_a_script_and_separate_streams_of_another_user(sudo_rig: Rig):
 
 
 async def test_what_sudo_does_not_grant_is_a_refusal(sudo_rig: Rig):
-    end = (await sudo_rig.run("true", run_as="forbidden")).end
+    end = (await sudo_rig.run("true", run_as=FORBIDDEN)).end
     assert end == NotStarted(reason=Reason.RUN_AS_REFUSED, detail="sudo: a password is required")
+
+
+@pytest.mark.parametrize("streams", Streams)
+async def test_a_node_without_sudo_says_so(rig: Rig, tmp_path, streams):
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in [*TOOLS, "mkdir", "ls", "env", "sh"]:
+        (programs / name).symlink_to(shutil.which(name) or "")
+    rig.shell = (shutil.which("env") or "env", f"PATH={programs}", *rig.shell)
+    rig.executor = rig.make()
+    end = (await rig.run("true", run_as=ALLOWED, output=OutputPolicy(streams=streams))).end
+    assert isinstance(end, NotStarted)
+    assert end.reason is Reason.RUN_AS_REFUSED
+    assert "sudo" in end.detail
+    assert "not found" in end.detail
 
 
 async def test_what_sudo_says_at_length_is_told_in_one_short_line(sudo_rig: Rig):
     sudo = sudo_rig.directory / "bin" / "sudo"
     sudo.write_text("#!/bin/sh\nhead -c 20000 /dev/zero | tr '\\0' x\necho\nexit 1\n")
-    end = (await sudo_rig.run("true", run_as="backup")).end
+    end = (await sudo_rig.run("true", run_as=ALLOWED)).end
     assert isinstance(end, NotStarted)
-    assert (end.reason, len(end.detail)) == (Reason.RUN_AS_REFUSED, 300 - len("run_as_refused "))
+    assert (end.reason, len(end.detail)) == (Reason.RUN_AS_REFUSED, 300)
 
 
 async def test_what_fails_inside_sudo_before_the_command_is_a_refusal(sudo_rig: Rig):
-    end = (await sudo_rig.run("true", run_as="backup", working_directory="/nowhere")).end
+    end = (await sudo_rig.run("true", run_as=ALLOWED, working_directory="/nowhere")).end
     assert end == NotStarted(reason=Reason.WORKING_DIRECTORY)
 
 
 async def test_values_for_another_user_are_in_no_argv(sudo_rig: Rig):
-    what = order(Argv(words=("sleep", "100")), run_as="backup", environment={"SECRET": "canary-for-sudo"})
+    what = order(Argv(words=("sleep", "100")), run_as=ALLOWED, environment={"SECRET": "canary-for-sudo"})
     session = await sudo_rig.begin(what)
     await until(lambda: [line for line in sudo_rig.record(what.attempt) if line[0] == "began"])
     assert "canary-for-sudo" not in command_lines()
@@ -512,7 +531,7 @@ async def test_values_for_another_user_are_in_no_argv(sudo_rig: Rig):
 
 async def test_the_tree_of_another_user_is_stopped(sudo_rig: Rig):
     what = order(
-        "trap '' TERM; setsid sh -c 'trap \"\" TERM; sleep 100; sleep 100' & sleep 100; sleep 100", run_as="backup"
+        "trap '' TERM; setsid sh -c 'trap \"\" TERM; sleep 100; sleep 100' & sleep 100; sleep 100", run_as=ALLOWED
     )
     session = await sudo_rig.begin(what)
     await until(lambda: [line for line in sudo_rig.record(what.attempt) if line[0] == "began"])
@@ -522,8 +541,18 @@ async def test_the_tree_of_another_user_is_stopped(sudo_rig: Rig):
     assert (await collect(session)).signal == 9
 
 
+async def test_what_sudo_has_not_let_begin_is_stopped_as_soon_as_it_has(sudo_rig: Rig, tmp_path):
+    sudo = tmp_path / "bin" / "sudo"
+    sudo.write_text(sudo.read_text().replace("exec", "sleep 1; exec"))
+    what = order("sleep 100", run_as=ALLOWED)
+    session = await sudo_rig.begin(what)
+    await sudo_rig.claimed(what.attempt)
+    assert await session.stop(PATIENCE) is Stopped.KILLED
+    assert (await collect(session)).signal == 15
+
+
 async def test_a_job_of_another_user_is_adopted(sudo_rig: Rig):
-    what = order("echo a; sleep 0.5; echo b; exit 5", run_as="backup")
+    what = order("echo a; sleep 0.5; echo b; exit 5", run_as=ALLOWED)
     session = await sudo_rig.begin(what)
     await sudo_rig.claimed(what.attempt)
     os.kill(sudo_rig.launcher_pid, 9)

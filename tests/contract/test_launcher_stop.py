@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -22,11 +23,14 @@ from support.launchers import (
     open_rig,
     order,
     spawn,
+    stop_patiently,
     until,
 )
 
+from distcrond.executors import launcher_protocol as protocol
 from distcrond.executors.launcher_protocol import Left, Signal, Word
 from distcrond.model.reason import Reason
+from distcrond.model.run import Exit
 from distcrond.ports import Ended, NotStarted, Stopped
 
 AT_ONCE = timedelta(0)
@@ -36,6 +40,7 @@ LONG = timedelta(seconds=60)
 @pytest.fixture(autouse=True)
 def _hurry(monkeypatch):
     hurry(monkeypatch)
+    stop_patiently(monkeypatch)
 
 
 @pytest.fixture(params=SHELLS)
@@ -169,6 +174,46 @@ async def test_an_attempt_that_has_not_begun_never_will(rig: Rig):
     session = rig.attach(what, rig.launcher.spool)
     assert await session.stop(AT_ONCE) is Stopped.KILLED
     assert (await collect(session)).end == NotStarted(reason=Reason.SUPERVISOR)
+
+
+async def test_a_stop_right_behind_the_start_is_final(rig: Rig):
+    await rig.prepare()
+    for _ in range(10):
+        what = order("sleep 100")
+        session = await rig.begin(what)
+        assert await session.stop(AT_ONCE) is Stopped.KILLED
+        end = (await collect(session)).end
+        assert isinstance(end, NotStarted) or end.exit == Exit(signal=9)
+        assert carriers(what.attempt) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"), [({"id": "ab"}, Reason.SPOOL_GONE), ({"boot": "00-ff"}, Reason.REBOOTED), ({}, None)]
+)
+async def test_a_stop_without_a_record_proves_no_more_than_a_question(rig: Rig, change, reason):
+    await rig.prepare()
+    session = rig.attach(order("true"), replace(rig.launcher.spool, **change))
+    assert await session.stop(AT_ONCE) is Stopped.KILLED
+    end = (await collect(session)).end
+    if reason is None:
+        assert end == NotStarted(reason=Reason.NOT_STARTED)
+    else:
+        assert isinstance(end, Ended)
+        assert end.lost is reason
+
+
+async def test_a_command_is_stopped_while_it_is_still_our_shell(rig: Rig):
+    """Between the record and the program there is neither a key nor a session to find it by."""
+    await rig.prepare()
+    gate = rig.directory / "gate"
+    os.mkfifo(gate)
+    rig.launcher._send(b"{ umask() { read -r dc_part <%s ; } ; }\n" % protocol.quote(str(gate)))
+    what = order("sleep 100")
+    session = await rig.begin(what)
+    claim = await rig.claimed(what.attempt)
+    assert await session.stop(AT_ONCE) is Stopped.KILLED
+    assert not alive(claim.pid)
+    assert (await collect(session)).signal == 9
 
 
 async def test_a_tree_that_multiplies_ends(rig: Rig):

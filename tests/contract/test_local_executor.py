@@ -46,7 +46,12 @@ from distcrond.ports import Chunk
 
 async def main(directory, shell, attempt, text):
     executor = LocalExecutor(
-        clock=CLOCK, spool_directory=Path(directory) / "spool", daemon_id="ab12", generation=1, shell=(shell,)
+        clock=CLOCK,
+        spool_directory=Path(directory) / "spool",
+        daemon_id="ab12",
+        generation=1,
+        life="01",
+        shell=(shell,),
     )
     spool = await executor.prepare(HERE, timeout=PATIENCE, durable=True)
     session = executor.session(HERE, order(text, attempt=AttemptId(attempt)))

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-import pwd
-import shutil
 import signal
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from support.launchers import NOBODY, SUDO, alive, carriers
+from support import parts
+from support.launchers import alive, carriers
 from support.ssh import begin, collect, open_executor, order, until
+from support.sudo import ALLOWED, open_sudo
 
 from distcrond.model.reason import Reason
 from distcrond.ports import Ended, Stopped
@@ -26,34 +26,19 @@ TREES = {
 """A command, and how many processes it has when all of them run."""
 
 
-def fake_sudo(farm) -> Path:
-    """A `sudo` that the farm's user, and nobody else, may take another user with."""
-    group = pwd.getpwnam(farm.user).pw_gid
-    programs = farm.directory / "sudo"
-    if programs.exists():
-        return programs
-    programs.mkdir()
-    switch = Path(shutil.copy(shutil.which("setpriv") or "setpriv", programs))
-    os.chown(switch, 0, group)
-    switch.chmod(0o4750)
-    sudo = programs / "sudo"
-    sudo.write_text(SUDO.replace("SWITCH", f"{switch} --reuid {NOBODY} --regid {NOBODY} --clear-groups"))
-    sudo.chmod(0o755)
-    return programs
-
-
 @pytest.fixture(params=["ordinary", "root", "run_as"])
 def who(request, farm):
     """A node, and what its orders need to have the right user."""
     if request.param == "ordinary":
-        return farm.node(farm.host(0)), {}
+        yield farm.node(farm.host(0)), {}
+        return
     if os.geteuid() != 0:
-        pytest.skip("needs root: to log in as root, and to make a sudo")
+        parts.not_allowed("working as root and as another user")
     if request.param == "root":
-        return farm.node(farm.host(0), ssh_user="root", spool_directory=str(farm.directory / "root")), {}
-    path = f"{fake_sudo(farm)}:/usr/sbin:/usr/bin:/sbin:/bin"
-    server = farm.add(1, SetEnv=f"DISTCRON_FARM={farm.directory} PATH={path}")[0]
-    return farm.node(server), {"run_as": "backup"}
+        yield farm.node(farm.host(0), ssh_user="root", spool_directory=str(farm.directory / "root")), {}
+        return
+    with open_sudo("real", farm) as sudo:
+        yield farm.node(sudo.server), {"run_as": ALLOWED}
 
 
 @pytest.fixture
@@ -74,7 +59,7 @@ async def test_the_whole_tree_ends(executor, who, tree):
     session = await begin(executor, node, what)
     await until(lambda: len(carriers(what.attempt)) >= processes)
     if changes:
-        assert {uid(pid) for pid in carriers(what.attempt)} == {NOBODY}
+        assert {uid(pid) for pid in carriers(what.attempt)} == {pwd.getpwnam(ALLOWED).pw_uid}
     assert await session.stop(GRACE) is Stopped.KILLED
     assert [pid for pid in carriers(what.attempt) if alive(pid)] == []
     end = (await collect(session)).end

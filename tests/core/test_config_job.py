@@ -23,7 +23,16 @@ from distcrond.model.command import Argv, Script, ShellCommand
 from distcrond.model.ids import JobName
 from distcrond.model.job import Job, OutputPolicy, Owner, Streams, Success
 from distcrond.model.node import Node
-from distcrond.model.policy import CatchUp, CatchUpPolicy, Overlap, PlacementPolicy, Select, SelectKind, Strategy
+from distcrond.model.policy import (
+    CatchUp,
+    CatchUpPolicy,
+    OnNodeLost,
+    Overlap,
+    PlacementPolicy,
+    Select,
+    SelectKind,
+    Strategy,
+)
 from distcrond.model.span import parse_duration
 from distcrond.model.spec import CronSpec, IntervalSpec, OnceSpec, UnionSpec
 
@@ -161,6 +170,9 @@ KEYS = [
         OutputPolicy(streams=Streams.SEPARATE, max_bytes=4096),
     ),
     ("durable", False, "durable", False),
+    ("on_node_lost", "fail", "on_node_lost", OnNodeLost.FAIL),
+    ("node_lost_after", "90s", "node_lost_after", timedelta(seconds=90)),
+    ("idempotent", True, "idempotent", True),
     ("enabled", False, "enabled", False),
     ("labels", {"a.b/c": "x y"}, "labels", {"a.b/c": "x y"}),
     ("runbook_url", "https://wiki.example.com/x?y#z", "runbook_url", "https://wiki.example.com/x?y#z"),
@@ -171,6 +183,11 @@ KEYS = [
 @pytest.mark.parametrize("suffix", [".json", ".yaml"])
 def test_keys(root, key, value, attribute, expected, suffix):
     assert getattr(read_job(root, {**COMMAND, key: value}, suffix), attribute) == expected
+
+
+def test_a_rerun_goes_with_the_word_that_it_does_no_harm(root):
+    job = read_job(root, {**COMMAND, "on_node_lost": "rerun", "idempotent": True})
+    assert (job.on_node_lost, job.idempotent) == (OnNodeLost.RERUN, True)
 
 
 def test_what_is_left_out_is_the_models_default(root):

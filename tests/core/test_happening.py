@@ -17,7 +17,7 @@ from distcrond.model.run import Exit, Outcome
 
 RUN = an_occurrence().run
 A = NodeName("a")
-NOT_TOLD = {ev.RunOpened, ev.OutputStored, ev.TargetClosed, ev.MarkMoved}
+NOT_TOLD = {ev.RunOpened, ev.OutputStored, ev.TargetRequeued, ev.TargetClosed, ev.MarkMoved, ev.ClockShifted}
 DOCUMENT = {"targets": [{"node": "b", "attempts": [{"number": 1, "node": "a"}, {"number": 2, "node": "b"}]}]}
 FACTS = {"at": NOON, "run": RUN}
 ENDED = {"target": 0, "outcome": Outcome.FAILURE, "reason": Reason.SIGNAL, "exit": Exit(signal=9)}
@@ -69,6 +69,9 @@ def test_jobs_and_the_daemon() -> None:
     begun = told(ev.DaemonStarted(at=NOON, daemon="d", generation=3, version="1"))
     assert (begun["event"], begun["generation"], begun["job"]) == ("daemon_started", 3, None)
     assert told(ev.DaemonStopped(at=NOON))["event"] == "daemon_stopped"
+    assert told(ev.JournalRestored(at=NOON))["event"] == "journal_restored"
+    back = told(ev.StoodBack(at=NOON, why="n1 said so"))
+    assert (back["event"], back["why"]) == ("stood_back", "n1 said so")
     assert told(ev.ClockStepped(at=NOON, delta=NOON - NOON))["seconds"] == 0.0
     with pytest.raises(TypeError, match="MarkMoved"):
         happening(1, ev.MarkMoved(at=NOON, job=job, mark=NOON, schedule=""), None)

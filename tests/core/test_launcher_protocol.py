@@ -109,9 +109,10 @@ def test_what_no_node_can_take_is_not_sent(changes):
         protocol.start(order(**changes), "ab")
 
 
-@pytest.mark.parametrize("changes", [{"daemon_id": "x/y"}, {"daemon_id": ""}, {"generation": -1}])
+@pytest.mark.parametrize("changes", [{"daemon_id": "x/y"}, {"daemon_id": ""}, {"generation": -1}, {"life": "a b"}])
 def test_a_daemon_has_to_name_itself(changes):
-    facts = {"nonce": NONCE, "daemon_id": "ab", "generation": 1, "spare_spool_id": "00", "spool_directory": ""}
+    facts = {"nonce": NONCE, "daemon_id": "ab", "generation": 1, "life": "01"}
+    facts |= {"spare_spool_id": "00", "spool_directory": ""}
     with pytest.raises(InvalidValue):
         protocol.begin(**(facts | {"keep_records": timedelta(hours=48)} | changes))
 
@@ -351,7 +352,7 @@ class Files:
     def __init__(self, **files: bytes) -> None:
         self.files = files
         self.requests: list[str] = []
-        self.queue = FetchQueue(NONCE, lambda line: self.requests.append(line.decode()))
+        self.queue = FetchQueue(NONCE, lambda line: self.requests.append(line.decode()), lambda: 0.0)
         self.queue.received(f"@{NONCE} data\n".encode())
 
     def serve(self) -> None:
@@ -414,6 +415,20 @@ LIMITS = st.builds(
     st.integers(0, 30),
     st.integers(0, 10),
 )
+
+
+@given(LIMITS, st.lists(st.integers(0, 10**18 - 1), min_size=2, max_size=2), st.integers(-1, 10**18 - 1))
+def test_no_numbers_that_a_node_may_tell_make_us_read_more_than_was_agreed(limits, numbers, last):
+    head, printed = sorted(numbers)
+    tape = Tape(KEY, Stream.MERGED, limits)
+    tape.grown(head)
+    tape.end(Eof(KEY, Stream.MERGED, printed, head, last, "ab"))
+    agreed, read = limits.head + limits.tail, 0
+    while (piece := tape.next(1000)) is not None:
+        read += piece.size
+        tape.received(piece, piece.size)
+        assert read <= agreed
+    assert 0 <= tape.size.kept <= agreed
 
 
 @given(st.binary(max_size=300), LIMITS, st.integers(1, 40), st.integers(0, 60))

@@ -202,6 +202,15 @@ def test_contact_comes_and_goes() -> None:
     assert not target_after(started(), lost, refused()).contact_lost
 
 
+def test_another_try_waits_for_another_node_with_a_new_number_and_a_new_deadline() -> None:
+    again = ev.TargetRequeued(at=at(9), run=RUN, target=0)
+    target = target_after(started(), ended(), again)
+    assert (target.state, target.node, target.outcome, target.eligible_at) == (State.WAITING, None, None, at(9))
+    target = target_after(started(), ended(), again, started(2, B))
+    assert [(attempt.number, attempt.node) for attempt in target.attempts] == [(1, A), (2, B)]
+    assert (target.state, target.node) == (State.RUNNING, B)
+
+
 def test_output_is_counted_by_stream() -> None:
     target = target_after(started(), stored(0, 10), stored(10, 5), stored(0, 3, Stream.STDERR))
     assert target.attempts[0].output == {
@@ -282,6 +291,7 @@ def of_run(run: Run, now: object) -> Iterator[ev.Event]:
         yield ev.RunClosed(outcome=Outcome.SKIPPED, reason=Reason.OVERLAP, **facts)  # type: ignore[arg-type]
     elif all(target.state is State.FINISHED for target in run.targets):
         yield ev.RunClosed(outcome=Outcome.SUCCESS, **facts)  # type: ignore[arg-type]
+    yield ev.ClockShifted(delta=timedelta(seconds=5), **facts)  # type: ignore[arg-type]
     for target in run.targets:
         yield from of_target(target, facts | {"target": target.index})
 
@@ -301,6 +311,7 @@ def of_target(target: Target, facts: dict[str, object]) -> Iterator[ev.Event]:
         yield ev.NodeRefused(node=attempt.node, reason=Reason.NOT_STARTED, **facts)  # type: ignore[arg-type]
         yield ev.AttemptEnded(number=attempt.number, outcome=Outcome.SUCCESS, **facts)  # type: ignore[arg-type]
     elif target.state is State.RUNNING:
+        yield ev.TargetRequeued(**facts)  # type: ignore[arg-type]
         yield ev.TargetClosed(outcome=Outcome.SUCCESS, **facts)  # type: ignore[arg-type]
 
 

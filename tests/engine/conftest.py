@@ -26,5 +26,7 @@ async def world() -> AsyncIterator[World]:
 
 
 async def started_early(world: World) -> list[str]:
+    """Of the runs that the journal knows: a restored one does not know all."""
     due = {run["id"]: datetime.fromisoformat(run["due_at"]) for run in await world.runs()}
-    return [execution.attempt for execution in world.executor.executions if execution.started_at < due[execution.run]]
+    known = [execution for execution in world.executor.executions if execution.run in due]
+    return [execution.attempt for execution in known if execution.started_at < due[execution.run]]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
 from world import World, a_job, a_node, after, cron, once
 
 from distcrond.model.event import ClockStepped, MarkMoved
+from distcrond.model.run import Exit
 from distcrond.testing import Script
 
 OK = ("success", None)
@@ -111,6 +113,35 @@ async def test_far_backward_while_the_daemon_was_down(world: World) -> None:
     await world.start()
     await world.pass_(hours=9)
     assert len(world.begun()) == 11
+
+
+async def test_durations_are_elapsed_time(world: World) -> None:
+    """Forward and backward, with a restart between the steps; what ended before is left alone."""
+    world.executor.script(Script(takes=timedelta(minutes=20)))
+    await world.start(a_job("before", once(seconds=1)), a_job("during", once(minutes=15)), a_node("a"))
+    await world.until(minutes=21)
+    world.clock.step(timedelta(hours=1))
+    await world.pass_(minutes=2)
+    await world.restart()
+    world.clock.step(timedelta(minutes=-30))
+    await world.pass_(minutes=30)
+    runs = await world.runs()
+    assert [(run["job"], run["duration_ms"]) for run in runs] == [("before", 1_200_000), ("during", 1_200_000)]
+    assert [run["targets"][0]["duration_ms"] for run in runs] == [1_200_000, 1_200_000]
+
+
+@pytest.mark.parametrize("hours", [-5, -1, 1, 5])
+async def test_adoption_does_not_look_at_the_clock(world: World, hours: int) -> None:
+    world.executor.script(Script(takes=timedelta(minutes=20), exit=Exit(code=7)))
+    await world.start(a_job(schedule=once(minutes=1)), a_node("a"))
+    await world.until(minutes=5)
+    await world.crash()
+    world.clock.step(timedelta(hours=hours))
+    await world.start()
+    await world.pass_(minutes=10)
+    assert await world.outcomes() == [("running", None)]
+    await world.pass_(minutes=10)
+    assert (await world.outcomes(), len(world.begun())) == ([("failure", "exit_code")], 1)
 
 
 async def test_timeouts_follow_elapsed_time(world: World) -> None:

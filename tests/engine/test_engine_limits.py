@@ -14,7 +14,7 @@ from distcrond.model.event import AttemptStarted
 from distcrond.model.reason import Reason
 from distcrond.ports import Stopped
 from distcrond.testing import Script, Survives
-from distcrond.testing.executor import ScriptedSession
+from distcrond.testing.executor import Execution, ScriptedNode, ScriptedSession
 
 LONG = timedelta(hours=1)
 OK = ("success", None)
@@ -45,6 +45,20 @@ async def test_one_that_cannot_be_killed_is_never_called_killed(world: World) ->
     await world.pass_(minutes=10)
     run = await world.run()
     assert (run["outcome"], run["reason"], run["duration_ms"]) == ("timeout", "kill_unconfirmed", 120_000)
+    assert run["targets"][0]["exit_code"] is None
+
+
+async def test_a_node_that_keeps_the_end_to_itself_does_not_keep_the_run_open(world: World, monkeypatch) -> None:
+    """A hostile one: it says that nothing is left, and never how the command ended."""
+    monkeypatch.setattr(ScriptedNode, "kill", lambda *_: None)
+    monkeypatch.setattr(Execution, "heed_limit", lambda _: None)
+    world.executor.script(Script(takes=LONG))
+    await world.start(a_job(schedule=once(minutes=1), timeout=timedelta(seconds=90)), a_node("a"))
+    await world.pass_(minutes=10)
+    assert await world.outcomes() == [("running", None)]
+    await world.pass_(minutes=5)
+    run = await world.run()
+    assert (run["outcome"], run["reason"], run["duration_ms"]) == ("timeout", "killed", 690_000)
     assert run["targets"][0]["exit_code"] is None
 
 

@@ -323,6 +323,18 @@ async def test_a_wiped_spool_proves_nothing(world: World) -> None:
     assert len(world.begun()) == 1
 
 
+async def test_no_record_proves_nothing_once_nodes_may_have_forgotten(world: World) -> None:
+    await world.start(a_job(schedule=once(minutes=1), start_deadline=timedelta(days=30)), a_node("a"), a_node("b"))
+    world.executor.node("a").lose_next_start()
+    await world.until(minutes=2)
+    await world.crash()
+    await world.pass_(days=3)
+    world.executor.node("a").mend()
+    await world.start()
+    await world.pass_(minutes=1)
+    assert ([outcome for outcome, _ in await world.outcomes()], world.begun()) == (["lost"], [])
+
+
 async def test_what_cannot_be_known_is_lost(world: World) -> None:
     world.executor.script(Script(lost=Reason.SUPERVISOR))
     await world.start(a_job(schedule=once(minutes=1)), a_node("a"))

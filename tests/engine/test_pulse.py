@@ -18,7 +18,13 @@ async def parts():
     clock, beats = FakeClock(), []
     agenda = Agenda(clock)
     scribe = SimpleNamespace(unwritten=0, written=0)
-    pulse = Pulse(clock=clock, agenda=agenda, scribe=scribe, beat=lambda: beats.append(clock.monotonic()))
+    pulse = Pulse(
+        clock=clock,
+        agenda=agenda,
+        scribe=scribe,
+        tenure=SimpleNamespace(is_over=False),
+        beat=lambda: beats.append(clock.monotonic()),
+    )
     async with asyncio.TaskGroup() as tasks:
         beating = tasks.create_task(pulse.run())
         yield SimpleNamespace(clock=clock, agenda=agenda, beats=beats, tasks=tasks, scribe=scribe, pulse=pulse)

@@ -15,7 +15,7 @@ from distcrond.journals.history import SqliteHistory
 from distcrond.journals.sqlite import SqliteJournal
 from distcrond.model.catalog import Catalog
 from distcrond.model.command import Argv
-from distcrond.model.event import DaemonStarted, Event
+from distcrond.model.event import DaemonStarted, Event, JournalRestored
 from distcrond.model.ids import JobName, NodeName, RunId
 from distcrond.model.job import Job
 from distcrond.model.ledger import fold
@@ -103,7 +103,7 @@ class World:
 
     # ------------------------------------------------------------ lives
 
-    async def start(self, *parts: Job | Node) -> None:
+    async def start(self, *parts: Job | Node, restored: bool = False) -> None:
         """Begin a life of the daemon; with parts, these are its files."""
         if parts:
             self.desired.catalog = a_catalog(*parts)
@@ -112,8 +112,10 @@ class World:
         self.journal = GatedJournal(SqliteJournal(self.database))
         ledger = await self.journal.load()
         began = DaemonStarted(at=self.clock.now(), daemon="d", generation=ledger.generation + 1, version="test")
-        fold(ledger, began)
-        await self.journal.append(Batch(events=(began,)))
+        events = (began, JournalRestored(at=self.clock.now())) if restored else (began,)
+        for event in events:
+            fold(ledger, event)
+        await self.journal.append(Batch(events=events))
         self.engine = Engine(
             clock=self.clock,
             journal=self.journal,
@@ -154,6 +156,19 @@ class World:
     async def restart(self, *parts: Job | Node) -> None:
         await self.crash()
         await self.start(*parts)
+
+    def backup(self) -> bytes:
+        """A copy of the journal as it is on the disk."""
+        return self.database.writer.serialize()
+
+    async def restore(self, copy: bytes, *parts: Job | Node, restored: bool = True) -> None:
+        """Lose the journal, and begin a life on an older copy of it."""
+        await self.crash()
+        self.database.close()
+        self.database = Database.open(MEMORY)
+        self.database.writer.deserialize(copy)
+        self.history = SqliteHistory(self.database)
+        await self.start(*parts, restored=restored)
 
     async def swap(self, *parts: Job | Node) -> None:
         """New files."""

@@ -188,6 +188,10 @@ class Place:
             timeout=seconds,
         )
 
+    def clear_log(self) -> None:
+        """Forget what was written so far."""
+        (self.root / "log").write_text("")
+
     def log(self) -> str:
         """What all lives of the daemon wrote."""
         return (self.root / "log").read_text(errors="replace")

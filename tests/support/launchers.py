@@ -17,9 +17,10 @@ from typing import Any
 import pytest
 from support import parts
 from support.sshd import open_to_all
+from support.sudo import stand_in
 
 from distcrond.clock import SystemClock
-from distcrond.executors import launcher, local, spool_session
+from distcrond.executors import launcher, local, plain, spool_session, spool_stop
 from distcrond.executors import launcher_protocol as protocol
 from distcrond.executors.deadline import within
 from distcrond.executors.launcher import Launcher
@@ -39,9 +40,7 @@ PATIENCE = timedelta(seconds=60)
 """For conditions that hold within milliseconds on an idle machine."""
 NOBODY = 54321
 """A user that exists nowhere, for tests that root runs as somebody else."""
-_numbers = itertools.count(
-    os.getpid() << 16
-)  # a stop goes by the attempt: two test runs on one machine must not share any
+_numbers = itertools.count(os.getpid() << 16)  # a stop goes by them, also through processes of another test run
 
 
 def shell_link(name: str, directory: Path) -> Path:
@@ -112,6 +111,13 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local, "_RETRY", 0.05)
 
 
+def stop_patiently(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give signals the time that a machine under load needs, where they are to be confirmed."""
+    monkeypatch.setattr(spool_stop, "ANSWER", PATIENCE)
+    monkeypatch.setattr(spool_stop, "AFTERMATH", PATIENCE.total_seconds())
+    monkeypatch.setattr(plain, "_LOOKS", 60)
+
+
 async def collect(session: Session) -> Seen:
     """Read a session to its end."""
     seen = Seen()
@@ -141,13 +147,19 @@ class Rig:
     shell: tuple[str, ...]
     generation: int = 1
     daemon_id: str = "ab12"
+    life: str = "01"
 
     def __post_init__(self) -> None:
         self.executor = self.make()
 
     def make(self, **changes: Any) -> LocalExecutor:
         """Another executor on the same spool."""
-        facts = {"daemon_id": self.daemon_id, "generation": self.generation, "shell": self.shell} | changes
+        facts = {
+            "daemon_id": self.daemon_id,
+            "generation": self.generation,
+            "life": self.life,
+            "shell": self.shell,
+        } | changes
         return LocalExecutor(clock=CLOCK, spool_directory=self.directory / "spool", **facts)
 
     @contextlib.asynccontextmanager
@@ -211,7 +223,7 @@ class Rig:
 async def open_rig(shell: str, directory: Path, *, ordinary: bool = False) -> AsyncIterator[Rig]:
     """A rig on the named shell; an ordinary one is not root's, even if we are."""
     words = (str(shell_link(shell, directory)),)
-    if ordinary:
+    if ordinary and os.geteuid() == 0:
         words = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", *words)
         open_to_all(directory)
         os.chown(directory, NOBODY, NOBODY)
@@ -222,31 +234,17 @@ async def open_rig(shell: str, directory: Path, *, ordinary: bool = False) -> As
         await rig.executor.close()
 
 
-SUDO = """#!/bin/sh
-# sudo as the launcher calls it: -n -H -u USER sh -c TEXT
-[ "$1 $2 $3" = "-n -H -u" ] || exit 99
-[ "$4" != forbidden ] || { echo 'sudo: a password is required' >&2; exit 1; }
-shift 4
-echo 'sudo: unable to resolve host' >&2
-exec SWITCH env -i PATH="$PATH" HOME=/tmp DISTCRON_TEST=1 "$@"
-"""
-
-
 def _sudo(directory: Path) -> Path:
-    sudo = directory / "bin" / "sudo"
-    sudo.parent.mkdir()
     switch = f"setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups" if os.geteuid() == 0 else ""
-    sudo.write_text(SUDO.replace("SWITCH", switch))
-    sudo.chmod(0o755)
     directory.chmod(0o755)
-    return sudo
+    return stand_in(directory / "bin", switch)
 
 
 @contextlib.asynccontextmanager
 async def open_sudo_rig(shell: str, directory: Path) -> AsyncIterator[Rig]:
     """Where we are root, `sudo` really changes the user; elsewhere only everything else happens."""
-    sudo = _sudo(directory)
-    words = ("/usr/bin/env", f"PATH={sudo.parent}:/usr/sbin:/usr/bin:/sbin:/bin", str(shell_link(shell, directory)))
+    programs = _sudo(directory)
+    words = ("/usr/bin/env", f"PATH={programs}:/usr/sbin:/usr/bin:/sbin:/bin", str(shell_link(shell, directory)))
     rig = Rig(directory, words)
     try:
         yield rig
@@ -261,6 +259,12 @@ class Claim:
     pid: int
     birth: int
     supervisor: int
+
+
+def kill_group(pid: int) -> None:
+    """End a session leader and all that stayed with it."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
 
 
 def kill(pid: int, number: int = signal.SIGKILL) -> None:
@@ -319,3 +323,15 @@ def carriers(attempt: str) -> list[int]:
             if mark in path.read_bytes().split(b"\0"):
                 found.append(int(path.parts[2]))
     return found
+
+
+def other_boot(directory: Path, *shell: str) -> tuple[str, ...]:
+    """The words that start a shell for which the machine has been booted anew."""
+    boot = directory / "boot_id"
+    boot.write_text("11111111-2222-3333-4444-555555555555\n")
+    script = 'mount --bind "$0" /proc/sys/kernel/random/boot_id && exec "$@"'
+    apart = ("unshare", "--mount") if os.geteuid() == 0 else ("unshare", "--map-root-user", "--mount")
+    words = (*apart, "sh", "-c", script, str(boot))
+    if subprocess.run([*words, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("another boot id needs a mount namespace, which is not allowed here")
+    return (*words, *shell)

@@ -75,6 +75,7 @@ class Rig:
     story: Story = field(default_factory=Story)
     clock: HastyClock = field(default_factory=HastyClock)
     cap: int = 20_000_000
+    restored: bool = False
     database: Database = field(init=False)
     journal: SqliteJournal = field(init=False)
     outbox: Outbox = field(init=False)
@@ -87,7 +88,14 @@ class Rig:
     def _open(self) -> None:
         self._source = SqliteOutgoing(self.database)
         self._book = SqliteOutboxBook(self.folder / "outbox.db")
-        self.outbox = Outbox(clock=self.clock, sink=self.sink, source=self._source, book=self._book, cap=self.cap)
+        self.outbox = Outbox(
+            clock=self.clock,
+            sink=self.sink,
+            source=self._source,
+            book=self._book,
+            cap=self.cap,
+            restored=self.restored,
+        )
 
     _source: SqliteOutgoing = field(init=False)
     _book: SqliteOutboxBook = field(init=False)

@@ -22,9 +22,7 @@ from distcrond.ports import Chunk, Contact, Ended, NotStarted, Session, WorkOrde
 
 PATIENCE = timedelta(seconds=30)
 CLOCK = SystemClock()
-_numbers = itertools.count(
-    os.getpid() << 16
-)  # a stop goes by the attempt: two test runs on one machine must not share any
+_numbers = itertools.count(os.getpid() << 16)  # a stop goes by them, also through processes of another test run
 
 
 class Book(dict[NodeName, Node]):
@@ -64,6 +62,7 @@ async def open_executor(directory: Path, book: Book | None = None, **changes: An
         "state_directory": directory,
         "daemon_id": "ab12",
         "generation": 1,
+        "life": "01",
         "user_directory": None,
     }
     executor = SshExecutor(**(settings | changes))

@@ -136,6 +136,16 @@ class Sshd:
         self.stop()
         _signal(pids, signal.SIGKILL)
 
+    @property
+    def place(self) -> str:
+        """Host and port as node files have them."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    def power_off(self) -> None:
+        """End it and every launcher and supervisor in its spool, none of which gets to say a word."""
+        _signal(_inside(self.directory), signal.SIGKILL)
+        self.close()
+
     def known_hosts_line(self, key: asyncssh.SSHKey | None = None) -> str:
         """The line that makes `key` (its own, if None) known under the server's address."""
         public = (key or self.host_key).export_public_key().decode().strip()
@@ -188,7 +198,7 @@ class Farm:
         An option given as an empty text is left out.
         """
         usual: dict[str, Option] = {
-            "ssh_host": f"{server.host}:{server.port}",
+            "ssh_host": server.place,
             "ssh_user": self.user,
             "ssh_private_key_file": str(self.key_file),
             "ssh_known_hosts_file": str(self.known_hosts),
@@ -207,7 +217,7 @@ class Farm:
     def _make(self, number: int, within: tuple[str, ...], options: Mapping[str, str]) -> Sshd:
         directory = self.directory / f"host{number}"
         directory.mkdir(mode=0o755)
-        host = f"127.0.0.{number % 250 + 1}"
+        host = options.get("ListenAddress", f"127.0.0.{number % 250 + 1}")
         port = _free_port(host)
         key = asyncssh.generate_private_key("ssh-ed25519")
         _write_private(directory / "host_key", key)
@@ -278,8 +288,7 @@ def _write_private(path: Path, key: asyncssh.SSHKey) -> None:
 
 
 def _free_port(host: str) -> int:
-    with socket.socket() as probe:
-        probe.bind((host, 0))
+    with socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         port: int = probe.getsockname()[1]
         return port
 
@@ -303,6 +312,17 @@ def _children(pid: int) -> list[int]:
     with contextlib.suppress(OSError):
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     return []
+
+
+def _inside(directory: Path) -> list[int]:
+    """Processes that work there, such as shells in a spool."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                if (entry / "cwd").readlink().is_relative_to(directory):
+                    found.append(int(entry.name))
+    return found
 
 
 def _name(pid: int) -> str:
