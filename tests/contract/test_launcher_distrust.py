@@ -22,7 +22,7 @@ from distcrond.model.node import Node
 from distcrond.model.reason import Reason
 from distcrond.testing import FakeClock
 
-SETTINGS = LauncherSettings(daemon_id="ab12", generation=1)
+SETTINGS = LauncherSettings(daemon_id="ab12", generation=1, life="cd34")
 ATTEMPT = AttemptId("test@20261121T031000Z-0000000001.0.1")
 
 
