@@ -355,7 +355,7 @@ async def test_interrupting_logs_leaves_the_run_alone(ctl, served) -> None:
 async def test_following_says_when_a_node_falls_silent_and_answers_again(ctl, served) -> None:
     run = served.world.add_run(OPEN_JOB)
     following = await ctl.start("logs", OPEN_JOB, "-f")
-    await until(lambda: served.world.feed._followers)
+    await until(lambda: served.world.feed.watched(run.id))
     for lost, said in ((True, b"web1 does not answer; as far as"), (False, b"web1 answers again")):
         run = served.world.put(replace(run, targets=(replace(run.targets[0], contact_lost=lost),)))
         assert (await following.stderr.readline()).startswith(said)

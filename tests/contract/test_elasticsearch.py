@@ -26,8 +26,9 @@ from distcrond.sinks.search import search_output
 _prefixes = (f"t{os.getpid()}-{number}" for number in itertools.count())
 
 
-@pytest.fixture(params=[9, 8])
+@pytest.fixture(params=[9, pytest.param(8, marks=pytest.mark.long)])
 def server(elastic, request):
+    """Of major 9; of major 8 too with `-m long`, and always for the round trip."""
     return elastic.of(request.param)
 
 
@@ -64,6 +65,7 @@ def assert_equal(rig: Rig, server) -> None:
     assert there == expected
 
 
+@pytest.mark.parametrize("server", [9, 8], indirect=True)
 async def test_all_there_is_arrives_with_its_version(rig, server):
     await rig.feed(*varied(rig.story, 200))
     async with rig.running():

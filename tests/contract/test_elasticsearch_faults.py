@@ -26,7 +26,7 @@ def server(elastic, request):
     return server
 
 
-both_majors = pytest.mark.parametrize("server", [9, 8], indirect=True)
+both_majors = pytest.mark.parametrize("server", [9, pytest.param(8, marks=pytest.mark.long)], indirect=True)
 
 
 @pytest.fixture

@@ -409,8 +409,8 @@ async def test_the_record_outlives_the_release_and_is_swept_when_it_is_old(rig: 
     for what in (old, silent, running):
         os.utime(rig.spool / f"{what.attempt}.run", (0, 0))
     async with rig.another() as executor:
-        for _ in range(2):  # the second time it is asked for a sign of life
-            await executor.prepare(HERE, timeout=PATIENCE, durable=True)
+        await executor.prepare(HERE, timeout=PATIENCE, durable=True)
+        await executor.probe(HERE, timeout=PATIENCE)  # asks for a sign of life
         await until(lambda: not rig.record(old.attempt) and not rig.record(silent.attempt))
     assert not (rig.spool / f"{silent.attempt}.m").exists()
     assert rig.record(fresh.attempt)

@@ -229,7 +229,8 @@ def test_home_mounted_noexec(lab: Lab):
 
 @row("no setsid", "node_unsupported")
 def test_no_setsid(lab: Lab, tmp_path):
-    for program in ("dd", "grep", "find", "stat", "head", "tail", "cat", "rm", "ln", "tr", "mkdir", "ls", "env", "sh"):
+    programs = "dd grep find stat head tail cat rm ln tr sleep mkdir ls env sh"
+    for program in programs.split():
         (tmp_path / program).symlink_to(shutil.which(program) or pytest.fail(program))
     open_to_all(tmp_path)
     server = lab.farm.add(1, ForceCommand=forced(f"PATH={tmp_path}"))[0]

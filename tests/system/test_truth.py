@@ -235,6 +235,7 @@ def test_a_restored_journal_starts_nothing_twice(place, pair):
     assert {run["reason"] for run in place.all_runs("&outcome=lost")} == {"restored"}
 
 
+@pytest.mark.long
 def test_a_copy_of_the_same_life_is_answered_by_the_nodes_record(place, farm):
     """The backup was made under way, and nobody said the word: the node refuses the second start."""
     place.ssh_node("web", farm.node(farm.add(1)[0]).options)
@@ -258,6 +259,7 @@ def test_a_copy_of_the_same_life_is_answered_by_the_nodes_record(place, farm):
     assert details["the node has a record of an earlier start and refused to start it again"] >= 3
 
 
+@pytest.mark.long
 def test_of_two_daemons_with_one_memory_one_stands_back(place, pair):
     """Both were started from copies of one state directory; nothing runs twice, whatever they do."""
     place.job("tick", **EVERY_SECOND)
