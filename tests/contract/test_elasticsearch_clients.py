@@ -34,7 +34,8 @@ def test_the_same_holds_for_a_client_of_major_8(elastic):
     servers = " ".join(f"{major}:{elastic.of(major).port}" for major in (9, 8))
     files = [str(TESTS / f"test_elasticsearch{name}.py") for name in ("", "_faults", "_security")]
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, "-p", "no:cacheprovider", "-k", CHOSEN, *files],
+        # an empty mark: those of major 8 are long tests elsewhere
+        [sys.executable, "-c", PROGRAM, "-p", "no:cacheprovider", "-m", "", "-k", CHOSEN, *files],
         env=os.environ | {"PYTHONPATH": str(CLIENT), LENT: servers},
         cwd=TESTS.parents[1],
         capture_output=True,
