@@ -142,7 +142,8 @@ def test_a_server_that_is_restarted(talk, server):
     talk.assert_whole()
 
 
-@pytest.mark.parametrize("seconds", [BLACK_HOLE, pytest.param(60.0, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("seconds", [BLACK_HOLE, 60.0])
 def test_a_network_that_swallows_everything(place, farm, server, seconds):
     with open_valve(server.host, server.port) as valve:
         known = place.root / "known_hosts"
