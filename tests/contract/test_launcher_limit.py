@@ -253,7 +253,7 @@ async def test_who_was_cancelled_before_the_limit_was_cancelled(rig: Rig, monkey
 @pytest.mark.parametrize("shell", SHELLS)
 async def test_on_a_full_disk_the_limit_holds_and_is_told(shell, tmp_path):
     """Rule 17: the record's block has room for its few lines."""
-    with small_disk(tmp_path / "disk", "256k") as disk:
+    with small_disk(tmp_path / "disk", "size=256k") as disk:
         async with open_rig(shell, disk) as rig:
             what = limited("sleep 100 & wait")
             session = await rig.begin(what)
