@@ -34,6 +34,7 @@ from distcrond.model.ledger import Ledger, fold
 from distcrond.ports import Batch, Executor, Journal
 from distcrond.reports import Reports, open_reports
 from distcrond.systemd import notify
+from distcrond.vault import HostVault
 from distcrond.web import pages
 
 _log = logging.getLogger(__name__)
@@ -190,6 +191,7 @@ async def build(settings: Settings, *, restored: bool = False) -> AsyncIterator[
             executors=executors,
             desired=desired,
             definitions=files,
+            vault=HostVault(os.environ),
             health_check_interval=settings.health_check_interval,
             outboxes=reports.outboxes,
             beat=lambda: notify("WATCHDOG=1"),

@@ -9,6 +9,7 @@ DistcrondError
 │   ├── NodeUnreachable     certainly nothing was started; another node may be tried
 │   ├── StartRefused        the node answered and certainly did not start the command
 │   └── StartUnknown        the command may or may not have been started; only the node can tell
+├── SecretMissing           a secret that a job asks for cannot be had; names it, never its value
 ├── JournalError            the journal cannot be read or written; the daemon must stop launching
 │   ├── JournalTooNew       written by a newer version than this one
 │   └── JournalCopied       it is a copy, and nobody has said what became of the original
@@ -76,6 +77,10 @@ class StartRefused(ExecutorError):
 
 class StartUnknown(ExecutorError):
     """The connection broke after the start was sent; only the node can tell what happened."""
+
+
+class SecretMissing(DistcrondError):
+    """A secret cannot be had: the text says which one, where it should be and why not, and never holds a value."""
 
 
 class JournalError(DistcrondError):

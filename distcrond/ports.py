@@ -22,6 +22,7 @@ from distcrond.model.node import Node
 from distcrond.model.reason import Reason
 from distcrond.model.report import Document, ReportedRun
 from distcrond.model.run import Exit, Outcome, OutputSize, Run, Spool, State, Stream
+from distcrond.model.secret import SecretSource
 
 
 class Clock(Protocol):
@@ -51,8 +52,8 @@ class Clock(Protocol):
 class WorkOrder:
     """All a node needs to know to run one attempt.
 
-    `environment` is complete and its values travel out of sight of `ps`. Without `durable` the command is a plain
-    remote command that ends with its connection, for nodes that have no place for a spool.
+    `environment` is complete, secrets included, and its values travel out of sight of `ps`. Without `durable` the
+    command is a plain remote command that ends with its connection, for nodes that have no place for a spool.
 
     With a `timeout` a node with a spool ends the command by itself, a little later than whoever gave the order should:
     TERM, and KILL after `kill_grace`. Zero means none.
@@ -60,7 +61,7 @@ class WorkOrder:
 
     attempt: AttemptId
     command: Command
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     working_directory: str | None = None
     umask: int | None = None
     run_as: str | None = None
@@ -199,6 +200,18 @@ class Executor(Protocol):
 
     async def close(self) -> None:
         """Drop connections; running commands go on."""
+        ...
+
+
+class Vault(Protocol):
+    """Where the secrets of jobs are."""
+
+    async def read(self, wanted: Mapping[str, SecretSource]) -> Mapping[str, str]:
+        """The values as they are now, by the same names; each has from `LEAST_LENGTH` to `MOST_LENGTH` bytes.
+
+        Raises:
+            SecretMissing: one of them cannot be had; says which and why.
+        """
         ...
 
 

@@ -112,7 +112,7 @@ def _environment_faults(name: str, value: str) -> list[Fault]:
     pointer = f"#/environment/{name}"
     if not _NAME.fullmatch(name):
         return [Fault(pointer=pointer, message="this is no name of a variable")]
-    if name in _REFUSED_NAMES or name.startswith(("LD_", "DISTCRON_")):
+    if name in _REFUSED_NAMES or name.startswith(("LD_", "DISTCRON_", "dc_")):
         return [Fault(pointer=pointer, message="this name may not be set by a request")]
     if "\0" in value or _has_surrogates(value):
         return [Fault(pointer=pointer, message="a value is UTF-8 text without NUL")]

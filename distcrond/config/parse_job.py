@@ -18,6 +18,7 @@ from distcrond.model.command import Script
 from distcrond.model.ids import JobName
 from distcrond.model.job import Job, OutputPolicy, Owner, Streams, Success
 from distcrond.model.policy import CatchUp, CatchUpPolicy, OnNodeLost, Overlap
+from distcrond.model.secret import SecretKind, SecretSource
 from distcrond.model.span import parse_duration
 
 
@@ -102,6 +103,7 @@ def _with_place(job: Job, reader: Reader) -> Job:
         job,
         placement=parse_policy(reader),
         environment=reader.take(("environment",), dict, {}),
+        secrets=_secrets(reader),
         working_directory=reader.take(("working_directory",), str, None),
         umask=reader.take(("umask",), _octal, None),
         run_as=reader.take(("run_as",), str, None),
@@ -126,6 +128,20 @@ def _with_rules(job: Job, reader: Reader) -> Job:
         labels=reader.take(("labels",), dict, {}),
         runbook_url=reader.take(("runbook_url",), str, ""),
     )
+
+
+def _secrets(reader: Reader) -> Mapping[str, SecretSource]:
+    both = sorted({*(reader.get(("environment",)) or {})} & {*(reader.get(("secrets",)) or {})})
+    if both:
+        hint = "keep one of them"
+        reader.object(("secrets", both[0]), f"`{both[0]}` is in `environment` too", hint, code="conflicting_keys")
+    return reader.take(("secrets",), _sources, {})
+
+
+def _sources(given: Mapping[str, Mapping[str, str]]) -> Mapping[str, SecretSource]:
+    """Each entry has exactly one key, the kind: so the schema has it."""
+    kinds = {name: next(iter(source.items())) for name, source in given.items()}
+    return {name: SecretSource(kind=SecretKind(kind), place=place) for name, (kind, place) in kinds.items()}
 
 
 def _on_node_lost(reader: Reader) -> OnNodeLost:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from distcrond.model.ids import AttemptId, RunId, attempt_id
 from distcrond.model.node import Node
@@ -10,12 +12,16 @@ from distcrond.model.run import Run, Target
 from distcrond.model.span import format_instant
 from distcrond.ports import WorkOrder
 
+_NONE: Mapping[str, str] = MappingProxyType({})
 
-def work_order(run: Run, target: Target, node: Node, *, number: int, durable: bool) -> WorkOrder:
+
+def work_order(
+    run: Run, target: Target, node: Node, *, number: int, durable: bool, secrets: Mapping[str, str] = _NONE
+) -> WorkOrder:
     """Put together the order for attempt `number` of a target on a node, with a record there or without (`durable`).
 
     Environment: facts of the run first (CONTRACT §2), then the node's, the job's and the request's variables, later
-    ones winning over earlier ones; the facts cannot be overridden.
+    ones winning over earlier ones; neither the facts nor the job's `secrets` can be overridden.
     """
     job = run.job
     attempt = attempt_id(run.id, target.index, number)
@@ -23,6 +29,7 @@ def work_order(run: Run, target: Target, node: Node, *, number: int, durable: bo
         **node.environment,
         **job.environment,
         **(run.request.environment if run.request else {}),
+        **secrets,
         "DISTCRON_RUN_ID": run.id,
         "DISTCRON_JOB": job.name,
         "DISTCRON_NODE": node.name,

@@ -13,11 +13,12 @@ from distcrond.engine.agenda import Agenda, Alarm
 from distcrond.engine.closing import Closing
 from distcrond.engine.feed import Feed
 from distcrond.engine.health import Health
+from distcrond.engine.masking import Mask
 from distcrond.engine.orders import work_order
 from distcrond.engine.placing import Slot
 from distcrond.engine.punctuality import Punctuality
 from distcrond.engine.scribe import Scribe
-from distcrond.errors import JournalError, NodeUnreachable, StartRefused
+from distcrond.errors import JournalError, NodeUnreachable, SecretMissing, StartRefused
 from distcrond.failpoints import Failpoint, reach
 from distcrond.model.event import (
     AttemptEnded,
@@ -35,7 +36,7 @@ from distcrond.model.policy import OnNodeLost
 from distcrond.model.reason import Reason
 from distcrond.model.run import Outcome, Run, State, Target
 from distcrond.model.span import format_duration
-from distcrond.ports import Chunk, Clock, Contact, Ended, Executor, NotStarted, Session, Stopped
+from distcrond.ports import Chunk, Clock, Contact, Ended, Executor, NotStarted, Session, Stopped, Vault
 from distcrond.rules.silence import on_silence
 from distcrond.rules.verdict import Verdict, attempt_verdict
 
@@ -56,7 +57,8 @@ class Flight:
     """An attempt under way: what must be known to stop it.
 
     `given_up` is the verdict with which its task was cancelled; without one, a cancelled task is the engine's end.
-    `silence` rings when the node has been silent for too long; with `again` its target goes to another one.
+    `silence` rings when the node has been silent for too long; with `again` its target goes to another one. `mask` is
+    what its output goes through.
     """
 
     __slots__ = (
@@ -65,6 +67,7 @@ class Flight:
         "ended",
         "given_up",
         "launched",
+        "mask",
         "session",
         "silence",
         "stopped_for",
@@ -83,6 +86,7 @@ class Flight:
         self.given_up: Verdict | None = None
         self.silence: Alarm | None = None
         self.again = False
+        self.mask = Mask()
 
     def hear(self) -> None:
         """The node answers: how long it was silent does not matter any more."""
@@ -115,6 +119,7 @@ class Runner:
         health: Health,
         closing: Closing,
         executors: Mapping[str, Executor],
+        vault: Vault,
         feed: Feed,
         punctuality: Punctuality,
     ) -> None:
@@ -124,6 +129,7 @@ class Runner:
         self._health = health
         self._closing = closing
         self._executors = executors
+        self._vault = vault
         self._feed = feed
         self._punctuality = punctuality
         self._released: Callable[[Slot], None] | None = None
@@ -203,8 +209,16 @@ class Runner:
         except (NodeUnreachable, StartRefused) as error:
             self._refuse(slot, node, error.reason, error.detail)
             return
+        try:
+            secrets = await self._secrets(run)
+        except SecretMissing as error:
+            self._closing.target(
+                *slot, Verdict(outcome=Outcome.MISSED, reason=Reason.SECRET_MISSING, detail=str(error))
+            )
+            return
+        flight.mask = Mask(secrets.values())
         number = target.intents + 1
-        order = work_order(run, target, node, number=number, durable=spool is not None)
+        order = work_order(run, target, node, number=number, durable=spool is not None, secrets=secrets)
         session = executor.session(node, order)
         started = AttemptStarted(
             at=self._clock.now(), run=run.id, target=target.index, number=number, node=node.name, spool=spool
@@ -215,6 +229,25 @@ class Runner:
         flight.session = session
         self._start_when_due(run, flight, slot)
         await self._follow(slot, node, flight, session)
+
+    async def _secrets(self, run: Run) -> Mapping[str, str]:
+        """Read the job's secrets; one that is missing may still come until the run is due."""
+        wanted, early = run.job.secrets, (run.occurrence.due - self._clock.now()).total_seconds()
+        try:
+            return await self._vault.read(wanted)
+        except SecretMissing:
+            if early <= 0:
+                raise
+        await self._clock.sleep(early)
+        return await self._vault.read(wanted)
+
+    async def _mask_again(self, run: Run) -> Mask:
+        """The mask of an adopted attempt. Without the secrets nobody could tell what to mask, so all of it is."""
+        try:
+            return Mask((await self._vault.read(run.job.secrets)).values())
+        except SecretMissing as error:
+            _log.warning("what run %s prints from now on is withheld, since it cannot be masked: %s", run.id, error)
+            return Mask(withheld=True)
 
     def _start_when_due(self, run: Run, flight: Flight, slot: Slot) -> None:
         if run.occurrence.due > self._clock.now():
@@ -258,6 +291,7 @@ class Runner:
         self._limit(slot, run, flight, max(left, _FIRST_WORD))
         if run.cancel_requested_by is not None:
             self.stop(slot, Reason.CANCELLED)
+        flight.mask = await self._mask_again(run)
         await self._follow(slot, node, flight, session)
 
     async def _follow(self, slot: Slot, node: Node, flight: Flight, session: Session) -> None:
@@ -267,15 +301,18 @@ class Runner:
         async for event in session.events():
             match event:
                 case Chunk():
-                    await self._store(slot, event)
+                    for piece in flight.mask.feed(event):
+                        await self._store(slot, piece)
                 case Contact():
                     self._note_contact(slot, flight, lost=event.lost)
                     self._health.look_now(node.name)
                 case NotStarted():
                     over = True
-                    self._refuse(slot, node, event.reason, event.detail)
+                    self._refuse(slot, node, event.reason, flight.mask.text(event.detail))
                 case Ended():
                     over = True
+                    for piece in flight.mask.rest():
+                        await self._store(slot, piece)
                     reach(Failpoint.COLLECTED)
                     await self._end(slot, flight, event)
                     reach(Failpoint.BEFORE_CLEANUP)
@@ -324,7 +361,7 @@ class Runner:
             stopped_for=ended.stopped_for or flight.stopped_for,
             kill_confirmed=gone,
         )
-        detail = verdict.detail or ended.detail
+        detail = verdict.detail or flight.mask.text(ended.detail)
         over = AttemptEnded(
             at=self._clock.now(),
             run=run.id,

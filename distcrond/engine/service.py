@@ -31,7 +31,7 @@ from distcrond.model.event import ClockShifted, ClockStepped, DaemonStopped
 from distcrond.model.happening import node_changed
 from distcrond.model.ids import NodeName
 from distcrond.model.ledger import Ledger
-from distcrond.ports import Clock, Definitions, Executor, History, Journal
+from distcrond.ports import Clock, Definitions, Executor, History, Journal, Vault
 
 _log = logging.getLogger(__name__)
 
@@ -49,6 +49,7 @@ class Engine:
         executors: Mapping[str, Executor],
         desired: Desired,
         definitions: Definitions,
+        vault: Vault,
         health_check_interval: timedelta = timedelta(seconds=10),
         file_check_interval: timedelta = timedelta(seconds=2),
         outboxes: Outboxes | None = None,
@@ -79,6 +80,7 @@ class Engine:
             health=health,
             closing=closing,
             executors=executors,
+            vault=vault,
             feed=feed,
             punctuality=punctuality,
         )

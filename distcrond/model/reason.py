@@ -17,6 +17,7 @@ class Reason(StrEnum):
     CAPACITY = "capacity"
     DISABLED = "disabled"
     NO_TARGET = "no_target"
+    SECRET_MISSING = "secret_missing"  # noqa: S105  a word, no secret
     # why a node was not taken
     NOT_IN_POLICY = "not_in_policy"
     EXCLUDED = "excluded"

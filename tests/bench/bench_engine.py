@@ -44,6 +44,7 @@ from distcrond.model.policy import PlacementPolicy, Strategy
 from distcrond.model.run import State
 from distcrond.model.spec import OnceSpec
 from distcrond.ports import Batch
+from distcrond.vault import HostVault
 
 AHEAD = timedelta(seconds=4)
 IN_FLIGHT = 100
@@ -80,6 +81,7 @@ async def running(farm: Farm, hosts: int, directory: Path) -> AsyncIterator[Benc
         user_directory=None,
     )
     engine = Engine(
+        vault=HostVault({}),
         clock=clock,
         journal=journal,
         history=history,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
 from distcrond.engine.control import Order
 from distcrond.engine.desired import Desired
 from distcrond.engine.service import Engine
+from distcrond.errors import SecretMissing
 from distcrond.journals.database import MEMORY, Database
 from distcrond.journals.history import SqliteHistory
 from distcrond.journals.sqlite import SqliteJournal
@@ -22,6 +24,7 @@ from distcrond.model.ledger import fold
 from distcrond.model.node import Node
 from distcrond.model.policy import PlacementPolicy, Select, SelectKind, Strategy
 from distcrond.model.report import Document
+from distcrond.model.secret import SecretSource
 from distcrond.model.spec import CronSpec, IntervalSpec, OnceSpec, ScheduleSpec
 from distcrond.ports import Batch, RunQuery
 from distcrond.testing import FakeClock, GatedJournal, ScriptedExecutor
@@ -87,6 +90,16 @@ class Files:
         return self.catalog
 
 
+class Secrets(dict[str, str]):
+    """A vault: what is kept at which place."""
+
+    async def read(self, wanted: Mapping[str, SecretSource]) -> Mapping[str, str]:
+        for name, source in wanted.items():
+            if source.place not in self:
+                raise SecretMissing(f"secret {name} ({source}): there is none")
+        return {name: self[source.place] for name, source in wanted.items()}
+
+
 class World:
     """Engine lives come and go; clock, nodes and the journal's disk stay."""
 
@@ -97,6 +110,7 @@ class World:
         self.history = SqliteHistory(self.database)
         self.desired = Desired(Catalog())
         self.interval = timedelta(seconds=10)
+        self.vault = Secrets()
         self.journal: GatedJournal
         self.engine: Engine
         self._life: asyncio.Task[None] | None = None
@@ -124,6 +138,7 @@ class World:
             executors={"scripted": self.executor},
             desired=self.desired,
             definitions=self.files,
+            vault=self.vault,
             file_check_interval=timedelta(days=10_000),  # who wants a reload asks for it
             health_check_interval=self.interval,
         )
