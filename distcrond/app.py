@@ -17,6 +17,7 @@ from pathlib import Path
 from distcrond import __version__
 from distcrond.api.listeners import TcpAddress, UnixAddress
 from distcrond.api.server import Api
+from distcrond.api.tokens import TokenBook
 from distcrond.clock import SystemClock
 from distcrond.config.load import Loaded, load
 from distcrond.config.settings import Settings
@@ -200,6 +201,7 @@ async def build(settings: Settings, *, restored: bool = False) -> AsyncIterator[
             control=engine.control,
             queries=engine.queries,
             clock=clock,
+            tokens=TokenBook(state / "tokens.json", clock),
             unix=UnixAddress(settings.socket),
             tcp=TcpAddress(host=settings.listen[0], port=settings.listen[1]) if settings.listen else None,
             pages=pages(),

@@ -8,6 +8,9 @@ import os
 import sys
 from datetime import UTC, datetime
 
+AUDIT = "distcrond.audit"
+"""The logger that says who changed, or tried to change, what: at any level of the rest."""
+
 
 def configure(*, form: str, level: str) -> None:
     """Send all logging to stderr.
@@ -19,6 +22,7 @@ def configure(*, form: str, level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JsonFormatter() if form == "json" else _text_formatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    logging.getLogger(AUDIT).setLevel(logging.INFO)
     # asyncssh tells each channel at INFO: our own events say the same in fewer lines.
     logging.getLogger("asyncssh").setLevel(max(logging.WARNING, logging.getLogger().level))
 

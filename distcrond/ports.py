@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol
 from distcrond.model.catalog import Catalog
 from distcrond.model.command import Command
 from distcrond.model.event import Event, OutputChunk
+from distcrond.model.globs import EVERY_JOB, JobGlobs
 from distcrond.model.ids import AttemptId, JobName, NodeName, RunId
 from distcrond.model.job import Job, OutputPolicy
 from distcrond.model.ledger import JobState, Ledger
@@ -253,10 +254,11 @@ class RunQuery:
     """Filters of a run list, all of which must hold; newest scheduled first.
 
     `search` is full text over output, all words of it; `since` and `until` bound `scheduled_at` (inclusive,
-    exclusive); `cursor` is what the page before gave.
+    exclusive); `cursor` is what the page before gave. `jobs` are those that whoever asks may see.
     """
 
     job: str | None = None
+    jobs: JobGlobs = EVERY_JOB
     node: str | None = None
     state: State | None = None
     outcome: Outcome | None = None

@@ -9,14 +9,18 @@ from aiohttp import web
 from aiohttp.typedefs import Handler as AiohttpHandler
 from aiohttp.typedefs import Middleware
 
-from distcrond.api.auth import Door, Principal, Scope
+from distcrond.api.auth import Door
 from distcrond.api.bodies import MAX_BODY, read_body
 from distcrond.api.call import Call, Parts
 from distcrond.api.parameters import read_query
 from distcrond.api.problems import PROBLEM_JSON, Problem, problem_of, problem_response
 from distcrond.api.route import Route
+from distcrond.api.scope import Scope
+from distcrond.api.sight import require_sight
+from distcrond.logs import AUDIT
 
 _log = logging.getLogger(__name__)
+_audit = logging.getLogger(AUDIT)
 _HEADERS = {
     "Server": "distcrond",
     "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
@@ -52,17 +56,41 @@ def build_application(
 def _endpoint(route: Route, parts: Parts, door: Door) -> AiohttpHandler:
     async def handle(request: web.Request) -> web.StreamResponse:
         principal = door.identify(request)
-        _permit(door, request, principal, route.scope)
+        door.permit(request, principal, route.scope)
         now = parts.clock.now()
         query = read_query(request.query, route.parameters, now)
         body = await read_body(request, route.body, parts.clock)
-        call = Call(request=request, parts=parts, by=principal.by, now=now, query=query, body=body)
-        response = await route.handler(call)
-        if route.scope is Scope.OPERATE:
-            _audit(principal, request, response.status)
+        call = Call(request=request, parts=parts, principal=principal, now=now, query=query, body=body)
+        require_sight(route, call)
+        return await route.handler(call)
+
+    return handle if route.method == "GET" else _audited(handle, door)
+
+
+def _audited(handle: AiohttpHandler, door: Door) -> AiohttpHandler:
+    """Say who changed, or tried to change, what (GUARANTEES 28)."""
+
+    async def tell(request: web.Request) -> web.StreamResponse:
+        status = 500
+        try:
+            response = await handle(request)
+            status = response.status
+        except Exception as error:
+            problem = problem_of(error)
+            status = problem.status if problem else status
+            raise
+        finally:
+            _audit.info("%s: %s %r: %d", _who(door, request), request.method, request.path, status)
         return response
 
-    return handle
+    return tell
+
+
+def _who(door: Door, request: web.Request) -> str:
+    try:
+        return door.identify(request).by
+    except Problem:
+        return "nobody"
 
 
 def _page(each: web.RouteDef, door: Door) -> AiohttpHandler:
@@ -75,19 +103,6 @@ def _page(each: web.RouteDef, door: Door) -> AiohttpHandler:
         return await handler(request)
 
     return handle
-
-
-def _permit(door: Door, request: web.Request, principal: Principal, scope: Scope) -> None:
-    try:
-        door.permit(request, principal, scope)
-    except Problem as refused:
-        _audit(principal, request, refused.status)
-        raise
-
-
-def _audit(principal: Principal, request: web.Request, status: int) -> None:
-    """Say who changed, or tried to change, what (GUARANTEES 28)."""
-    _log.info("%s: %s %r: %d", principal.by, request.method, request.path, status)
 
 
 def _admitting(door: Door) -> Middleware:

@@ -1,49 +1,40 @@
 """Who may do what: decided before a handler sees the request, and denied unless the route table says otherwise.
 
-Two doors lead in. The Unix socket gives all rights to whoever the file mode lets in. TCP (loopback only, and every
-local user reaches loopback) gives reading; changing needs a session that began with a one-time link, the page's own
-header and origin. A cookie is no secret to other servers on the same host name, so it is never enough by itself.
+Two doors lead in. The Unix socket gives all rights to whoever the file mode lets in. TCP takes tokens, each with a
+scope, the jobs it is for and an end; and browsers, whose session began with a one-time link and which change things
+from our own page only, since a cookie is no secret to other servers on the same host name. Without a credential one may
+read on loopback (every local user reaches that), and nothing where others reach it.
 """
 
 from __future__ import annotations
 
-import hashlib
-import secrets
 import socket
 import struct
 from collections.abc import Collection
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Protocol
 from urllib.parse import urlsplit
 
 from aiohttp import web
 
 from distcrond.api.problems import Problem
-from distcrond.ports import Clock
+from distcrond.api.scope import Scope
+from distcrond.api.sessions import COOKIE, Sessions
+from distcrond.api.tokens import TokenBook
+from distcrond.model.globs import EVERY_JOB, JobGlobs
 
-COOKIE = "distcron_session"
 CHANGE_HEADER = "X-Distcron-Request"
-LINK_SECONDS = 600.0
-SESSION_SECONDS = 12 * 3600.0
-_MOST_SESSIONS = 256
-_REMEDY = "use distcronctl over the Unix socket, or open the one-time link that distcrond printed"
-
-
-class Scope(StrEnum):
-    """What a route needs. `OPEN` is for the health of the process and the way in: no data is behind it."""
-
-    OPEN = "open"
-    READ = "read"
-    OPERATE = "operate"
+_REMEDY = "use distcronctl over the Unix socket, a token, or the one-time link that distcrond printed"
+_HOW_TO_COME_IN = "send `Authorization: Bearer TOKEN`; `distcronctl token create` on the daemon's machine makes one"
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who asks: `by` is recorded with every change."""
+    """Who asks: `by` is recorded with every change; `jobs` are those that exist for it."""
 
     by: str
     scopes: frozenset[Scope]
+    jobs: JobGlobs = EVERY_JOB
 
 
 class Door(Protocol):
@@ -58,7 +49,7 @@ class Door(Protocol):
         ...
 
     def permit(self, request: web.Request, principal: Principal, scope: Scope) -> None:
-        """Return if the principal may. Raises Problem 403 with the remedy."""
+        """Return if the principal may. Raises Problem 401 or 403 with the remedy."""
         ...
 
 
@@ -76,12 +67,25 @@ class SocketDoor:
         """Whoever came in may do everything."""
 
 
-class LoopbackDoor:
-    """TCP on loopback. `hosts` are the names under which this server may be meant, without port."""
+class TcpDoor:
+    """TCP.
 
-    def __init__(self, hosts: Collection[str], sessions: Sessions) -> None:
+    Args:
+        hosts: names under which this server may be meant, without port, besides those of loopback.
+        sessions: of browsers.
+        tokens: of programs.
+        scheme: `http` or `https`, as browsers see it.
+        is_private: only this machine reaches it, so reading needs no credential.
+    """
+
+    def __init__(
+        self, hosts: Collection[str], sessions: Sessions, tokens: TokenBook, *, scheme: str, is_private: bool
+    ) -> None:
         self._hosts = frozenset(host.lower() for host in hosts) | {"localhost", "127.0.0.1", "::1"}
         self._sessions = sessions
+        self._tokens = tokens
+        self._scheme = scheme
+        self._anybody = Principal("tcp", Scope.READ.and_below if is_private else frozenset({Scope.OPEN}))
 
     def admit(self, request: web.Request) -> None:
         """Refuse other names: a web page whose name was rebound to 127.0.0.1 must not read anything.
@@ -90,73 +94,47 @@ class LoopbackDoor:
         """
         values = request.headers.getall("Host", [])
         if len(values) != 1 or _host_name(values[0]) not in self._hosts:
-            hint = "open it as http://localhost, or add the name to api.allowed_hosts"
+            hint = "open it as localhost, or add the name to api.allowed_hosts"
             raise Problem(421, "unknown_host", "this server does not go by that name", hint=hint)
 
     def identify(self, request: web.Request) -> Principal:
-        """Read the cookie; whoever has none may still read."""
+        """Read the token, else the cookie; who brings neither is anybody."""
         if "Authorization" in request.headers:
-            headers = {"WWW-Authenticate": "Bearer"}
-            raise Problem(401, "unknown_token", "that token is not known here", hint=_REMEDY, headers=headers)
+            return self._bearer(request)
         session = self._sessions.find(request.cookies.get(COOKIE, ""))
-        if session is None:
-            return Principal("tcp", frozenset({Scope.OPEN, Scope.READ}))
-        return Principal(f"browser:{session}", frozenset(Scope))
+        return Principal(f"browser:{session}", Scope.OPERATE.and_below) if session else self._anybody
+
+    def _bearer(self, request: web.Request) -> Principal:
+        scheme, _, text = request.headers["Authorization"].partition(" ")
+        is_one = len(request.headers.getall("Authorization")) == 1 and scheme.lower() == "bearer"
+        token = self._tokens.find(text.strip()) if is_one else None
+        if token is None:
+            hint = "it may have expired or been revoked: `distcronctl token list` on the daemon's machine"
+            raise _unauthorized("unknown_token", "that token is not valid here", hint)
+        return Principal(f"token:{token.name}", token.scope.and_below, JobGlobs(token.jobs))
 
     def permit(self, request: web.Request, principal: Principal, scope: Scope) -> None:
         """Let a session change things only from our own page (GUARANTEES 19)."""
-        if scope not in principal.scopes:
-            raise Problem(403, "read_only", "over TCP without a session one may only read", hint=_REMEDY)
-        if scope is Scope.OPERATE:
-            _require_own_page(request)
+        if scope in principal.scopes:
+            if principal.by.startswith("browser:") and scope not in Scope.READ.and_below:
+                _require_own_page(request, self._scheme)
+            return
+        if Scope.READ not in principal.scopes:
+            raise _unauthorized("token_needed", "here one may do nothing without a token", _HOW_TO_COME_IN)
+        if principal is self._anybody:
+            raise Problem(403, "read_only", "over TCP without a token or session one may only read", hint=_REMEDY)
+        raise Problem(403, "scope_missing", f"this needs the scope {scope}", hint="which another token may have")
 
 
-class Sessions:
-    """One-time links and the browser sessions they begin; only hashes are kept, all end with the process."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._links: dict[str, float] = {}
-        self._sessions: dict[str, float] = {}
-
-    def invite(self) -> str:
-        """Make a 256-bit token that `enter` takes once within ten minutes."""
-        return _issue(self._links, self._clock.monotonic() + LINK_SECONDS)
-
-    def enter(self, token: str) -> str | None:
-        """Use up a token and return a session's cookie value, or None if it is not valid (any more)."""
-        until = self._links.pop(_digest(token), None)
-        now = self._clock.monotonic()
-        if until is None or until < now:
-            return None
-        return _issue(self._sessions, now + SESSION_SECONDS)
-
-    def find(self, cookie: str) -> str | None:
-        """Return a session's name for the records (never the secret), or None."""
-        digest = _digest(cookie)
-        until = self._sessions.get(digest)
-        if until is None or until < self._clock.monotonic():
-            return None
-        return digest[:8]
+def _unauthorized(reason: str, detail: str, hint: str) -> Problem:
+    return Problem(401, reason, detail, hint=hint, headers={"WWW-Authenticate": "Bearer"})
 
 
-def _issue(book: dict[str, float], until: float) -> str:
-    token = secrets.token_urlsafe(32)
-    book[_digest(token)] = until
-    while len(book) > _MOST_SESSIONS:
-        del book[next(iter(book))]
-    return token
-
-
-def _digest(token: str) -> str:
-    return hashlib.sha256(token.encode(errors="surrogatepass")).hexdigest()
-
-
-def _require_own_page(request: web.Request) -> None:
+def _require_own_page(request: web.Request, scheme: str) -> None:
     if request.headers.get(CHANGE_HEADER) != "1":
         raise Problem(403, "header_missing", f"a browser's change needs the header {CHANGE_HEADER}: 1")
     same_site = request.headers.get("Sec-Fetch-Site", "same-origin") == "same-origin"
-    if request.headers.get("Origin") != f"http://{request.headers['Host']}" or not same_site:
+    if request.headers.get("Origin") != f"{scheme}://{request.headers['Host']}" or not same_site:
         raise Problem(403, "foreign_origin", "changes are taken from this server's own pages only")
 
 

@@ -12,11 +12,14 @@ from typing import Any
 
 from aiohttp import web
 
-from distcrond.api.auth import Sessions
+from distcrond.api.auth import Principal
 from distcrond.api.parameters import Arguments
 from distcrond.api.problems import Problem
+from distcrond.api.sessions import Sessions
+from distcrond.api.tokens import TokenBook
 from distcrond.engine.control import Control
 from distcrond.engine.queries import Queries
+from distcrond.model.globs import JobGlobs
 from distcrond.ports import Clock
 
 _TURNS = 4
@@ -82,19 +85,30 @@ class Parts:
     queries: Queries
     clock: Clock
     sessions: Sessions
+    tokens: TokenBook
     streams: Streams
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One request: `by` is who asks, `now` when it came in, `query` and `body` were checked against the table."""
+    """One request: `principal` asks, `now` is when it came in, `query` and `body` were checked against the table."""
 
     request: web.Request
     parts: Parts
-    by: str
+    principal: Principal
     now: datetime
     query: Arguments
     body: Mapping[str, Any]
+
+    @property
+    def by(self) -> str:
+        """Who asks, as it is recorded."""
+        return self.principal.by
+
+    @property
+    def jobs(self) -> JobGlobs:
+        """The jobs that exist for whoever asks."""
+        return self.principal.jobs
 
     @property
     def queries(self) -> Queries:

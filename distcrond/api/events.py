@@ -34,7 +34,7 @@ async def follow_events(call: Call) -> web.StreamResponse:
     """Events from now on, or from a number on."""
     resumed = last_event_id(call)
     after = call.query.integer("after") if resumed is None else resumed
-    interest = Interest(job=call.query.text("job"), node=call.query.text("node"))
+    interest = Interest(job=call.query.text("job"), node=call.query.text("node"), jobs=call.jobs)
     with call.parts.streams.place():
         async with call.queries.watch(interest) as watcher:
             response = web.StreamResponse()

@@ -25,7 +25,7 @@ _LONGEST_KEY = 255
 
 async def list_jobs(call: Call) -> web.Response:
     """All jobs, by name."""
-    jobs = await call.queries.jobs()
+    jobs = [job for job in await call.queries.jobs() if job["name"] in call.jobs]
     return page_by_name(jobs, after=call.query.text("cursor"), limit=call.query.number("limit"))
 
 
@@ -83,7 +83,9 @@ def known_job(call: Call) -> JobName:
 
 def no_such_job(call: Call, name: str) -> Problem:
     """Say so, with the nearest name that exists."""
-    return not_found("job", name, did_you_mean("job", name, call.queries.job_names()))
+    return not_found(
+        "job", name, did_you_mean("job", name, [each for each in call.queries.job_names() if each in call.jobs])
+    )
 
 
 def _order(call: Call, job: JobName) -> Order:

@@ -13,15 +13,23 @@ from aiohttp import web
 
 from distcrond import __version__
 from distcrond.api.answers import answer
-from distcrond.api.auth import Scope
 from distcrond.api.call import Call
 from distcrond.api.problems import PROBLEM_JSON
 from distcrond.api.route import Answer, Handler, Route
 from distcrond.api.schemas import COMPONENTS
+from distcrond.api.scope import Scope
 from distcrond.model.ids import JOB_NAME_PATTERN, NAME_PATTERN
 
 _ALWAYS = (400, 401, 403, 404, 405, 408, 413, 415, 421, 500, 503)
-_VARIABLES = {"job": JOB_NAME_PATTERN, "node": NAME_PATTERN, "run": None, "sink": NAME_PATTERN, "token": None}
+_VARIABLES = {
+    "job": JOB_NAME_PATTERN,
+    "node": NAME_PATTERN,
+    "run": None,
+    "sink": NAME_PATTERN,
+    "token": None,
+    "name": NAME_PATTERN,
+    "kind": None,
+}
 
 
 def openapi_handler(routes: Iterable[Route]) -> Handler:

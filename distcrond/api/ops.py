@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
+
 from aiohttp import web
 
 from distcrond.api.answers import answer, page
-from distcrond.api.auth import COOKIE, SESSION_SECONDS
 from distcrond.api.call import Call
-from distcrond.api.problems import Problem
+from distcrond.api.problems import Problem, not_found
+from distcrond.api.sessions import COOKIE, SESSION_SECONDS
+from distcrond.config.schema_files import SCHEMA_KINDS, schema_text
 
 
 async def list_upcoming(call: Call) -> web.Response:
     """The coming occurrences of all jobs, in order of time."""
     limit, until = call.query.number("limit"), call.query.instant("until")
-    return page(call.queries.next(None, count=limit, until=until))
+    return page(call.queries.next(None, count=limit, until=until, jobs=call.jobs))
 
 
 async def show_stats(call: Call) -> web.Response:
@@ -29,6 +32,15 @@ async def list_problems(call: Call) -> web.Response:
 async def reload(call: Call) -> web.Response:
     """Read the files again and go on with them."""
     return answer(await call.control.reload(by=call.by))
+
+
+async def show_schema(call: Call) -> web.Response:
+    """The published JSON Schema of a kind of files: the very one that checks them."""
+    wanted = call.path("kind")
+    kind = next((each for each in SCHEMA_KINDS if each == wanted), None)
+    if kind is None:
+        raise not_found("schema", wanted, hint=f"there are {', '.join(SCHEMA_KINDS)}")
+    return answer(json.loads(schema_text(kind)))
 
 
 async def show_health(call: Call) -> web.Response:

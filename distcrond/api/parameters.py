@@ -17,6 +17,11 @@ from distcrond.model.span import parse_duration, parse_instant
 
 MAX_LIMIT = 1000
 
+INSTANT_OR_DISTANCE: dict[str, Any] = {
+    "type": "string",
+    "anyOf": [{"format": "date-time"}, {"pattern": "^[0-9]{1,4}[smhdw]$"}],
+}
+
 Value = str | int | bool | datetime
 
 
@@ -55,7 +60,7 @@ class Parameter:
             case Kind.FLAG:
                 return {"type": "string", "enum": ["0", "1"]}
             case Kind.AGO | Kind.AHEAD:
-                return {"type": "string", "anyOf": [{"format": "date-time"}, {"pattern": "^[0-9]{1,4}[smhdw]$"}]}
+                return INSTANT_OR_DISTANCE
 
     def read(self, text: str, now: datetime) -> Value:
         """Turn the text into its value.
@@ -71,7 +76,7 @@ class Parameter:
             case Kind.FLAG:
                 return _read_flag(text)
             case Kind.AGO | Kind.AHEAD:
-                return _read_instant(text, now, ahead=self.kind is Kind.AHEAD)
+                return read_instant(text, now, ahead=self.kind is Kind.AHEAD)
 
     def _read_text(self, text: str) -> str:
         if self.choices and text not in self.choices:
@@ -159,7 +164,12 @@ def _read_flag(text: str) -> bool:
     return text == "1"
 
 
-def _read_instant(text: str, now: datetime, *, ahead: bool) -> datetime:
+def read_instant(text: str, now: datetime, *, ahead: bool) -> datetime:
+    """Read an instant, or a distance from now: ahead of it or before it.
+
+    Raises:
+        InvalidValue: it is neither.
+    """
     try:
         if text[-1:] in "smhdw" and text[:1].isdigit():
             return now + parse_duration(text) if ahead else now - parse_duration(text)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from aiohttp import web
 
-from distcrond.api.auth import Scope
 from distcrond.api.call import Call
 from distcrond.api.parameters import Parameter
+from distcrond.api.scope import Scope
 
 Handler = Callable[[Call], Awaitable[web.StreamResponse]]
 
@@ -25,16 +26,30 @@ class Answer:
     headers: Mapping[str, str] | None = None
 
 
+class Reach(StrEnum):
+    """What a route whose path names neither job nor run tells or changes, for principals who may not see every job.
+
+    `EVERY_JOB` is refused to them; `SEEN_JOBS` is answered with what `Call.jobs` lets them see; `NO_JOB` has nothing to
+    hide from them.
+    """
+
+    EVERY_JOB = "every_job"
+    SEEN_JOBS = "seen_jobs"
+    NO_JOB = "no_job"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """Method, path and scope; what it takes and gives; who handles it.
 
-    `refusals` are the statuses of problems it may answer besides those that any route may.
+    `refusals` are the statuses of problems it may answer besides those that any route may. A route whose path names a
+    job or a run is kept from those who may not see it; of the others, `reach` says what they tell of jobs.
     """
 
     method: str
     path: str
     scope: Scope
+    reach: Reach = Reach.EVERY_JOB
     handler: Handler
     summary: str
     answer: Answer
@@ -50,6 +65,8 @@ class Route:
             raise TypeError(f"{self.method} {self.path} has no scope")
         if self.method == "GET" and self.scope is Scope.OPERATE:
             raise TypeError(f"GET {self.path} must not change anything")
+        if self.method != "GET" and self.scope in Scope.READ.and_below:
+            raise TypeError(f"{self.method} {self.path} changes something, which reading must not")
 
     @property
     def methods(self) -> tuple[str, ...]:

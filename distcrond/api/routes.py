@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from distcrond.api import events, jobs, nodes, ops, output, runs, sinks
-from distcrond.api.auth import Scope
+from distcrond.api import credentials, events, jobs, nodes, ops, output, runs, sinks
 from distcrond.api.openapi import openapi_handler
 from distcrond.api.parameters import CURSOR, MAX_LIMIT, Kind, Parameter, limit
-from distcrond.api.route import Answer, Route
-from distcrond.api.schemas import NOTHING, RUN_REQUEST
+from distcrond.api.route import Answer, Reach, Route
+from distcrond.api.schemas import NOTHING, RUN_REQUEST, TOKEN_REQUEST
+from distcrond.api.scope import Scope
 from distcrond.model.run import Outcome, State, Stream
 
 _LARGEST_OFFSET = 2**53
@@ -61,6 +61,7 @@ _API = (
         method="GET",
         path="/api/v1/jobs",
         scope=Scope.READ,
+        reach=Reach.SEEN_JOBS,
         handler=jobs.list_jobs,
         summary="All jobs",
         parameters=_WHOLE_LIST,
@@ -119,6 +120,7 @@ _API = (
         method="GET",
         path="/api/v1/runs",
         scope=Scope.READ,
+        reach=Reach.SEEN_JOBS,
         handler=runs.list_runs,
         summary="Runs, newest scheduled first",
         parameters=(_JOB, *_RUN_FILTERS),
@@ -158,6 +160,7 @@ _API = (
         method="GET",
         path="/api/v1/nodes",
         scope=Scope.READ,
+        reach=Reach.NO_JOB,
         handler=nodes.list_nodes,
         summary="All nodes",
         parameters=_WHOLE_LIST,
@@ -167,6 +170,7 @@ _API = (
         method="GET",
         path="/api/v1/nodes/{node}",
         scope=Scope.READ,
+        reach=Reach.NO_JOB,
         handler=nodes.show_node,
         summary="One node",
         answer=Answer(schema="Node"),
@@ -184,6 +188,7 @@ _API = (
         method="GET",
         path="/api/v1/upcoming",
         scope=Scope.READ,
+        reach=Reach.SEEN_JOBS,
         handler=ops.list_upcoming,
         summary="Coming occurrences of all jobs",
         parameters=(_UNTIL_AHEAD, limit()),
@@ -193,6 +198,7 @@ _API = (
         method="GET",
         path="/api/v1/events",
         scope=Scope.READ,
+        reach=Reach.SEEN_JOBS,
         handler=events.follow_events,
         summary="What happens, as server-sent events; the id of each is for `Last-Event-ID` or `after`",
         headers={"Last-Event-ID": "the last event that was seen"},
@@ -269,6 +275,43 @@ _API = (
     ),
     Route(
         method="GET",
+        path="/api/v1/schemas/{kind}",
+        scope=Scope.READ,
+        reach=Reach.NO_JOB,
+        handler=ops.show_schema,
+        summary="The JSON Schema that checks files of a kind",
+        answer=Answer(schema="Any"),
+    ),
+    Route(
+        method="GET",
+        path="/api/v1/tokens",
+        scope=Scope.ADMIN,
+        handler=credentials.list_tokens,
+        summary="All tokens, without their texts",
+        parameters=_WHOLE_LIST,
+        answer=Answer(schema="Tokens"),
+    ),
+    Route(
+        method="POST",
+        path="/api/v1/tokens",
+        scope=Scope.ADMIN,
+        handler=credentials.create_token,
+        summary="Make a token; its text is in this answer and nowhere else",
+        body=TOKEN_REQUEST,
+        refusals=(409,),
+        answer=Answer(status=201, schema="TokenMade", headers={"Location": "the token"}),
+    ),
+    Route(
+        method="DELETE",
+        path="/api/v1/tokens/{name}",
+        scope=Scope.ADMIN,
+        handler=credentials.revoke_token,
+        summary="End a token at once",
+        body=NOTHING,
+        answer=Answer(schema="TokenNamed"),
+    ),
+    Route(
+        method="GET",
         path="/-/healthy",
         scope=Scope.OPEN,
         handler=ops.show_health,
@@ -302,6 +345,7 @@ ROUTES: tuple[Route, ...] = (
         method="GET",
         path="/api/v1/openapi.json",
         scope=Scope.READ,
+        reach=Reach.NO_JOB,
         handler=openapi_handler(_API),
         summary="This document",
         answer=Answer(schema="Any"),

@@ -39,6 +39,7 @@ async def _list(call: Call, job: str | None) -> web.Response:
     found = await call.queries.runs(
         RunQuery(
             job=job,
+            jobs=call.jobs,
             node=query.text("node"),
             state=State(state) if state else None,
             outcome=Outcome(outcome) if outcome else None,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from distcrond.api.parameters import INSTANT_OR_DISTANCE
+from distcrond.model.globs import GLOB_PATTERN
 from distcrond.model.ids import NAME_PATTERN
 from distcrond.model.reason import Reason
 from distcrond.model.run import Outcome, State, Stream
@@ -138,6 +140,15 @@ _NODE = _shape(
         "last_seen": _or_null(_INSTANT),
     }
 )
+_TOKEN: Schema = {
+    "name": _TEXT,
+    "scope": {"type": "string", "enum": ["read", "operate", "admin"]},
+    "jobs": _TEXTS,
+    "created_at": _INSTANT,
+    "created_by": _TEXT,
+    "expires_at": _or_null(_INSTANT),
+    "expired": _FLAG,
+}
 _PROBLEM = _shape(
     {
         "type": _TEXT,
@@ -208,6 +219,10 @@ COMPONENTS: dict[str, Schema] = {
             "error": _or_null(_TEXT),
         }
     ),
+    "Token": _shape(_TOKEN),
+    "Tokens": _list_of(_ref("Token")),
+    "TokenMade": _shape(_TOKEN | {"token": _TEXT}),
+    "TokenNamed": _shape({"name": _TEXT}),
     "Any": {"type": "object"},
     "Problem": _PROBLEM,
 }
@@ -233,5 +248,23 @@ RUN_REQUEST: Schema = {
     },
 }
 """Order of a run. In Python `$` lets a final newline pass: names are matched once more where they are used."""
+
+TOKEN_REQUEST: Schema = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["name", "scope"],
+    "properties": {
+        "name": {"type": "string", "pattern": NAME_PATTERN},
+        "scope": {"type": "string", "enum": ["read", "operate", "admin"]},
+        "jobs": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": 100,
+            "items": {"type": "string", "pattern": GLOB_PATTERN},
+        },
+        "expires_at": _or_null(INSTANT_OR_DISTANCE),
+    },
+}
+"""A wish for a token: without `jobs` it is for all of them, without `expires_at` for ninety days, null = no end."""
 
 NOTHING: Schema = {"type": "object", "additionalProperties": False, "properties": {}}

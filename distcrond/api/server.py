@@ -11,10 +11,12 @@ from typing import Self
 from aiohttp import web
 
 from distcrond.api.application import build_application
-from distcrond.api.auth import Door, LoopbackDoor, Sessions, SocketDoor
+from distcrond.api.auth import Door, SocketDoor, TcpDoor
 from distcrond.api.call import Parts, Streams
 from distcrond.api.listeners import BACKLOG, TcpAddress, UnixAddress, listen_tcp, listen_unix, remove_unix
 from distcrond.api.routes import ROUTES
+from distcrond.api.sessions import Sessions
+from distcrond.api.tokens import TokenBook
 from distcrond.engine.control import Control
 from distcrond.engine.queries import Queries
 from distcrond.ports import Clock
@@ -32,6 +34,7 @@ class Api:
         control: the writers.
         queries: the readers.
         clock: time.
+        tokens: of programs that come by TCP.
         unix: the Unix socket, or None for none.
         tcp: the loopback address, or None for none.
         allowed_hosts: further names (without port) under which TCP clients may mean this server.
@@ -46,6 +49,7 @@ class Api:
         control: Control,
         queries: Queries,
         clock: Clock,
+        tokens: TokenBook,
         unix: UnixAddress | None,
         tcp: TcpAddress | None,
         allowed_hosts: Collection[str] = (),
@@ -59,9 +63,15 @@ class Api:
         self._pages = pages
         self._most_connections = most_connections
         self._sessions = Sessions(clock)
+        self._tokens = tokens
         self._streams = Streams(most_streams)
         self._parts = Parts(
-            control=control, queries=queries, clock=clock, sessions=self._sessions, streams=self._streams
+            control=control,
+            queries=queries,
+            clock=clock,
+            sessions=self._sessions,
+            tokens=tokens,
+            streams=self._streams,
         )
         self._listening: list[tuple[asyncio.Server, web.AppRunner]] = []
         self._unix_inode = 0
@@ -110,7 +120,8 @@ class Api:
         if self._tcp is not None:
             listener = listen_tcp(self._tcp)
             self.url = _url(listener)
-            await self._serve(listener, LoopbackDoor(self._hosts, self._sessions))
+            door = TcpDoor(self._hosts, self._sessions, self._tokens, scheme="http", is_private=True)
+            await self._serve(listener, door)
 
     async def _serve(self, listener: socket.socket, door: Door) -> None:
         runner = web.AppRunner(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 Document = dict[str, Any]
 _CODES = {400: failures.USAGE, 404: failures.NOT_FOUND, 409: failures.CONFLICT}
 _REFUSALS = frozenset({401, 403, 421})
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _PAGE = 1000
 _SECONDS = 90.0
 """Longer than any answer may take: the longest wait the API grants is 60 s."""
@@ -57,6 +59,10 @@ class Client:
     def post(self, path: str, body: Document | None = None, headers: Mapping[str, str] | None = None) -> Answer:
         """Change something. Raises as `get`."""
         return self._ask("POST", path, body, headers)
+
+    def delete(self, path: str) -> Answer:
+        """Remove something. Raises as `get`."""
+        return self._ask("DELETE", path)
 
     def items(
         self, path: str, query: Mapping[str, object], most: int | None = None
@@ -142,11 +148,20 @@ class Client:
         return kind(url.hostname, url.port, timeout=_SECONDS)
 
     def _credential(self) -> dict[str, str]:
-        if self._settings.token_file is None:
+        if self._settings.server is None:
             return {}
+        token = self._token()
+        url = urlsplit(self._settings.server)
+        if token and url.scheme == "http" and url.hostname not in _LOOPBACK:
+            raise failures.usage("this would send the token readable over the network", "use an https:// address")
+        return {"Authorization": f"Bearer {token}"} if token else {}
+
+    def _token(self) -> str:
+        if self._settings.token_file is None:
+            return os.environ.get("DISTCRON_TOKEN", "").strip()
         try:
             with open(self._settings.token_file, encoding="ascii") as file:  # noqa: PTH123  see settings
-                return {"Authorization": f"Bearer {file.read().strip()}"}
+                return file.read().strip()
         except (OSError, ValueError) as wrong:
             raise failures.usage(f"--token-file: {wrong}") from None
 

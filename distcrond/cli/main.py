@@ -29,6 +29,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "reload": ("reload", "Read the files again now, and say what changed."),
     "reindex": ("reindex", "Fill Elasticsearch again from the journal."),
     "es": ("es", "Elasticsearch: index templates."),
+    "schema": ("schema", "The JSON Schema of files: job, node, defaults or settings."),
+    "token": ("token", "Tokens for clients that come over TCP."),
     "completion": ("completion", "Print the completion script of a shell."),
 }
 """Name → file below `commands/`, and the line for the overview (the same as the first one of the command's help)."""
@@ -36,7 +38,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 LATER = frozenset(
     {
         *("rerun", "why", "pause", "resume", "drain", "undrain", "trust", "diff", "import", "export"),
-        *("backfill", "upcoming", "simulate", "top", "report", "doctor", "schema", "token", "kibana"),
+        *("backfill", "upcoming", "simulate", "top", "report", "doctor", "kibana"),
     }
 )
 """Commands of CONTRACT §1 that do not exist yet: absent from the help, refused by name."""

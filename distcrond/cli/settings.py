@@ -23,6 +23,7 @@ class Settings:
     socket: str | None = None
     server: str | None = None
     token_file: str | None = None
+    is_place_chosen: bool = False
     output: str = "table"
     headers: bool = True
     color: str = "auto"
@@ -57,8 +58,16 @@ def settings() -> Settings:
 
 def _remember(context: click.Context, parameter: click.Parameter, value: Any) -> None:
     given = context.get_parameter_source(parameter.name or "")
-    if value is not None and given is not click.core.ParameterSource.DEFAULT and not context.resilient_parsing:
-        setattr(context.find_root().ensure_object(Settings), parameter.name or "", value)
+    if value is None or given is click.core.ParameterSource.DEFAULT or context.resilient_parsing:
+        return
+    remembered = context.find_root().ensure_object(Settings)
+    if parameter.name in ("socket", "server"):
+        by_hand = given is click.core.ParameterSource.COMMANDLINE
+        if remembered.is_place_chosen and not by_hand:
+            return  # what the environment says of the other way in does not count against a flag
+        if by_hand:
+            remembered.socket, remembered.server, remembered.is_place_chosen = None, None, True
+    setattr(remembered, parameter.name or "", value)
 
 
 def _options(*, hidden: bool) -> list[click.Option]:
@@ -72,8 +81,20 @@ def _options(*, hidden: bool) -> list[click.Option]:
             "for others than root $XDG_RUNTIME_DIR/distcrond/api.sock]",
             **shared,
         ),
-        click.Option(["--server"], metavar="URL", help="Talk HTTP to this address instead of the socket.", **shared),
-        click.Option(["--token-file"], metavar="FILE", help="Where the token for --server is.", **shared),
+        click.Option(
+            ["--server"],
+            metavar="URL",
+            envvar=None if hidden else "DISTCRON_SERVER",
+            help="Talk HTTP to this address instead of the socket, or DISTCRON_SERVER.",
+            **shared,
+        ),
+        click.Option(
+            ["--token-file"],
+            metavar="FILE",
+            envvar=None if hidden else "DISTCRON_TOKEN_FILE",
+            help="Where the token for --server is, or DISTCRON_TOKEN_FILE; DISTCRON_TOKEN is the token itself.",
+            **shared,
+        ),
         click.Option(["-o", "--output"], type=click.Choice(FORMATS), help="How to show the answer.  [table]", **shared),
         click.Option(
             ["headers", "--no-headers"], is_flag=True, flag_value=False, help="Tables without a head.", **shared

@@ -11,13 +11,14 @@ import json
 from collections.abc import Iterator
 from functools import cache
 from importlib.resources import files
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.protocols import Validator
 from jsonschema.validators import extend
 
 SchemaKind = Literal["job", "node", "defaults", "settings"]
+SCHEMA_KINDS: Final[tuple[SchemaKind, ...]] = ("job", "node", "defaults", "settings")
 Schema = dict[str, Any]
 
 

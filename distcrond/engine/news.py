@@ -15,6 +15,7 @@ from typing import Final, Self
 
 from distcrond.engine.feed import Feed
 from distcrond.errors import JournalError
+from distcrond.model.globs import EVERY_JOB, JobGlobs
 from distcrond.model.happening import Happening, happening
 from distcrond.ports import Clock, History, Recorded
 
@@ -30,17 +31,23 @@ _MOST: Final = 4000
 
 @dataclass(frozen=True, slots=True)
 class Interest:
-    """What a watcher wants to hear of: only of this job, only of this node; None = of all."""
+    """What a watcher wants to hear of: only of this job, only of this node; None = of all.
+
+    Of what names a job that is not among `jobs` it hears nothing.
+    """
 
     job: str | None = None
     node: str | None = None
+    jobs: JobGlobs = EVERY_JOB
 
     def of(self, happenings: Iterable[Happening]) -> list[Happening]:
         """Those among them that are of interest."""
         return [
             one
             for one in happenings
-            if (self.job is None or self.job in one.jobs) and (self.node is None or self.node in one.nodes)
+            if (self.job is None or self.job in one.jobs)
+            and (self.node is None or self.node in one.nodes)
+            and (self.jobs.is_every or all(job in self.jobs for job in one.jobs))
         ]
 
 

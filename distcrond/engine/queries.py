@@ -17,6 +17,7 @@ from distcrond.engine.placing import Placing
 from distcrond.engine.pulse import Pulse
 from distcrond.engine.punctuality import Punctuality
 from distcrond.errors import NotFound
+from distcrond.model.globs import EVERY_JOB, JobGlobs
 from distcrond.model.happening import Happening
 from distcrond.model.ids import JobName, NodeName, RunId
 from distcrond.model.job import Job
@@ -232,10 +233,16 @@ class Queries:
 
     # ------------------------------------------------------------ time
 
-    def next(self, job: JobName | None, *, count: int, until: datetime | None) -> Sequence[Document]:
-        """Coming occurrences `{job, scheduled_at, due_at, note}` in order of time. Raises NotFound."""
-        jobs = [self._job(job)] if job is not None else list(self._desired.catalog.jobs.values())
-        coming = heapq.merge(*(self._coming(one) for one in jobs), key=lambda entry: entry[0])
+    def next(
+        self, job: JobName | None, *, count: int, until: datetime | None, jobs: JobGlobs = EVERY_JOB
+    ) -> Sequence[Document]:
+        """Coming occurrences `{job, scheduled_at, due_at, note}` of one job or of `jobs`, in order of time.
+
+        Raises NotFound.
+        """
+        every = self._desired.catalog.jobs
+        chosen = [self._job(job)] if job is not None else [one for name, one in every.items() if name in jobs]
+        coming = heapq.merge(*(self._coming(one) for one in chosen), key=lambda entry: entry[0])
         until_then = takewhile(lambda entry: until is None or entry[0] < until, coming)
         return [item for _, item in islice(until_then, count)]
 

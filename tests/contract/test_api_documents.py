@@ -309,7 +309,7 @@ async def test_openapi_lists_every_route(client) -> None:
     assert document["openapi"] == "3.1.0"
     assert set(document["paths"]["/api/v1/jobs/{job}/run"]["post"]["responses"]) >= {"202", "400", "403", "404", "409"}
     scopes = [operation["x-distcron-scope"] for path in document["paths"].values() for operation in path.values()]
-    assert set(scopes) == {"open", "read", "operate"}
+    assert set(scopes) == {"open", "read", "operate", "admin"}
 
 
 async def test_api_answers_are_never_stored(client) -> None:

@@ -82,6 +82,8 @@ def test_names_that_exist(case: schemathesis.Case, served: Served, session: requ
         "run": next(iter(served.world.runs)),
         "sink": "elasticsearch",
         "token": "x",
+        "name": "none",
+        "kind": "job",
     }
     case.path_parameters = {name: known[name] for name in case.path_parameters}
     check(case, served, session)

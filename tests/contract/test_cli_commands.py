@@ -210,13 +210,6 @@ async def test_server_by_url(served) -> None:
     assert "over the Unix socket" in refused.err
 
 
-async def test_token_is_sent(served, tmp_path) -> None:
-    (tmp_path / "token").write_text("secret\n")
-    refused = await Shell(None)("--server", served.url, "--token-file", str(tmp_path / "token"), "jobs")
-    assert (refused.code, "secret" in refused.err) == (4, False)
-    assert (await Shell(None)("--server", served.url, "--token-file", "/nonexistent", "jobs")).code == 2
-
-
 # ---------------------------------------------------------------- running
 
 

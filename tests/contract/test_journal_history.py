@@ -15,6 +15,7 @@ from distcrond.journals.query import runs_statement
 from distcrond.journals.text import forget_text
 from distcrond.journals.writer import PIECE_BYTES
 from distcrond.model import event as ev
+from distcrond.model.globs import JobGlobs
 from distcrond.model.ids import JobName, RunId
 from distcrond.model.reason import Reason
 from distcrond.model.run import Outcome, State, Stream
@@ -94,6 +95,21 @@ async def test_a_run_is_found_by_every_node_that_it_tried(shelf):
         story.batch(*story.defined(job), due, story.opened(due.run, None), refused, story.started(due.run, "web8"))
     )
     assert await ids(shelf, node="web7") == await ids(shelf, node="web8") == [due.run]
+
+
+async def test_runs_of_the_jobs_that_one_may_see(shelf):
+    story = Story()
+    for job in ("billing.invoice", "billing", "exit7", "exit77", "Exit7"):
+        await shelf.journal.append(story.whole(make_job(job)))
+    for patterns, seen in (
+        (("billing.*",), {"billing.invoice"}),
+        (("exit?", "billing"), {"billing", "exit7"}),
+        (("*",), {"billing.invoice", "billing", "exit7", "exit77", "Exit7"}),
+        (("no",), set()),
+    ):
+        page = await shelf.history.search(RunQuery(jobs=JobGlobs(patterns)))
+        assert {run["job"] for run in page.items} == seen
+    assert not (await shelf.history.search(RunQuery(job="exit7", jobs=JobGlobs(("billing",))))).items
 
 
 async def test_pages_join_without_seam(shelf):

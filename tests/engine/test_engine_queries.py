@@ -15,6 +15,7 @@ from world import ALL, World, a_job, a_node, after, cron, every, once, stamp
 from distcrond.engine.feed import Feed
 from distcrond.errors import JournalError, NotFound
 from distcrond.model.catalog import Catalog, Place
+from distcrond.model.globs import JobGlobs
 from distcrond.model.ids import JobName, NodeName, RunId
 from distcrond.model.job import Owner
 from distcrond.model.problem import Problem
@@ -144,6 +145,12 @@ async def test_coming_occurrences_are_in_order_of_time_also_within_a_second(worl
         ("half", "02Z"),
         ("whole", "02Z"),
     ]
+
+
+async def test_coming_occurrences_of_the_jobs_that_one_may_see(world: World) -> None:
+    await world.start(a_job("half", every(milliseconds=500)), a_job("whole", every(seconds=1)), a_node("a"))
+    coming = world.engine.queries.next(None, count=2, until=None, jobs=JobGlobs(("w*",)))
+    assert [item["job"] for item in coming] == ["whole", "whole"]
 
 
 async def test_coming_occurrences_end_before_an_instant(world: World) -> None:

@@ -18,6 +18,7 @@ from aiohttp import web
 
 from distcrond.api.listeners import TcpAddress, UnixAddress
 from distcrond.api.server import Api
+from distcrond.api.tokens import TokenBook
 from distcrond.clock import SystemClock
 from distcrond.engine.control import Control, Order
 from distcrond.engine.feed import Feed, Follower
@@ -26,6 +27,7 @@ from distcrond.engine.queries import Queries
 from distcrond.errors import Conflict, InvalidValue, JournalError, NotFound
 from distcrond.model.command import Argv
 from distcrond.model.event import Event
+from distcrond.model.globs import EVERY_JOB, JobGlobs
 from distcrond.model.happening import TOLD, Happening
 from distcrond.model.ids import JobName, NodeName, RunId
 from distcrond.model.job import Job
@@ -343,10 +345,12 @@ class FakeQueries(Queries):
         finished = [run for run in self._runs_of(job) if run.state is State.FINISHED]
         return [original_report(run_document(run), {0: "text"}) for run in finished[:limit]]
 
-    def next(self, job: JobName | None, *, count: int, until: datetime | None) -> Sequence[Document]:
+    def next(
+        self, job: JobName | None, *, count: int, until: datetime | None, jobs: JobGlobs = EVERY_JOB
+    ) -> Sequence[Document]:
         if job is not None:
             self._known(job)
-        names = [job] if job else sorted(self.world.jobs)
+        names = [job] if job else [name for name in sorted(self.world.jobs) if name in jobs]
         found = []
         for index in range(1, count + 1):
             moment = self.world.now.replace(microsecond=0) + index * 10 * MINUTE
@@ -414,7 +418,8 @@ class FakeQueries(Queries):
     @staticmethod
     def _fits(run: Run, query: RunQuery) -> bool:
         return (
-            (query.node is None or any(target.node == query.node for target in run.targets))
+            run.job.name in query.jobs
+            and (query.node is None or any(target.node == query.node for target in run.targets))
             and query.state in (None, run.state)
             and query.outcome in (None, run.outcome)
             and (query.since is None or run.occurrence.nominal >= query.since)
@@ -505,6 +510,7 @@ class Served:
     world: World
     api: Api
     socket: Path
+    tokens: TokenBook
 
     @property
     def url(self) -> str:
@@ -520,11 +526,16 @@ async def serve(
     world = world or make_world()
     unix = UnixAddress(path=directory / "api.sock")
     queries, control = FakeQueries(world), FakeControl(world)
-    options = {"clock": SystemClock(), "tcp": TcpAddress(port=0), "pages": pages} | options
+    options = {
+        "clock": SystemClock(),
+        "tokens": TokenBook(directory / "tokens.json", SystemClock()),
+        "tcp": TcpAddress(port=0),
+        "pages": pages,
+    } | options
     telling = asyncio.create_task(world.news.run())
     try:
         async with Api(control=control, queries=queries, unix=unix, **options) as api:
-            yield Served(world, api, unix.path)
+            yield Served(world, api, unix.path, options["tokens"])
     finally:
         telling.cancel()
         await asyncio.wait([telling])

@@ -1,0 +1,90 @@
+"""Tokens: which there are, making one, ending one."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime
+
+from aiohttp import web
+
+from distcrond.api.answers import answer, page_by_name
+from distcrond.api.call import Call
+from distcrond.api.parameters import read_instant
+from distcrond.api.problems import Fault, Problem, invalid, not_found
+from distcrond.api.scope import Scope
+from distcrond.api.tokens import Wish, token_name
+from distcrond.errors import InvalidValue, NotFound
+from distcrond.logs import AUDIT
+from distcrond.model.globs import job_globs
+from distcrond.model.report import Document
+
+_audit = logging.getLogger(AUDIT)
+_USUAL_LIFE = "90d"
+
+
+async def list_tokens(call: Call) -> web.Response:
+    """All tokens by name, also those that have expired."""
+    tokens = call.parts.tokens.documents()
+    return page_by_name(tokens, after=call.query.text("cursor"), limit=call.query.number("limit"))
+
+
+async def create_token(call: Call) -> web.Response:
+    """Make a token."""
+    wish = _wish(call)
+    try:
+        token, text = await call.parts.tokens.create(wish)
+    except OSError as wrong:
+        raise _not_written(wrong) from wrong
+    document = token.document(call.now)
+    _audit.info("%s: token %r: %s", call.by, token.name, _described(document))
+    headers = {"Location": f"/api/v1/tokens/{token.name}"}
+    return answer({**document, "token": text}, status=201, headers=headers)
+
+
+async def revoke_token(call: Call) -> web.Response:
+    """End a token at once: its next request is refused."""
+    name = call.path("name")
+    try:
+        await call.parts.tokens.revoke(name)
+    except NotFound:
+        raise not_found("token", name) from None
+    except OSError as wrong:
+        raise _not_written(wrong) from wrong
+    return answer({"name": name})
+
+
+def _wish(call: Call) -> Wish:
+    faults = []
+    try:
+        name, jobs = token_name(call.body["name"]), job_globs(call.body.get("jobs") or ["*"])
+    except InvalidValue as wrong:
+        raise invalid([Fault(pointer="#", message=str(wrong))]) from None
+    scope = Scope(call.body["scope"])
+    if scope is Scope.ADMIN and not jobs.is_every:
+        faults.append(Fault(pointer="#/jobs", message="who may make tokens may do everything: admin is for all jobs"))
+    expires_at = _expires_at(call, faults)
+    if faults:
+        raise invalid(faults)
+    return Wish(name=name, scope=scope, jobs=jobs, expires_at=expires_at, by=call.by)
+
+
+def _expires_at(call: Call, faults: list[Fault]) -> datetime | None:
+    wanted = call.body.get("expires_at", _USUAL_LIFE)
+    try:
+        expires_at = None if wanted is None else read_instant(wanted, call.now, ahead=True)
+    except InvalidValue as wrong:
+        faults.append(Fault(pointer="#/expires_at", message=str(wrong)))
+        return None
+    if expires_at is not None and expires_at <= call.now:
+        faults.append(Fault(pointer="#/expires_at", message="that is over already"))
+    return expires_at
+
+
+def _described(token: Document) -> str:
+    return f"scope {token['scope']}, jobs {' '.join(token['jobs'])}, until {token['expires_at'] or 'revoked'}"
+
+
+def _not_written(wrong: OSError) -> Problem:
+    return Problem(
+        503, "not_written", f"tokens cannot be written down: {wrong.strerror}", hint="see the state directory"
+    )
