@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,8 @@ class Definition:
 class Compiled:
     """What one file says, and all that decides whether it still says so.
 
-    `dependencies` are the further files that went into it, with their signatures (None for one that is not there).
+    `dependencies` are the further files that went into it, with their signatures (None for one that is not there);
+    `digest` is a hash of the file's content, so that a file which was only touched need not be understood anew.
     """
 
     found: Found
@@ -45,14 +47,19 @@ class Compiled:
     definitions: tuple[Definition, ...] = ()
     problems: tuple[Problem, ...] = ()
     dependencies: tuple[tuple[str, Signature | None], ...] = ()
+    digest: bytes = b""
 
     def is_current(self, found: Found, defaults: tuple[Source, ...]) -> bool:
         """Whether compiling the file again would give the same."""
-        return (
-            self.found is found
-            and self.defaults == defaults
-            and all(look(path) == stamp for path, stamp in self.dependencies)
-        )
+        return self.found is found and self._still_holds(defaults)
+
+    def says(self, raw: bytes, found: Found, defaults: tuple[Source, ...]) -> bool:
+        """Whether compiling this content at this place would give the same."""
+        is_there = replace(found, signature=self.found.signature) == self.found
+        return is_there and self.digest == _digest(raw) and self._still_holds(defaults)
+
+    def _still_holds(self, defaults: tuple[Source, ...]) -> bool:
+        return self.defaults == defaults and all(look(path) == stamp for path, stamp in self.dependencies)
 
 
 def look(path: str) -> Signature | None:
@@ -73,22 +80,35 @@ def read_defaults(found: Found) -> tuple[Source | None, tuple[Problem, ...]]:
     return (None if problems else source), problems
 
 
-def compile_file(found: Found, defaults: tuple[Source, ...], options: Options) -> Compiled:
+def compile_file(
+    found: Found, defaults: tuple[Source, ...], options: Options, known: Compiled | None = None
+) -> Compiled:
     """Read a node, job or board file.
 
     Args:
         found: the file.
         defaults: the defaults that hold for it, the nearest first.
         options: what the settings say about reading jobs.
+        known: what the file said before, by the same options.
     """
     try:
         raw = read_bytes(found.target)
-        if found.kind is Kind.BOARD:
-            return _board(found, raw, defaults, options)
-        source = read_document(found.path, raw)
+        if known is not None and known.says(raw, found, defaults):
+            return replace(known, found=found)
+        return replace(_compile(found, raw, defaults, options), digest=_digest(raw))
     except FileFault as fault:
         return Compiled(found, defaults, problems=(problem_of(fault, found.path),))
+
+
+def _compile(found: Found, raw: bytes, defaults: tuple[Source, ...], options: Options) -> Compiled:
+    if found.kind is Kind.BOARD:
+        return _board(found, raw, defaults, options)
+    source = read_document(found.path, raw)
     return _node(found, source) if found.kind is Kind.NODE else _job_file(found, source, defaults, options)
+
+
+def _digest(raw: bytes) -> bytes:
+    return hashlib.blake2b(raw, digest_size=16).digest()
 
 
 def _node(found: Found, source: Source) -> Compiled:

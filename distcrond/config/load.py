@@ -6,7 +6,7 @@ A second load is given the first: it reads only what has changed since, and if n
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from distcrond.config.assemble import Active, Assembly
@@ -18,6 +18,9 @@ from distcrond.config.files import Signature
 from distcrond.config.parse_job import Options
 from distcrond.model.catalog import Catalog
 from distcrond.model.problem import Problem
+
+_BREATH = 100
+"""Files read between two breaths."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,7 @@ def load(
     previous: Loaded | None = None,
     allow_no_owner: bool = False,
     zone: str = "UTC",
+    breathe: Callable[[], None] = lambda: None,
 ) -> Loaded:
     """Read both directories; whatever is wrong becomes a Problem of the catalog and stops nothing else.
 
@@ -67,6 +71,7 @@ def load(
             become wrong; the problem then says `active`.
         allow_no_owner: whether a job may have no owner.
         zone: the IANA name of the time zone of schedules that name none.
+        breathe: called now and then while many files are read.
     """
     before = previous or _NOTHING
     options = Options(allow_no_owner=allow_no_owner, zone=zone)
@@ -74,7 +79,7 @@ def load(
     if previous is not None and listing is previous.listing and _is_current(previous, options):
         return previous
     defaults = _all_defaults(listing, before)
-    compiled = _all_compiled(listing, defaults, options, before)
+    compiled = _all_compiled(listing, defaults, options, before, breathe)
     return _assembled(listing, options, defaults, compiled, before)
 
 
@@ -139,25 +144,38 @@ def _rivals(found: tuple[Found, ...]) -> tuple[Problem, ...]:
 
 
 def _all_compiled(
-    listing: Listing, defaults: Mapping[str, Defaults], options: Options, before: Loaded
+    listing: Listing,
+    defaults: Mapping[str, Defaults],
+    options: Options,
+    before: Loaded,
+    breathe: Callable[[], None],
 ) -> dict[str, Compiled]:
     known = before.compiled if before.options == options else {}
     chains = _Chains(defaults)
-    compiled = {}
+    compiled: dict[str, Compiled] = {}
+    fresh = 0
     for path, found in sorted(listing.files.items()):
         if found.kind is not Kind.DEFAULTS:
             compiled[path] = _one(found, chains, options, known.get(path))
+            fresh += compiled[path] is not known.get(path)
+            if fresh == _BREATH:
+                fresh = 0
+                breathe()
     return compiled
 
 
 def _one(found: Found, chains: _Chains, options: Options, known: Compiled | None) -> Compiled:
     if found.kind is Kind.NODE:
-        return known if known is not None and known.is_current(found, ()) else compile_file(found, (), options)
+        return _current(found, (), options, known)
     namespace = found.name.rpartition(".")[0]
     if blocker := chains.blocker(namespace):
         return _blocked(found, blocker)
-    chain = chains.of(namespace)
-    return known if known is not None and known.is_current(found, chain) else compile_file(found, chain, options)
+    return _current(found, chains.of(namespace), options, known)
+
+
+def _current(found: Found, chain: tuple[Source, ...], options: Options, known: Compiled | None) -> Compiled:
+    is_current = known is not None and known.is_current(found, chain)
+    return known if known is not None and is_current else compile_file(found, chain, options, known)
 
 
 def _blocked(found: Found, blocker: str) -> Compiled:

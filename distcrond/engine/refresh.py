@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Collection
 from datetime import timedelta
 
 from distcrond.engine.desired import Desired
 from distcrond.engine.scribe import Scribe
+from distcrond.engine.turns import in_turns
 from distcrond.model.catalog import Catalog
 from distcrond.model.event import Reloaded
+from distcrond.model.job import Job
+from distcrond.model.node import Node
+from distcrond.model.problem import Problem
 from distcrond.ports import Clock, Definitions
 
 _log = logging.getLogger(__name__)
 _NAMED = 10
 """Names of each kind in a log line; the journal has them all."""
+_TOLD = 20
+"""Problems that get a log line of their own at once; API and `check` have them all."""
+_REMIND_AFTER = timedelta(days=1).total_seconds()
 
 
 class Refresh:
@@ -29,6 +37,7 @@ class Refresh:
         self._definitions = definitions
         self._interval = interval.total_seconds()
         self._reading = asyncio.Lock()
+        self._told_at = clock.monotonic()
 
     async def run(self) -> None:
         """Look once in an interval, until cancelled."""
@@ -38,6 +47,7 @@ class Refresh:
                 catalog = await self._definitions.read()
                 if catalog is not self._desired.catalog:
                     await self._put_in_force(catalog, by="files")
+            self._remind()
 
     async def now(self, *, by: str) -> Reloaded:
         """Read them now; returns what is different."""
@@ -45,26 +55,55 @@ class Refresh:
             return await self._put_in_force(await self._definitions.read(), by=by)
 
     async def _put_in_force(self, catalog: Catalog, *, by: str) -> Reloaded:
-        reloaded = self._difference(catalog, by)
-        for problem in catalog.problems:
-            if problem not in self._desired.catalog.problems:
-                _log.error("%s", problem)
+        reloaded = await self._difference(catalog, by)
+        tell_problems(catalog.problems, told=self._desired.catalog.problems)
         written = self._scribe.record(reloaded)
         self._desired.swap(catalog)
         await written
         _log.info("reloaded by %s: %s", by, _in_words(reloaded))
+        self._told_at = self._clock.monotonic()
         return reloaded
 
-    def _difference(self, catalog: Catalog, by: str) -> Reloaded:
+    async def _difference(self, catalog: Catalog, by: str) -> Reloaded:
         before, after = self._desired.catalog.definitions(), catalog.definitions()
+        changed: list[str] = []
+        async for names in in_turns(list(after.keys() & before.keys()), self._clock):
+            changed += [name for name in names if is_another(before[name], after[name])]
         return Reloaded(
             at=self._clock.now(),
             by=by,
             added=tuple(sorted(after.keys() - before.keys())),
-            changed=tuple(sorted(name for name in after.keys() & before.keys() if after[name] != before[name])),
+            changed=tuple(sorted(changed)),
             removed=tuple(sorted(before.keys() - after.keys())),
             problems=len(catalog.problems),
         )
+
+    def _remind(self) -> None:
+        """What stays wrong is told again once a day, in one line."""
+        problems = self._desired.catalog.problems
+        if problems and self._clock.monotonic() - self._told_at >= _REMIND_AFTER:
+            self._told_at = self._clock.monotonic()
+            _log.warning("still %d problems in files, first %s", len(problems), _and_what_holds(problems[0]))
+
+
+def tell_problems(problems: Collection[Problem], *, told: Collection[Problem] = ()) -> None:
+    """Write a log line for each problem that is not among those told before; of very many, for the first ones."""
+    known = frozenset(told)
+    fresh = [problem for problem in problems if problem not in known]
+    for problem in fresh[:_TOLD]:
+        _log.error("%s", _and_what_holds(problem))
+    if len(fresh) > _TOLD:
+        _log.error("%d more problems in files: `distcronctl check` names them all", len(fresh) - _TOLD)
+
+
+def is_another(before: Job | Node, after: Job | Node) -> bool:
+    """Whether two definitions differ; a file that was not touched gives the very same one."""
+    return after is not before and after != before
+
+
+def _and_what_holds(problem: Problem) -> str:
+    """The problem, and what is in force instead of what the file says now."""
+    return f"{problem}; in force: {'its last good version' if problem.active else 'nothing of it'}"
 
 
 def _in_words(reloaded: Reloaded) -> str:

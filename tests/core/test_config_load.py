@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -428,3 +429,41 @@ def test_a_thousand_files(files):
     unchanged = time.process_time() - begun
     assert cold < 1
     assert unchanged < 0.02
+
+
+def test_a_file_that_was_only_touched_is_not_understood_anew(files):
+    for name in "ab":
+        files.write(f"jobs.d/{name}.json", GOOD)
+    before = files.load().catalog
+    files.write("jobs.d/a.json", GOOD + "\n")
+    files.write("jobs.d/b.json", GOOD)
+    os.utime(files.root / "jobs.d/b.json", ns=(1, 1))
+    after = files.load().catalog
+    assert after.jobs["b"] is before.jobs["b"]
+    assert after.jobs["a"] == before.jobs["a"]
+    assert after.jobs["a"] is not before.jobs["a"]
+
+
+def test_a_touched_file_under_other_defaults_is_understood_anew(files):
+    files.write("jobs.d/a.json", GOOD)
+    assert files.load().catalog.jobs["a"].run_as is None
+    files.write("jobs.d/_defaults.yaml", "run_as: one\n")
+    os.utime(files.root / "jobs.d/a.json", ns=(1, 1))
+    assert files.load().catalog.jobs["a"].run_as == "one"
+
+
+def test_the_same_bytes_under_another_name_are_another_job(files):
+    files.write("jobs.d/a.json", GOOD)
+    files.load()
+    (files.root / "jobs.d/a.json").rename(files.root / "jobs.d/b.json")
+    assert files.words() == {"b": "one"}
+
+
+def test_who_reads_many_files_takes_a_breath(files):
+    for index in range(250):
+        files.write(f"jobs.d/job{index}.json", GOOD)
+    breaths: list[int] = []
+    files.load(breathe=lambda: breaths.append(1))
+    assert len(breaths) == 2
+    files.load(breathe=lambda: breaths.append(1))
+    assert len(breaths) == 2, "nothing was read"

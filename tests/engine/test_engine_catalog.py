@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import timedelta
 
 from world import ALL, World, a_job, a_node, cron, once
@@ -153,3 +154,31 @@ async def test_what_a_reload_changed_is_recorded(world: World) -> None:
     assert reloaded.added == ("jobs/new", "nodes/b")
     assert reloaded.changed == ("jobs/edited",)
     assert reloaded.removed == ("jobs/old", "nodes/a")
+
+
+async def test_many_jobs_are_taken_over_in_turns_and_none_is_forgotten(world: World, monkeypatch) -> None:
+    count = 1000
+    await world.start(*(a_job(f"job{n}", schedule=MINUTELY) for n in range(count)), a_node("a", capacity=count))
+    await world.until(seconds=59.2)
+    ticks = []
+
+    async def turn(seconds: float) -> None:
+        """Time goes on between two turns, and what is due is found."""
+        world.clock.step(timedelta(seconds=0.1))
+        world.engine._generator._tick()
+        ticks.append(seconds)
+
+    # A quarter stays, one is edited, one goes and one is new.
+    parts = [a_job(f"job{n}", schedule=MINUTELY) for n in range(count // 4)]
+    parts += [a_job(f"job{n}", schedule=cron("*/1 * * * *")) for n in range(count // 4, count // 2)]
+    parts += [a_job(f"new{n}", schedule=MINUTELY) for n in range(count // 4)]
+    with monkeypatch.context() as patched:
+        patched.setattr(world.clock, "sleep", turn)
+        await world.swap(*parts, a_node("a", capacity=count))
+    assert len(ticks) > 4
+    await world.until(minutes=2, seconds=30)
+    began = Counter(execution.attempt.partition("@")[0] for execution in world.executor.executions)
+    assert {began[f"job{n}"] for n in range(count // 2)} == {2}
+    assert {began[f"job{n}"] for n in range(count // 2, count)} == {0}
+    assert {began[f"new{n}"] for n in range(count // 4)} == {2}
+    assert len(world.engine._generator._heap) == 3 * count // 4

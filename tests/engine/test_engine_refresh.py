@@ -71,3 +71,54 @@ async def test_many_names_are_cut_in_the_log(parts, caplog):
     await parts.refresh.now(by="ann")
     assert "reloaded by ann: 50 added (jobs/job00, " in caplog.text
     assert "jobs/job09 …), 0 changed, 1 removed (jobs/one), 0 problems" in caplog.text
+
+
+def _wrong(number: int, **facts) -> Problem:
+    return Problem(file=f"jobs.d/{number}.json", line=1, column=1, code="bad_syntax", message="no", **facts)
+
+
+async def test_a_flood_of_problems_is_told_in_few_lines(parts, caplog):
+    parts.files.catalog = replace(parts.files.catalog, problems=tuple(_wrong(number) for number in range(5000)))
+    await parts.clock.advance(INTERVAL)
+    lines = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert len(lines) == 21
+    assert lines[0] == "jobs.d/0.json:1:1: error: no; in force: nothing of it"
+    assert lines[-1] == "4980 more problems in files: `distcronctl check` names them all"
+
+
+async def test_the_log_says_what_holds_instead(parts, caplog):
+    parts.files.catalog = replace(parts.files.catalog, problems=(_wrong(1, active=True, hint="yes"),))
+    await parts.refresh.now(by="ann")
+    assert "jobs.d/1.json:1:1: error: no (yes); in force: its last good version" in caplog.text
+
+
+async def test_what_stays_wrong_is_told_again_once_a_day(parts, caplog):
+    parts.files.catalog = replace(parts.files.catalog, problems=(_wrong(1), _wrong(2)))
+    await parts.clock.advance(INTERVAL)
+    caplog.clear()
+    for _ in range(23):
+        await parts.clock.advance(timedelta(hours=1))
+    assert caplog.records == []
+    for _ in range(25):
+        await parts.clock.advance(timedelta(hours=1))
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == 2
+    assert set(told) == {"still 2 problems in files, first jobs.d/1.json:1:1: error: no; in force: nothing of it"}
+
+
+async def test_many_definitions_are_compared_in_turns_with_the_rest(parts):
+    turns = 0
+
+    async def somebody_else() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)  # noqa: TID251  a turn of the real loop
+
+    parts.files.catalog = parts.desired.catalog = a_catalog(*(a_job(f"job{n}") for n in range(2000)))
+    parts.files.catalog = a_catalog(*(a_job(f"job{n}", description="new") for n in range(2000)))
+    other = asyncio.create_task(somebody_else())
+    event = await parts.refresh.now(by="ann")
+    other.cancel()
+    assert len(event.changed) == 2000
+    assert turns > 5
