@@ -21,24 +21,29 @@ from distcrond.clock import SystemClock
 from distcrond.config.settings import Settings
 from distcrond.engine.desired import Desired
 from distcrond.engine.refresh import tell_problems
+from distcrond.engine.room import Room
 from distcrond.engine.service import Engine
 from distcrond.errors import JournalCopied
 from distcrond.executors.local import LocalExecutor
 from distcrond.executors.ssh import SshExecutor
 from distcrond.files import Files
-from distcrond.journals.database import Database
+from distcrond.journals.database import Database, free_bytes
 from distcrond.journals.history import SqliteHistory
 from distcrond.journals.sqlite import SqliteJournal
 from distcrond.model.catalog import Catalog
 from distcrond.model.event import DaemonStarted, Event, JournalRestored
 from distcrond.model.ledger import Ledger, fold
-from distcrond.ports import Batch, Executor, Journal
+from distcrond.model.size import format_size
+from distcrond.ports import Batch, Clock, Executor, Journal
 from distcrond.reports import Reports, open_reports
 from distcrond.systemd import notify
 from distcrond.vault import HostVault
 from distcrond.web import pages
 
 _log = logging.getLogger(__name__)
+
+_PATIENCE = 30.0
+"""Seconds that systemd is asked to wait longer, each second of a start that waits."""
 
 
 class Daemon:
@@ -114,6 +119,7 @@ async def build(settings: Settings, *, restored: bool = False) -> AsyncIterator[
         tell_problems(files.catalog.problems)
         desired = Desired(files.catalog)
 
+        await _await_room(state, Room.least(settings.journal.min_free), clock)
         database = Database.open(state / "journal.db")
         stack.callback(database.close)
         _refuse_copy(database, state, restored=restored)
@@ -167,6 +173,8 @@ async def build(settings: Settings, *, restored: bool = False) -> AsyncIterator[
             vault=HostVault(os.environ),
             health_check_interval=settings.health_check_interval,
             outboxes=reports.outboxes,
+            free_bytes=database.free,
+            min_free=settings.journal.min_free,
             beat=lambda: notify("WATCHDOG=1"),
         )
         api = Api(
@@ -200,6 +208,17 @@ async def serve(settings: Settings, *, restored: bool = False, greet: Callable[[
         if greet is not None and daemon.api.url is not None:
             greet(daemon.api.invite())
         await daemon.run()
+
+
+async def _await_room(state: Path, least: int, clock: Clock) -> None:
+    """Begin no life that could not be written down: ending instead would be a restart every second."""
+    if free_bytes(state) >= least:
+        return
+    why = f"the disk of {state} has less than {format_size(least)} left: the start waits for room"
+    _log.critical("%s", why)
+    while free_bytes(state) < least:
+        notify(f"STATUS={why}", f"EXTEND_TIMEOUT_USEC={int(_PATIENCE * 1e6)}")
+        await clock.sleep(1)
 
 
 def _refuse_copy(database: Database, state: Path, *, restored: bool) -> None:

@@ -190,7 +190,16 @@ COMPONENTS: dict[str, Schema] = {
             }
         )
     ),
-    "Stats": _shape({"jobs": _WHOLE, "nodes": _WHOLE, "running": _WHOLE, "failing": _WHOLE, "late": _WHOLE}),
+    "Stats": _shape(
+        {
+            "jobs": _WHOLE,
+            "nodes": _WHOLE,
+            "running": _WHOLE,
+            "failing": _WHOLE,
+            "late": _WHOLE,
+            "health": _ref("Health"),
+        }
+    ),
     "Health": _shape({"healthy": _FLAG, "ready": _FLAG, "reasons": _TEXTS, "warnings": _TEXTS}),
     "Reloaded": _shape({"added": _TEXTS, "changed": _TEXTS, "removed": _TEXTS, "problems": _WHOLE}),
     "RunStarted": _shape({"id": _TEXT}),

@@ -19,6 +19,8 @@ from distcrond.config.document import Source, read_document
 from distcrond.config.faults import FileFault, Finding, Pointer, in_order, problem_of
 from distcrond.config.files import read_bytes
 from distcrond.config.flags import flag_of
+from distcrond.config.keeping import GROUP as JOURNAL
+from distcrond.config.keeping import JournalSettings, journal_settings, parse_keeping
 from distcrond.config.marks import Marks
 from distcrond.config.parse_schedule import check_zone
 from distcrond.config.reporting import (
@@ -65,15 +67,17 @@ class Settings:
     storage: str = "sqlite"
     log_directory: Path | None = None
     elasticsearch: ElasticsearchSettings | None = None
+    journal: JournalSettings = field(default_factory=JournalSettings)
     origins: Mapping[str, str] = field(default_factory=dict)
 
     def described(self) -> list[str]:
         """Return a line `name: value  # origin` for each setting, as `--show-config` prints it."""
-        names = [item.name for item in fields(self) if item.name not in {"origins", GROUP}]
+        names = [item.name for item in fields(self) if item.name not in {"origins", GROUP, JOURNAL}]
         shown = {name: getattr(self, name) for name in names}
         if self.elasticsearch is not None:
             group = self.elasticsearch
             shown |= {f"{GROUP}.{item.name}": getattr(group, item.name) for item in fields(group)}
+        shown |= {f"{JOURNAL}.{name}": value for name, value in self.journal.shown().items()}
         return [f"{name}: {_masked(name, value)}  # {self._origin(name)}" for name, value in shown.items()]
 
     def _origin(self, name: str) -> str:
@@ -102,7 +106,7 @@ def read_settings(flags: Mapping[str, Any], environment: Mapping[str, str]) -> S
     values = collected.values()
     origins = {name: given.origin for name, given in collected.given.items()}
     try:
-        values = _with_sinks(values, is_chosen="storage" in origins)
+        values = _with_groups(values, is_chosen="storage" in origins)
     except InvalidValue as error:
         collected.refuse(f"{GROUP}.username", error)
     if values.get("storage") == "plain" and "log_directory" not in values:
@@ -113,15 +117,15 @@ def read_settings(flags: Mapping[str, Any], environment: Mapping[str, str]) -> S
     return Settings(**{**places, **values}, origins=origins)
 
 
-def _with_sinks(values: Mapping[str, Any], *, is_chosen: bool) -> dict[str, Any]:
-    """Decide where reports go: naming Elasticsearch alone switches it on, `--storage sqlite` keeps it off."""
-    kept = {name: value for name, value in values.items() if not name.startswith((f"{GROUP}.", "es_"))}
+def _with_groups(values: Mapping[str, Any], *, is_chosen: bool) -> dict[str, Any]:
+    """Build the groups. Reports go to Elasticsearch if it is named at all, unless `--storage sqlite` keeps it off."""
+    kept = {name: value for name, value in values.items() if not name.startswith((f"{GROUP}.", "es_", f"{JOURNAL}."))}
     group = elasticsearch_settings(values)
     storage = values.get("storage", "sqlite") if is_chosen else "es" if group.urls else "sqlite"
     if storage == "es" and not group.urls:
         group = elasticsearch_settings({**values, "es_url": (parse_url("http://localhost"),)})
     is_on = storage == "es" or (storage == "plain" and bool(group.urls))
-    return kept | {"storage": storage, GROUP: group if is_on else None}
+    return kept | {"storage": storage, GROUP: group if is_on else None, JOURNAL: journal_settings(values)}
 
 
 def default_state_directory(environment: Mapping[str, str]) -> Path:
@@ -237,8 +241,8 @@ def _flat(data: Mapping[str, Any], pointer: Pointer = ()) -> Iterator[tuple[Poin
 
 
 def _name(pointer: Pointer) -> str:
-    """The setting's name; those of Elasticsearch keep their group's, since others have words like theirs."""
-    return ".".join(map(str, pointer)) if pointer[0] == GROUP else str(pointer[-1])
+    """The setting's name; those of large groups keep the group's, since others have words like theirs."""
+    return ".".join(map(str, pointer)) if pointer[0] in {GROUP, JOURNAL} else str(pointer[-1])
 
 
 def _spelled_out(pointer: Pointer) -> Pointer:
@@ -270,6 +274,8 @@ def _from_text(pointer: Pointer, text: str) -> Any:
 def _parse(name: str, value: Any, base: Path) -> Any:  # noqa: PLR0911  one for each kind of value
     if name.startswith(f"{GROUP}."):
         return parse_value(name.partition(".")[2], value, base)
+    if name.startswith(f"{JOURNAL}."):
+        return parse_keeping(name.partition(".")[2], value)
     match name:
         case "es_url":
             return tuple(parse_url(url) for url in value)

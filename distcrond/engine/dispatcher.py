@@ -8,6 +8,7 @@ from datetime import datetime
 
 from distcrond.engine.admission import Admission
 from distcrond.engine.placing import Placing
+from distcrond.engine.room import Room
 from distcrond.engine.scribe import Scribe
 from distcrond.engine.tenure import Tenure
 from distcrond.model.event import Held
@@ -45,11 +46,20 @@ class Dispatcher:
     """Runs are admitted job by job, then their targets are placed; nothing in a pass waits for anything."""
 
     def __init__(
-        self, *, clock: Clock, scribe: Scribe, tenure: Tenure, pokes: Pokes, admission: Admission, placing: Placing
+        self,
+        *,
+        clock: Clock,
+        scribe: Scribe,
+        tenure: Tenure,
+        room: Room,
+        pokes: Pokes,
+        admission: Admission,
+        placing: Placing,
     ) -> None:
         self._clock = clock
         self._scribe = scribe
         self._tenure = tenure
+        self._room = room
         self._pokes = pokes
         self._admission = admission
         self._placing = placing
@@ -62,6 +72,8 @@ class Dispatcher:
             if self._tenure.is_over:
                 self._hold_all(now)
                 continue
+            if self._room.is_exhausted:
+                continue  # everything is looked at again when there is room
             for name in jobs:
                 self._admission.consider(name, now)
             self._placing.consider(now)

@@ -12,6 +12,7 @@ from functools import lru_cache
 
 from distcrond.engine.agenda import Agenda, Alarm
 from distcrond.engine.desired import Desired
+from distcrond.engine.room import Room
 from distcrond.engine.scribe import Scribe
 from distcrond.engine.turns import in_turns
 from distcrond.model.event import Due, Event, Gapped, JobDefined, MarkMoved
@@ -42,6 +43,7 @@ class Generator:
         agenda: Agenda,
         desired: Desired,
         history: History,
+        room: Room,
         admitted: Callable[[JobName], None],
     ) -> None:
         self._clock = clock
@@ -49,6 +51,7 @@ class Generator:
         self._agenda = agenda
         self._desired = desired
         self._history = history
+        self._room = room
         self._admitted = admitted
         self._jobs: dict[JobName, Job] = {}
         self._schedules: dict[JobName, Schedule] = {}
@@ -133,6 +136,8 @@ class Generator:
         self._alarm = self._agenda.at(self._heap[0][0], self._tick) if self._heap else None
 
     def _tick(self) -> None:
+        if self._room.is_exhausted:
+            return  # as if the daemon were down: with room again comes a fresh look, and the catch-up rule
         now = self._clock.now()
         events: list[Event] = []
         ticked: list[JobName] = []

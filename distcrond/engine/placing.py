@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 
 from distcrond.engine.admission import waiting_entry
@@ -11,6 +12,7 @@ from distcrond.engine.agenda import Agenda, Alarm
 from distcrond.engine.closing import Closing
 from distcrond.engine.desired import Desired, Group, group_of
 from distcrond.engine.health import Health
+from distcrond.engine.room import Room
 from distcrond.engine.scribe import Scribe
 from distcrond.model.event import Held
 from distcrond.model.ids import JobName, NodeName, RunId
@@ -28,8 +30,19 @@ from distcrond.rules.verdict import Verdict
 
 Slot = tuple[RunId, int]
 """A target of an open run."""
+_SHARED = frozenset({Reason.CAPACITY, Reason.DISK_FULL})
+"""What keeps the targets of one group waiting together."""
 Launch = Callable[[Slot, Node], None]
 """Begin an attempt of the slot on the node; `Placing.released` must follow."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoRoom:
+    """The disk of the journal forbids every start; as `Blocked`, but no node is to blame."""
+
+    detail: str
+    reason: Reason = Reason.DISK_FULL
+    hopeless: bool = False
 
 
 class Placing:
@@ -42,6 +55,7 @@ class Placing:
         agenda: Agenda,
         desired: Desired,
         health: Health,
+        room: Room,
         closing: Closing,
         launch: Launch,
         poke: Callable[[], None],
@@ -50,6 +64,7 @@ class Placing:
         self._agenda = agenda
         self._desired = desired
         self._health = health
+        self._room = room
         self._closing = closing
         self._launch = launch
         self._poke = poke
@@ -103,7 +118,8 @@ class Placing:
     def consider(self, now: datetime) -> None:
         """Start, hold or close every waiting target.
 
-        Many targets that wait for the same full nodes cost one look together: a pass stays cheap while they queue.
+        Many targets that wait for the same full nodes, or for room on the disk, cost one look together: a pass stays
+        cheap while they queue.
         """
         urgent, self._urgent = self._urgent, set()
         full: set[Group] = set()
@@ -117,7 +133,7 @@ class Placing:
                 continue
             target = run.targets[slot[1]]
             obstacle = self._place(run, target, now)
-            if obstacle is Reason.CAPACITY and len(run.targets) == 1 and not target.fixed and not target.refused:
+            if obstacle in _SHARED and len(run.targets) == 1 and not target.fixed and not target.refused:
                 full.add(group)
 
     def _place(self, run: Run, target: Target, now: datetime) -> Reason | None:
@@ -131,7 +147,7 @@ class Placing:
         if target.fixed and self._is_for_all(run) and not self._is_next_on_node(run, target, now):
             return Reason.OVERLAP
         chosen = self._choose(run, target)
-        if isinstance(chosen, Blocked):
+        if isinstance(chosen, Blocked | NoRoom):
             return self._blocked(run, target, chosen, now)
         deadline = target_deadline(run, target)
         if deadline is not None and now > deadline:
@@ -184,8 +200,8 @@ class Placing:
 
     # ------------------------------------------------------------ nodes
 
-    def _choose(self, run: Run, target: Target) -> NodeName | Blocked:
-        return choose(
+    def _choose(self, run: Run, target: Target) -> NodeName | Blocked | NoRoom:
+        chosen = choose(
             [self._view(node) for node in self._candidates(run, target)],
             taken=frozenset() if target.fixed else self._taken(run, target) | given_up(target),
             refused=target.refused,
@@ -198,6 +214,7 @@ class Placing:
                 last=self._scribe.ledger.job(run.job.name).last_node,
             ),
         )
+        return chosen if isinstance(chosen, Blocked) or not self._room.is_short else NoRoom(detail=self._room.why)
 
     def _candidates(self, run: Run, target: Target) -> tuple[Node, ...]:
         if not target.fixed:
@@ -216,12 +233,12 @@ class Placing:
         status = self._health.status(node.name)
         return NodeView(node=node, state=status.state, reason=status.reason, running=self._load[node.name])
 
-    def _blocked(self, run: Run, target: Target, blocked: Blocked, now: datetime) -> Reason:
+    def _blocked(self, run: Run, target: Target, blocked: Blocked | NoRoom, now: datetime) -> Reason:
         if not self._is_early(run, target, now):
             self._wait_or_miss(run, target, blocked, now)
         return blocked.reason
 
-    def _wait_or_miss(self, run: Run, target: Target, blocked: Blocked, now: datetime) -> None:
+    def _wait_or_miss(self, run: Run, target: Target, blocked: Blocked | NoRoom, now: datetime) -> None:
         by_hand = run.occurrence.trigger is Trigger.MANUAL
         if blocked.hopeless or (by_hand and blocked.reason is not Reason.CAPACITY):
             self._close(run, target, Outcome.MISSED, blocked.reason, blocked.detail)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from distcrond.engine.agenda import Agenda
+from distcrond.engine.room import Room
 from distcrond.engine.scribe import Scribe
 from distcrond.engine.tenure import Tenure
 from distcrond.model.reason import Reason
@@ -21,11 +22,12 @@ class Pulse:
     """Beats while the loops run. A loop that fails ends the daemon, so what is left to watch is the disk."""
 
     def __init__(
-        self, *, clock: Clock, agenda: Agenda, scribe: Scribe, tenure: Tenure, beat: Callable[[], None]
+        self, *, clock: Clock, agenda: Agenda, scribe: Scribe, tenure: Tenure, room: Room, beat: Callable[[], None]
     ) -> None:
         self._clock = clock
         self._agenda = agenda
         self._tenure = tenure
+        self._room = room
         self._beat = beat
         self._scribe = scribe
         self._running = False
@@ -54,14 +56,23 @@ class Pulse:
             self._written = self._scribe.written
             self._wrote_at = self._clock.monotonic()
 
+    @property
+    def notes(self) -> list[str]:
+        """Sentences on troubles that need more than a word."""
+        return [self._room.why] if self._room.is_short else []
+
     def troubles(self) -> list[str]:
         """Say what is wrong.
 
-        `not_running` before the start and after the end, `journal_stalled` when the disk does not answer,
-        `stale_generation` when a node has told us to stand back.
+        `not_running` before the start and after the end, `journal_stalled` when the disk does not answer, `disk_full`
+        when it has too little room to start anything, `stale_generation` when a node has told us to stand back.
         """
         if not self._running:
             return ["not_running"]
         silent = self._clock.monotonic() - self._wrote_at
-        stalled = ["journal_stalled"] if self._scribe.unwritten and silent > _PATIENCE else []
-        return stalled + ([Reason.STALE_GENERATION.value] if self._tenure.is_over else [])
+        troubles = {
+            "journal_stalled": self._scribe.unwritten > 0 and silent > _PATIENCE,
+            Reason.DISK_FULL.value: self._room.is_short,
+            Reason.STALE_GENERATION.value: self._tenure.is_over,
+        }
+        return [word for word, is_so in troubles.items() if is_so]

@@ -272,9 +272,10 @@ class Queries:
     # ------------------------------------------------------------ the whole
 
     async def stats(self) -> Document:
-        """Counters: `{jobs, nodes, running, failing, late, runs_24h, success_24h, lateness_ms, outbox}`.
+        """Counters: `{jobs, nodes, running, failing, late, runs_24h, success_24h, lateness_ms, outbox, health}`.
 
-        `lateness_ms` is `{p50, p95, p99}`; `outbox` counts by sink the events that it does not know of yet.
+        `lateness_ms` is `{p50, p95, p99}`; `outbox` counts by sink the events that it does not know of yet; `health`
+        is that of `health`.
         """
         now = self._clock.now()
         outcomes = await self._history.outcomes(since=now - timedelta(days=1))
@@ -295,6 +296,7 @@ class Queries:
             "success_24h": outcomes.get(Outcome.SUCCESS, 0),
             "lateness_ms": self._punctuality.percentiles(),
             "outbox": self._outboxes.lags(),
+            "health": self.health(),
         }
 
     def _failing(self) -> int:
@@ -336,11 +338,13 @@ class Queries:
     def health(self) -> Document:
         """`{healthy, ready, reasons: […], warnings: […]}`: ready means that runs can start; node troubles do not count.
 
-        A warning is a sentence about what leaves the present work alone: a directory of files that is not there.
+        A warning is a sentence: about what leaves the present work alone, such as a directory of files that is not
+        there, and about how little room the disk has.
         """
         troubles = self._pulse.troubles()
         catalog = self._desired.catalog
         warnings = [f"{one.file}: {one.message}" for one in catalog.problems if one.file in catalog.blind]
+        warnings += self._pulse.notes
         return {"healthy": not troubles, "ready": not troubles, "reasons": troubles, "warnings": warnings}
 
 

@@ -17,6 +17,7 @@ from distcrond.engine.masking import Mask
 from distcrond.engine.orders import work_order
 from distcrond.engine.placing import Slot
 from distcrond.engine.punctuality import Punctuality
+from distcrond.engine.room import Room
 from distcrond.engine.scribe import Scribe
 from distcrond.errors import JournalError, NodeUnreachable, SecretMissing, StartRefused
 from distcrond.failpoints import Failpoint, reach
@@ -117,6 +118,7 @@ class Runner:
         scribe: Scribe,
         agenda: Agenda,
         health: Health,
+        room: Room,
         closing: Closing,
         executors: Mapping[str, Executor],
         vault: Vault,
@@ -127,6 +129,7 @@ class Runner:
         self._scribe = scribe
         self._agenda = agenda
         self._health = health
+        self._room = room
         self._closing = closing
         self._executors = executors
         self._vault = vault
@@ -271,7 +274,14 @@ class Runner:
 
     def _limit(self, slot: Slot, run: Run, flight: Flight, left: timedelta) -> None:
         if run.job.timeout:
-            flight.alarms.append(self._agenda.after(left, lambda: self.stop(slot, Reason.TIMEOUT)))
+            flight.alarms.append(self._agenda.after(left, lambda: self._time_is_up(slot, run, flight)))
+
+    def _time_is_up(self, slot: Slot, run: Run, flight: Flight) -> None:
+        """While nothing can be collected the end may have come in time; a node with a spool keeps the limit itself."""
+        if self._room.is_behind and self._look(slot)[1].attempts[-1].spool is not None:
+            self._limit(slot, run, flight, _FIRST_WORD)
+        else:
+            self.stop(slot, Reason.TIMEOUT)
 
     async def _follow_again(self, slot: Slot, node: Node, flight: Flight) -> None:
         run, target = self._look(slot)
@@ -338,6 +348,7 @@ class Runner:
 
     async def _store(self, slot: Slot, chunk: Chunk) -> None:
         """Waiting for the disk here is the back-pressure: no more is read from the node meanwhile."""
+        await self._room.to_collect()
         stored = OutputStored(
             at=self._clock.now(),
             run=slot[0],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 
@@ -24,6 +25,7 @@ from distcrond.engine.punctuality import Punctuality
 from distcrond.engine.queries import Queries
 from distcrond.engine.recovery import Recovery
 from distcrond.engine.refresh import Refresh
+from distcrond.engine.room import MIN_FREE, Room
 from distcrond.engine.runner import Runner
 from distcrond.engine.scribe import Scribe
 from distcrond.engine.tenure import Tenure
@@ -53,6 +55,8 @@ class Engine:
         health_check_interval: timedelta = timedelta(seconds=10),
         file_check_interval: timedelta = timedelta(seconds=2),
         outboxes: Outboxes | None = None,
+        free_bytes: Callable[[], int] = lambda: sys.maxsize,
+        min_free: int = MIN_FREE,
         beat: Callable[[], None] = lambda: None,
     ) -> None:
         self._clock = clock
@@ -64,6 +68,7 @@ class Engine:
         self._scribe = scribe = Scribe(journal=journal, ledger=ledger, feed=feed)
         tenure = Tenure(clock=clock, scribe=scribe)
         self._agenda = agenda = Agenda(clock)
+        self._room = room = Room(clock=clock, free=free_bytes, min_free=min_free, changed=self._room_changed)
         self._health = health = Health(
             clock=clock,
             desired=desired,
@@ -78,6 +83,7 @@ class Engine:
             scribe=scribe,
             agenda=agenda,
             health=health,
+            room=room,
             closing=closing,
             executors=executors,
             vault=vault,
@@ -89,19 +95,26 @@ class Engine:
             agenda=agenda,
             desired=desired,
             health=health,
+            room=room,
             closing=closing,
             launch=runner.launch,
             poke=pokes.any,
         )
         runner.on_release(placing.released)
-        admission = Admission(
+        self._admission = admission = Admission(
             scribe=scribe, agenda=agenda, desired=desired, closing=closing, opened=placing.open, poke=pokes.job
         )
         self._dispatcher = Dispatcher(
-            clock=clock, scribe=scribe, tenure=tenure, pokes=pokes, admission=admission, placing=placing
+            clock=clock, scribe=scribe, tenure=tenure, room=room, pokes=pokes, admission=admission, placing=placing
         )
         self._generator = Generator(
-            clock=clock, scribe=scribe, agenda=agenda, desired=desired, history=history, admitted=pokes.job
+            clock=clock,
+            scribe=scribe,
+            agenda=agenda,
+            desired=desired,
+            history=history,
+            room=room,
+            admitted=pokes.job,
         )
         self._recovery = Recovery(
             clock=clock,
@@ -120,7 +133,7 @@ class Engine:
         self._refresh = refresh = Refresh(
             clock=clock, desired=desired, scribe=scribe, definitions=definitions, interval=file_check_interval
         )
-        self._pulse = pulse = Pulse(clock=clock, agenda=agenda, scribe=scribe, tenure=tenure, beat=beat)
+        self._pulse = pulse = Pulse(clock=clock, agenda=agenda, scribe=scribe, tenure=tenure, room=room, beat=beat)
         self.control = Control(
             clock=clock,
             scribe=scribe,
@@ -166,6 +179,7 @@ class Engine:
                 loops.create_task(self._pulse.run())
                 loops.create_task(self._refresh.run())
                 loops.create_task(self._news.run())
+                loops.create_task(self._room.run())
         except asyncio.CancelledError:
             self._scribe.record(DaemonStopped(at=self._clock.now()))
             raise
@@ -173,6 +187,11 @@ class Engine:
     def _node_changed(self, node: NodeName) -> None:
         status, now = self._health.status(node), self._clock.now()
         self._news.tell(node_changed(now, node, state=status.state, reason=status.reason, detail=status.detail))
+        self._pokes.any()
+
+    def _room_changed(self) -> None:
+        self._generator.reschedule()
+        self._admission.reconsider()
         self._pokes.any()
 
     def _clock_stepped(self, delta: timedelta) -> None:

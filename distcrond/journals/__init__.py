@@ -5,6 +5,7 @@ Knows ports, model and errors; knows nothing of the engine that appends, nor of 
 codec       events, jobs and documents ⇄ stored JSON, with versions and upcasters
 database    the file: modes, exclusive ownership, migrations, connections
 statements  many rows by one statement
+transaction one transaction, and what a full disk does to it
 writer      rows with names → rows with numbers, one transaction
 ledger      rows → the engine's memory
 prepare     a batch → rows with names

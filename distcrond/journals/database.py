@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
+import sys
 from importlib import resources
 from pathlib import Path
 from typing import Final, Self
@@ -64,6 +65,10 @@ class Database:
         reader.execute("PRAGMA query_only = ON")
         return reader
 
+    def free(self) -> int:
+        """Bytes that the disk has left for us; no end of them in memory."""
+        return sys.maxsize if self._path is None else free_bytes(self._path.parent)
+
     def is_copy(self) -> bool:
         """Whether the file is another one than when it was settled last: a backup, or somebody's copy."""
         settled = self.writer.execute("SELECT value FROM facts WHERE name = 'inode'").fetchone()
@@ -83,6 +88,12 @@ class Database:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+
+def free_bytes(directory: Path) -> int:
+    """What the disk below a directory has left for us."""
+    disk = os.statvfs(directory)
+    return disk.f_bavail * disk.f_frsize
 
 
 def _own(place: Path) -> int:

@@ -1,7 +1,8 @@
 """The Journal port on SQLite: a queue, one writing thread, and one acknowledgement per transaction.
 
-Whatever was queued while a transaction was written goes into the next one: thousands of starts share an fsync. The
-first failure closes the journal for good, because after it nobody knows what the disk has kept.
+Whatever was queued while a transaction was written goes into the next one: thousands of starts share an fsync. While
+the disk is full all wait, and nobody is told that anything was written. The first other failure closes the journal for
+good, because after it nobody knows what the disk has kept.
 
 The thread needs Python's lock a dozen times per transaction. Beside a loop that is never idle, the interpreter's
 default of 5 ms per turn (`sys.setswitchinterval`) makes acknowledgements take seconds; with 50 µs they take a few
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import threading
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
@@ -26,9 +28,12 @@ from distcrond.journals.writer import Writer
 from distcrond.model.ledger import Ledger
 from distcrond.ports import Batch
 
+_log = logging.getLogger(__name__)
+
 _GROUP_BATCHES: Final = 2000
 _GROUP_BYTES: Final = 1024 * 1024  # of output: starts in the group wait while it is compressed
 _PAUSE: Final = 0.01  # seconds without an append, after which there is time for the full text
+_NO_ROOM: Final = 1.0  # seconds between tries on a full disk
 # Without a pause, closed runs are indexed by the lot, and after so many transactions at the latest.
 _LOT: Final = 64
 _LATEST: Final = 16
@@ -43,15 +48,17 @@ class _Entry:
 class SqliteJournal:
     """Journal on a `Database`: a file is written by a thread, memory at once by the caller.
 
-    Used by one event loop. A full disk or an I/O error refuses what is queued and all that follows: the journal must
-    be opened anew.
+    Used by one event loop. An I/O error refuses what is queued and all that follows: the journal must be opened anew.
+    So does closing while the disk is full.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._writer = Writer(database.writer)
+        self._ends = threading.Event()
+        self._writer = Writer(database.writer, self._wait_for_room)
         self._failure: Exception | None = None
         self._closed = False
+        self._is_full = False
         self._postponed = 0  # transactions since output was indexed
         self._queue: SimpleQueue[_Entry | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._serve, name="journal", daemon=True)
@@ -80,6 +87,7 @@ class SqliteJournal:
     async def close(self) -> None:
         """Write what is queued and end the thread; later appends are refused. The database stays open."""
         self._closed = True
+        self._ends.set()
         if self._thread.is_alive():
             self._queue.put(None)
             await asyncio.to_thread(self._thread.join)
@@ -123,9 +131,17 @@ class SqliteJournal:
         if self._failure is None:
             try:
                 self._writer.commit(prepare([entry.batch for entry in group]))
+                self._is_full = False
             except Exception as error:  # noqa: BLE001  whatever it is, those who wait must hear of it
                 self._failure = error
         return self._failure
+
+    def _wait_for_room(self) -> bool:
+        """A full disk: wait a little, unless there is nobody to go on for."""
+        if not self._is_full:
+            self._is_full = True
+            _log.error("the disk of the journal is full: nothing is started or ends until there is room")
+        return not self._ends.wait(_NO_ROOM)
 
     def _index_some(self) -> None:
         self._postponed += 1

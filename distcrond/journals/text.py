@@ -20,6 +20,7 @@ from typing import Final
 from distcrond.errors import InvalidValue
 from distcrond.journals.recent import OutputRow, Recent
 from distcrond.journals.statements import Insert, Row
+from distcrond.journals.transaction import Wait, transact
 from distcrond.model.event import OutputChunk
 
 RUN_SHIFT: Final = 20
@@ -48,8 +49,9 @@ class Closed:
 class Index:
     """Follows the journal by a cursor of its own and indexes runs in the order in which they closed."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, wait: Wait = lambda: False) -> None:
         self._connection = connection
+        self._wait = wait
         cursor = connection.execute("SELECT seq, part FROM cursors WHERE name = ?", (_CURSOR,)).fetchone()
         self._seq: int = cursor[0] if cursor else 0
         self._part: int = cursor[1] if cursor else 0
@@ -80,7 +82,7 @@ class Index:
         """
         rows, finished = self._take(most)
         if rows:
-            self._write(rows)
+            transact(self._connection, lambda: self._write(rows), self._wait)
         for _ in range(finished):
             self._waiting.popleft()
 
@@ -101,15 +103,8 @@ class Index:
         return rows, finished
 
     def _write(self, rows: Sequence[Row]) -> None:
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            _INSERT.run(self._connection, rows)
-            self._connection.execute("REPLACE INTO cursors VALUES (?, ?, ?)", (_CURSOR, self._seq, self._part))
-            self._connection.execute("COMMIT")
-        except BaseException:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            raise
+        _INSERT.run(self._connection, rows)
+        self._connection.execute("REPLACE INTO cursors VALUES (?, ?, ?)", (_CURSOR, self._seq, self._part))
 
     def _next_piece(self, run: int) -> str | None:
         if self._pieces is None:

@@ -1,7 +1,7 @@
 """Groups of prepared batches become one transaction.
 
-Knows the tables; knows no thread and no loop. After a failure memory and rows may be apart: the caller must not write
-again.
+Knows the tables; knows no thread and no loop. A full disk is waited out as `wait` says, for as long as it says so.
+After any other failure memory and rows may be apart: the caller must not write again.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Final
 from distcrond.journals import codec, text
 from distcrond.journals.prepare import Prepared
 from distcrond.journals.statements import Insert, Row
+from distcrond.journals.transaction import Wait, transact
 from distcrond.model.event import OutputChunk, RunClosed
 from distcrond.model.ids import RunId
 
@@ -60,10 +61,16 @@ class _Group:
 
 
 class Writer:
-    """Writes batches and, when there is time for it, the full text of what was closed."""
+    """Writes batches and, when there is time for it, the full text of what was closed.
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    Args:
+        connection: the only one that writes.
+        wait: called when the disk is full; answers whether to try again.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, wait: Wait = lambda: False) -> None:
         self._connection = connection
+        self._wait = wait
         self._names: dict[str, int] = dict(connection.execute("SELECT name, id FROM names"))
         self._last_name = max(self._names.values(), default=0)
         self._refs: dict[RunId, int] = dict(connection.execute("SELECT id, ref FROM runs WHERE open IS NOT NULL"))
@@ -72,7 +79,7 @@ class Writer:
             _highest(connection, "SELECT max(run) FROM events WHERE run IS NOT NULL"),  # of runs deleted since
         )
         self._last_seq = _highest(connection, "SELECT max(seq) FROM events")
-        self._index = text.Index(connection)
+        self._index = text.Index(connection, wait)
 
     @property
     def unindexed(self) -> int:
@@ -89,15 +96,7 @@ class Writer:
         group = _Group()
         for batch in batches:
             self._add(group, batch)
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            self._write(group)
-            self._connection.execute("COMMIT")
-        except BaseException:
-            # The disk may be so full that SQLite has rolled back by itself.
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            raise
+        transact(self._connection, lambda: self._write(group), self._wait)
         self._settle(batches, group.closed)
 
     def index(self, most: int) -> None:

@@ -15,6 +15,7 @@ class Reason(StrEnum):
     WINDOW_PASSED = "window_passed"
     DEADLINE = "deadline"
     CAPACITY = "capacity"
+    DISK_FULL = "disk_full"
     DISABLED = "disabled"
     NO_TARGET = "no_target"
     SECRET_MISSING = "secret_missing"  # noqa: S105  a word, no secret

@@ -386,7 +386,8 @@ class ScriptedSession:
             if now >= execution.ended:
                 yield _ended(execution)
                 return
-            await self._clock.wait(news, execution.next_change(now) - now)
+            # a slow reader has taken its time since `now`
+            await self._clock.wait(news, execution.next_change(now) - self._clock.monotonic())
 
     def watch(self, *, closely: bool) -> None:
         """See `Session.watch`. Output comes at once here; tests may ask who looks."""

@@ -98,6 +98,17 @@ async def test_status_answers_four_questions(ctl, served) -> None:
     assert [each["name"] for each in facts["nodes_not_up"]] == ["db1"]
 
 
+async def test_status_begins_with_what_keeps_the_daemon_from_its_work(ctl, served) -> None:
+    served.world.health = {
+        "healthy": False,
+        "ready": False,
+        "reasons": ["disk_full"],
+        "warnings": ["the disk has 1MiB left"],
+    }
+    _, unhealthy, note, *_ = (await ctl("status")).out.splitlines()
+    assert (unhealthy, note) == ("NOT HEALTHY: disk full", "the disk has 1MiB left")
+
+
 async def test_status_of_an_empty_daemon(tmp_path) -> None:
     async with serve(tmp_path, World(now=SystemClock().now())) as served:
         shown = await Shell(served.socket)("status")

@@ -11,14 +11,17 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from support import parts
 from support.journal_writer import opened_run
 from support.journaling import Story, make_job
 
+from distcrond.clock import SystemClock
 from distcrond.errors import JournalError, JournalTooNew
 from distcrond.journals import database as database_module
+from distcrond.journals import sqlite
 from distcrond.journals.database import Database
 from distcrond.journals.history import SqliteHistory
 from distcrond.journals.sqlite import SqliteJournal
@@ -101,41 +104,77 @@ def small_disk(request, tmp_path):
         yield place, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2 * 1024 * 1024, before[1])), end
         end()
         return
-    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", place]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", place]
     if subprocess.run(mount, check=False, capture_output=True).returncode:
         parts.not_allowed("mounting a small file system")
-    yield place, lambda: None, lambda: None
+    hog = place / "hog"
+    yield place, lambda: hog.write_bytes(bytes(22 * 1024 * 1024)), hog.unlink
     subprocess.run(["umount", place], check=True)
 
 
-async def test_a_full_disk_fails_closed(small_disk):
+@pytest.fixture
+def crowded(small_disk, monkeypatch):
+    """A journal without room, answers to more than it can hold, and what ends the shortage."""
+    monkeypatch.setattr(sqlite, "_NO_ROOM", 0.05)
     folder, begin_shortage, end_shortage = small_disk
     database = Database.open(folder / "journal.db")
     journal = SqliteJournal(database)
     begin_shortage()
     story = Story()
-    batches = [story.whole(make_job(), os.urandom(40_000)) for _ in range(300)]
-    answers = await asyncio.gather(*[journal.append(batch) for batch in batches], return_exceptions=True)
-    written = [answer is None for answer in answers]
-    assert written == sorted(written, reverse=True), "after the first refusal all were refused"
-    assert any(written)
-    assert not all(written)
-    assert all(isinstance(answer, JournalError) for answer in answers if answer is not None)
-    end_shortage()
-    with pytest.raises(JournalError):
-        await journal.append(story.whole(make_job()))  # although there would be room again
 
+    def append(count):
+        batches = [story.whole(make_job(), os.urandom(40_000)) for _ in range(count)]
+        return {run: journal.append(batch) for batch in batches for run in batch.runs}
+
+    return SimpleNamespace(
+        place=folder / "journal.db", database=database, journal=journal, append=append, end=end_shortage
+    )
+
+
+async def stuck(answers):
+    """Wait until nothing moves any more; returns the runs that were acknowledged."""
+    while True:
+        before = [run for run, answer in answers.items() if answer.done()]
+        await SystemClock().sleep(1)
+        if before == [run for run, answer in answers.items() if answer.done()]:
+            return before
+
+
+async def stored(database):
     history = SqliteHistory(database)
     found = {item["id"] for item in (await history.search(RunQuery(limit=1000))).items}
-    assert found == {
-        run for batch, answer in zip(batches, answers, strict=True) if answer is None for run in batch.runs
-    }
     await history.close()
-    await journal.close()
-    database.close()
+    return found
 
-    again = Database.open(folder / "journal.db")
-    assert again.writer.execute("SELECT count(*) FROM runs").fetchone() == (len(found),)
+
+async def test_a_full_disk_is_waited_out(crowded, caplog):
+    answers = crowded.append(100)
+    acknowledged = await stuck(answers)
+    assert acknowledged == list(answers)[: len(acknowledged)], "in their order"
+    assert len(acknowledged) < len(answers)
+    assert await stored(crowded.database) == set(acknowledged), "who waits has not been written"
+    answers |= crowded.append(3)
+    crowded.end()
+    await asyncio.gather(*answers.values())
+    assert await stored(crowded.database) == set(answers)
+    assert caplog.text.count("disk of the journal is full") == 1
+    await crowded.journal.close()
+    assert crowded.database.writer.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    crowded.database.close()
+
+
+async def test_closing_on_a_full_disk_refuses_what_waits(crowded):
+    answers = crowded.append(100)
+    acknowledged = await stuck(answers)
+    await crowded.journal.close()
+    refused = await asyncio.gather(*list(answers.values())[len(acknowledged) :], return_exceptions=True)
+    assert refused
+    assert all(isinstance(answer, JournalError) for answer in refused)
+    crowded.end()
+    crowded.database.close()
+
+    again = Database.open(crowded.place)
+    assert await stored(again) == set(acknowledged)
     assert again.writer.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     again.close()
 

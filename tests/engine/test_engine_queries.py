@@ -412,6 +412,7 @@ async def test_stats(world: World) -> None:
         "success_24h": 3,
         "lateness_ms": {"p50": 0.0, "p95": 0.0, "p99": 0.0},
         "outbox": {},
+        "health": world.engine.queries.health(),
     }
 
 

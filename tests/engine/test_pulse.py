@@ -23,6 +23,7 @@ async def parts():
         agenda=agenda,
         scribe=scribe,
         tenure=SimpleNamespace(is_over=False),
+        room=SimpleNamespace(is_short=False),
         beat=lambda: beats.append(clock.monotonic()),
     )
     async with asyncio.TaskGroup() as tasks:

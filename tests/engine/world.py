@@ -25,6 +25,7 @@ from distcrond.model.node import Node
 from distcrond.model.policy import PlacementPolicy, Select, SelectKind, Strategy
 from distcrond.model.report import Document
 from distcrond.model.secret import SecretSource
+from distcrond.model.size import MIB
 from distcrond.model.spec import CronSpec, IntervalSpec, OnceSpec, ScheduleSpec
 from distcrond.ports import Batch, RunQuery
 from distcrond.testing import FakeClock, GatedJournal, ScriptedExecutor
@@ -111,6 +112,8 @@ class World:
         self.desired = Desired(Catalog())
         self.interval = timedelta(seconds=10)
         self.vault = Secrets()
+        self.free = 1024 * MIB
+        """Bytes on the disk of the journal."""
         self.journal: GatedJournal
         self.engine: Engine
         self._life: asyncio.Task[None] | None = None
@@ -141,6 +144,7 @@ class World:
             vault=self.vault,
             file_check_interval=timedelta(days=10_000),  # who wants a reload asks for it
             health_check_interval=self.interval,
+            free_bytes=lambda: self.free,
         )
         self.ledger = ledger
         self._life = asyncio.create_task(self.engine.run())

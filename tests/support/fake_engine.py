@@ -377,6 +377,7 @@ class FakeQueries(Queries):
             "success_24h": sum(run.outcome is Outcome.SUCCESS for run in runs),
             "lateness_ms": {"p50": 1, "p95": 2, "p99": 3},
             "outbox": {},
+            "health": self.health(),
         }
 
     async def sinks(self) -> Sequence[Document]:

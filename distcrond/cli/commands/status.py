@@ -106,11 +106,19 @@ def _screen(facts: Document, now: datetime, options: Settings) -> list[str]:
         ("Last output", _output(facts)),
         ("Usually", _usual(facts)),
     ]
-    lines = [facts["summary"]]
+    lines = [facts["summary"], *_troubles(facts["stats"].get("health") or {})]
     for title, body in sections:
         if body or title != "Nodes not up":
             lines += ["", click.style(title, bold=True), *(f"  {line}" for line in body or ["nothing"])]
     return lines
+
+
+def _troubles(health: Document) -> list[str]:
+    """What keeps the daemon from its work, in words if there are any."""
+    words = [str(reason).replace("_", " ") for reason in health.get("reasons", [])]
+    notes = health.get("warnings") or []
+    head = [click.style(f"NOT HEALTHY: {', '.join(words)}", fg="red", bold=True)] if words else []
+    return head + [click.style(cell(note).text, fg="yellow") for note in notes]
 
 
 def _running(facts: Document, now: datetime, options: Settings) -> list[str]:
