@@ -35,7 +35,9 @@ _SHELF: Final = 1024 * 1024  # bytes of output of several runs that are read by 
 _PAGE: Final = 16  # rows of output
 _JOBS: Final = 10_000  # definitions kept in memory
 
-_UPTO: Final = "SELECT max(seq) FROM (SELECT seq FROM events WHERE seq > ? ORDER BY seq LIMIT ?)"
+_UPTO: Final = (
+    "SELECT min((SELECT min(seq) FROM events WHERE seq > ?1) + ?2 - 1, (SELECT max(seq) FROM events WHERE seq > ?1))"
+)
 _TOUCHED: Final = (
     "SELECT run, max(type = 'RunClosed') FROM events WHERE seq > ? AND seq <= ? AND run IS NOT NULL GROUP BY run"
 )

@@ -11,7 +11,6 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
-from msgspec import Struct, field
 
 from distcrond.ports import DeadLetter, Parcel, Receipt
 from distcrond.sinks.documents import EPOCH_SHIFT, Indexed
@@ -30,62 +29,47 @@ _VERSIONS: Final = re.compile(r"current version \[(\d+)\] is higher than the one
 _encode = msgspec.json.Encoder().encode
 
 
-class _Target(Struct, gc=False):
-    index: str = field(name="_index")
-    id: str = field(name="_id")
-    version: int
-    version_type: str = "external_gte"
-
-
-class _Action(Struct, gc=False):
-    """The line before a document."""
-
-    index: _Target
-
-
-class Item(Struct, frozen=True, gc=False):
-    """One document with its action line, as it goes into a request."""
-
-    place: str
-    id: str
-    lines: bytes
-
-
 class Bulk(NamedTuple):
-    """What a parcel carries: items, and the body of the request made of them."""
+    """What a parcel carries: documents, and the body of the request made of them."""
 
-    items: Sequence[Item]
+    items: Sequence[Indexed]
     data: bytes
 
 
 def pack(documents: Iterable[Indexed]) -> Iterator[Parcel]:
     """Group documents into parcels within the limits, in their order."""
-    items: list[Item] = []
+    items: list[Indexed] = []
+    lines: list[bytes] = []
     size = 0
     for document in documents:
-        item = Item(document.place, document.id, _lines(document))
-        size += len(item.lines)
+        line = _lines(document)
+        size += len(line)
         if items and (size > MOST_BYTES or len(items) == MOST_ITEMS):
-            yield parcel_of(items)
-            items, size = [], len(item.lines)
-        items.append(item)
+            yield _parcel(items, lines)
+            items, lines, size = [], [], len(line)
+        items.append(document)
+        lines.append(line)
     if items:
-        yield parcel_of(items)
+        yield _parcel(items, lines)
 
 
-def parcel_of(items: Sequence[Item]) -> Parcel:
-    """These items as one request."""
-    return Parcel(count=len(items), body=Bulk(items, b"".join([item.lines for item in items])))
+def parcel_of(items: Sequence[Indexed]) -> Parcel:
+    """These documents as one request."""
+    return _parcel(items, map(_lines, items))
+
+
+def _parcel(items: Sequence[Indexed], lines: Iterable[bytes]) -> Parcel:
+    return Parcel(count=len(items), body=Bulk(items, b"".join(lines)))
 
 
 def halves(parcel: Parcel) -> tuple[Parcel, Parcel]:
     """Two parcels instead of one of at least two items."""
-    items: Sequence[Item] = parcel.body.items
+    items: Sequence[Indexed] = parcel.body.items
     middle = len(items) // 2
     return parcel_of(items[:middle]), parcel_of(items[middle:])
 
 
-def conflicts(parcel: Parcel, answer: Mapping[str, Any]) -> list[Item]:
+def conflicts(parcel: Parcel, answer: Mapping[str, Any]) -> list[Indexed]:
     """The items whose version is not above what the cluster remembers: it is there, or was deleted a moment ago."""
     if not answer["errors"]:
         return []
@@ -93,7 +77,7 @@ def conflicts(parcel: Parcel, answer: Mapping[str, Any]) -> list[Item]:
     return [item for item, status in zip(parcel.body.items, statuses, strict=True) if status == _NEWER_IS_THERE]
 
 
-def read_answer(parcel: Parcel, answer: Mapping[str, Any], *, vanished: Collection[Item] = ()) -> Receipt:
+def read_answer(parcel: Parcel, answer: Mapping[str, Any], *, vanished: Collection[Indexed] = ()) -> Receipt:
     """What became of each item.
 
     Args:
@@ -104,7 +88,7 @@ def read_answer(parcel: Parcel, answer: Mapping[str, Any], *, vanished: Collecti
     """
     if not answer["errors"]:
         return Receipt()
-    rest: list[Item] = []
+    rest: list[Indexed] = []
     dead: list[DeadLetter] = []
     why, newer = "", 0
     for item, result in zip(parcel.body.items, answer["items"], strict=True):
@@ -126,7 +110,7 @@ def read_answer(parcel: Parcel, answer: Mapping[str, Any], *, vanished: Collecti
 
 def dead_parcel(parcel: Parcel, reason: str) -> Receipt:
     """No item of it will ever be taken."""
-    items: Sequence[Item] = parcel.body.items
+    items: Sequence[Indexed] = parcel.body.items
     return Receipt(dead=[DeadLetter(id=item.id, place=item.place, reason=reason) for item in items])
 
 
@@ -145,5 +129,10 @@ def _cause(error: Mapping[str, Any], reason: str) -> str:
 
 
 def _lines(document: Indexed) -> bytes:
-    action = _encode(_Action(_Target(document.place, document.id, document.version)))
-    return b"%b\n%b\n" % (action, document.source)
+    """The document behind its action line; ids may hold what people name, the rest is ours."""
+    return b'{"index":{"_index":"%b","_id":%b,"version":%d,"version_type":"external_gte"}}\n%b\n' % (
+        document.place.encode(),
+        _encode(document.id),
+        document.version,
+        document.source,
+    )

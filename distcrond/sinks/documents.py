@@ -10,16 +10,15 @@ stands above them (GUARANTEES §5).
 
 from __future__ import annotations
 
-import hashlib
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from functools import lru_cache
+from typing import Final, NamedTuple
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from distcrond.model import event as ev
 from distcrond.model.command import Argv, Command, Script, ShellCommand
 from distcrond.model.ids import NodeName, RunId, attempt_id
 from distcrond.model.job import Job, Owner
@@ -31,9 +30,9 @@ from distcrond.model.report import (
     milliseconds,
 )
 from distcrond.model.run import Stream
-from distcrond.model.span import format_instant, format_milliseconds
-from distcrond.ports import AuditReport, RunReport, StreamKey
-from distcrond.sinks import shapes
+from distcrond.model.span import format_milliseconds
+from distcrond.ports import AuditReport, Report, RunReport, StreamKey
+from distcrond.sinks import audits, shapes
 from distcrond.sinks.lines import LONGEST as LONGEST_LINE
 from distcrond.sinks.lines import Line, split_lines, whole_lines
 from distcrond.sinks.words import readable, told_apart
@@ -56,9 +55,8 @@ _OUTCOMES: Final = {
 
 _encode = msgspec.json.Encoder().encode
 
-_INFO, _START, _END, _CHANGE = (Raw(_encode([word])) for word in ("info", "start", "end", "change"))
+_INFO, _START, _END = (Raw(_encode([word])) for word in ("info", "start", "end"))
 _TYPES: Final = {"waiting": _INFO, "running": _START, "finished": _END}
-_CONFIGURATION: Final = Raw(_encode(["configuration"]))
 
 
 class Indexed(Struct, frozen=True, gc=False):
@@ -153,18 +151,8 @@ class Documents:
 
     def audit(self, report: AuditReport) -> Indexed:
         """The document of an event that says who changed what."""
-        event = report.event
-        action, facts, by = _audited(event)
-        facts = {name: value for name, value in facts.items() if value is not None}
-        source = shapes.AuditShape(
-            timestamp=event.at,
-            event=shapes.Event(_CHANGE, action, "distcron.audit", event.at, category=_CONFIGURATION),
-            observer=self._observer,
-            distcron=Raw(_encode(facts)),
-            user=UNSET if by is None else shapes.Named(by),
-        )
-        name = f"{action}:{format_instant(event.at)}:{_digest(action, facts, by)}"
-        return Indexed(self._index("audit", event.at), name, report.epoch << EPOCH_SHIFT | 1, _encode(source))
+        name, source = audits.document(report.event, self._observer)
+        return Indexed(self._index("audit", report.event.at), name, _version(report, 1), source)
 
     # ------------------------------------------------------------ parts
 
@@ -266,7 +254,7 @@ class Documents:
         return known
 
     def _index(self, kind: str, instant: datetime) -> str:
-        return f"{self._prefix}-{kind}-{instant.year:04}.{instant.month:02}"
+        return _month(self._prefix, kind, instant.year, instant.month)
 
 
 class _Parts(NamedTuple):
@@ -309,7 +297,12 @@ def _lines(report: RunReport) -> Iterator[Line]:
             yield from whole_lines(printout.since(key, begin), since=offset, begin=begin)
 
 
-def _version(report: RunReport, revision: int) -> int:
+@lru_cache
+def _month(prefix: str, kind: str, year: int, month: int) -> str:
+    return f"{prefix}-{kind}-{year:04}.{month:02}"
+
+
+def _version(report: Report, revision: int) -> int:
     return report.epoch << EPOCH_SHIFT | revision
 
 
@@ -411,38 +404,3 @@ def _owner(owner: Owner) -> str:
 def _labels(job: Job) -> Document:
     """ECS wants flat labels: a dot in a name would make an object of it, and two such labels exclude each other."""
     return {name.replace(".", "_"): value for name, value in job.labels.items() if name}
-
-
-_PLAIN_ACTIONS: dict[type, str] = {
-    ev.DaemonStopped: "daemon-stopped",
-    ev.JournalRestored: "journal-restored",
-    ev.StoodBack: "daemon-stood-back",
-}
-
-
-def _audited(event: ev.Event) -> tuple[str, Document, str | None]:  # noqa: PLR0911  one for each kind of event
-    """Action, facts, and who did it."""
-    match event:
-        case ev.DaemonStarted():
-            return "daemon-started", {"generation": event.generation, "version": event.version}, None
-        case ev.DaemonStopped() | ev.JournalRestored() | ev.StoodBack():
-            return _PLAIN_ACTIONS[type(event)], {}, None
-        case ev.Reloaded():
-            named = {name: list(getattr(event, name)) or None for name in ("added", "changed", "removed")}
-            return "files-reloaded", named | {"problems": event.problems}, event.by
-        case ev.ClockStepped():
-            return "clock-stepped", {"step_ms": round(event.delta.total_seconds() * 1000)}, None
-        case ev.JobDefined():
-            return "job-defined", {"job": event.job.name, "definition": event.job.definition}, None
-        case ev.CancelRequested():
-            job = event.run.rpartition("@")[0]
-            return "run-cancelled", {"job": job, "run_id": event.run}, event.by
-        case ev.Due(occurrence=occurrence, request=request) if request is not None:
-            facts = {"job": occurrence.job, "run_id": event.run, "force": request.force or None}
-            return "run-requested", facts | {"nodes": list(request.nodes) or None}, request.by
-        case _:
-            raise TypeError(f"a {type(event).__name__} is not audited")
-
-
-def _digest(*facts: Any) -> str:
-    return hashlib.blake2b(_encode(facts), digest_size=5).hexdigest()

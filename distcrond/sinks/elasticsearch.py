@@ -145,7 +145,7 @@ class ElasticsearchSink:
         vanished = await self._vanished(bulk.conflicts(parcel, answer))
         return bulk.read_answer(parcel, answer, vanished=vanished)
 
-    async def _vanished(self, items: Sequence[bulk.Item]) -> list[bulk.Item]:
+    async def _vanished(self, items: Sequence[Indexed]) -> list[Indexed]:
         """Those that are not there."""
         if not items:
             return []

@@ -90,6 +90,18 @@ async def test_a_run_that_closed_meanwhile_is_told_once_and_whole(told):
     assert report.news is None
 
 
+async def test_a_gap_in_the_numbers_is_stepped_over(told):
+    """What retention deleted costs one look, however much it was."""
+    first, second = await told.begin(), await told.begin()
+    told.database.writer.execute("DELETE FROM events WHERE seq <= 4")
+    assert [report.run.id for report in told.news(limit=3)] == [second]
+    assert told.seq == 7
+    assert first != second
+    assert told.news() == []
+    told.database.writer.execute("DELETE FROM events")
+    assert told.outgoing.after(0, limit=3, epoch=1) is None
+
+
 async def test_a_piece_knows_when_it_came(told):
     run = await told.begin()
     await told.say(run, b"ab", 0)
