@@ -103,7 +103,7 @@ class Ended:
 
     `stopped_for` is `TIMEOUT` or `CANCELLED` if the node's record says that it was being stopped by then, by the node
     itself or by any life of a daemon. `output` has the printed and kept sizes of each stream; all kept bytes came as
-    chunks before.
+    chunks before. `pid` is what the command had on its node, None if that is unknown.
     """
 
     exit: Exit | None = None
@@ -111,6 +111,7 @@ class Ended:
     stopped_for: Reason | None = None
     detail: str = ""
     output: Mapping[Stream, OutputSize] = field(default_factory=dict)
+    pid: int | None = None
 
 
 SessionEvent = Chunk | Contact | NotStarted | Ended

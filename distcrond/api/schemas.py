@@ -40,19 +40,18 @@ def _list_of(item: Schema) -> Schema:
 
 
 _OUTPUT = _shape({"bytes": _WHOLE, "kept": _WHOLE, "truncated": _FLAG})
-_ATTEMPT = _shape(
-    {
-        "number": _WHOLE,
-        "node": _TEXT,
-        "outcome": _or_null(_words(Outcome)),
-        "reason": _or_null(_words(Reason)),
-        "exit_code": _or_null(_WHOLE),
-        "signal": _or_null(_WHOLE),
-        "started_at": _INSTANT,
-        "finished_at": _or_null(_INSTANT),
-        "output": _OUTPUT,
-    }
-)
+_OF_EVERY_ATTEMPT = {
+    "number": _WHOLE,
+    "node": _TEXT,
+    "outcome": _or_null(_words(Outcome)),
+    "reason": _or_null(_words(Reason)),
+    "exit_code": _or_null(_WHOLE),
+    "signal": _or_null(_WHOLE),
+    "started_at": _INSTANT,
+    "finished_at": _or_null(_INSTANT),
+    "output": _OUTPUT,
+}
+_ATTEMPT = _shape(_OF_EVERY_ATTEMPT | {"pid": _or_null(_WHOLE)}, *_OF_EVERY_ATTEMPT)  # older journals have no pid
 _TARGET = _shape(
     {
         "index": _WHOLE,

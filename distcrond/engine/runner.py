@@ -383,6 +383,7 @@ class Runner:
             detail=detail,
             exit=ended.exit,
             output=ended.output,
+            pid=ended.pid,
         )
         self._closing.target(*slot, replace(verdict, detail=detail), over)
         await self._scribe.durable()

@@ -299,8 +299,9 @@ supervise() {
   # first: a shell that cannot fork ends, and must not leave a job without a supervisor
   [ "$7" = 0 ] || { limit "$7" "$8" & dc_limit=$!; }
   (job "$@") &
+  dc_child=$!
   exec 3<&-
-  wait $!
+  wait $dc_child
   dc_code=$?
   [ -z "$dc_limit" ] || dismiss $dc_limit
   conclude $dc_code
@@ -377,7 +378,7 @@ conclude() {
   # nothing of ours ends with 0: that is the command's own, and the record need not be read, unless for a limit
   if [ "$1" = 0 ] && [ -z "$dc_user$dc_limit" ]; then
     echo "exit 0" >>"$dc_key.run"
-    say exit "$dc_key" 0
+    say exit "$dc_key" 0 $dc_child
     return
   fi
   read_record "$dc_key"
@@ -391,7 +392,7 @@ conclude() {
       read_record "$dc_key"
       [ -n "$dc_began" ] || return
     fi
-    say exit "$dc_key" "$1" $dc_stopped
+    say exit "$dc_key" "$1" $dc_ran $dc_stopped
   fi
 }
 
@@ -403,7 +404,7 @@ unrecorded() {
     1 | 2 | 12[5-9] | 1[3-9]? | 2??) sleep 1; traces "$dc_key" || refuse fork_refused ;;
   esac
   echo 'lost spool_gone' >>"$dc_key.run"
-  say exit "$dc_key" "$1"
+  say exit "$dc_key" "$1" 0
   exit
 }
 
@@ -521,7 +522,7 @@ hear_sudo() {
       "@$dc_token began")
         echo "began $dc_b $dc_c" >>"$dc_key.run"
         read_record "$dc_key"
-        [ -z "$dc_exit" ] || say exit "$dc_key" "$dc_exit" $dc_stopped
+        [ -z "$dc_exit" ] || say exit "$dc_key" "$dc_exit" $dc_ran $dc_stopped
         return 0
         ;;
       "@$dc_token refused") dc_reason=$dc_b dc_said=; break ;;
@@ -548,8 +549,8 @@ overhear() {
 
 # ---------------------------------------------------------------- state
 
-# read_record KEY: sets dc_holder (the token of its claim or refusal) and the other facts of a record. A line without
-# its end was cut by a full disk and does not count.
+# read_record KEY: sets dc_holder (the token of its claim or refusal), dc_ran (the command's pid, 0 if it is not there)
+# and the other facts of a record. A line without its end was cut by a full disk and does not count.
 read_record() {
   dc_holder= dc_claimed= dc_pid= dc_then= dc_parent= dc_owner= dc_exit= dc_began= dc_state= dc_fact= dc_eofs=
   dc_stopped=
@@ -566,6 +567,8 @@ read_record() {
         ;;
     esac
   done <"$1.run"
+  dc_ran=${dc_began:-${dc_pid:-0}}
+  dc_ran=${dc_ran% *}
   [ -z "$dc_state" ] && [ -n "$dc_exit" ] || return 0
   [ -n "$dc_owner" ] && [ -z "$dc_began" ] || dc_state=done dc_fact=$dc_exit
 }
@@ -640,7 +643,7 @@ say_state() {
     shift 6
     set -- "$dc_key" "$@"
   done
-  case $dc_state in done | lost) ;; *) dc_stopped= ;; esac
+  case $dc_state in done) dc_fact="$dc_fact $dc_ran" ;; lost) ;; *) dc_stopped= ;; esac
   say state "$1" "$dc_state" $dc_fact $dc_stopped
 }
 

@@ -358,10 +358,11 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Exited:
-    """The command ended; a code above 128 stands for a signal, as shells have it; `stopped_for` as in `ports.Ended`."""
+    """The command ended; a code above 128 stands for a signal, as shells have it; the rest as in `ports.Ended`."""
 
     attempt: str
     code: int
+    pid: int | None
     stopped_for: Reason | None = None
 
 
@@ -400,7 +401,7 @@ class Word(StrEnum):
 class StateOf:
     """The answer to `query` and `undo`. `code` comes with done, `reason` with absent, refused, lost and unknown.
 
-    `stopped_for` comes with done and lost if it was being stopped by then.
+    `stopped_for` comes with done and lost if it was being stopped by then, `pid` with done.
     """
 
     attempt: str
@@ -408,6 +409,7 @@ class StateOf:
     code: int | None
     reason: Reason | None
     stopped_for: Reason | None = None
+    pid: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -525,8 +527,8 @@ def _refused(attempt: str, reason: str, *detail: str) -> Refused:
 def _state(attempt: str, word: str, *facts: str) -> StateOf:
     state, known = Word(word), _attempt(attempt)
     match state, facts:
-        case Word.DONE, (code, *stop):
-            return StateOf(known, state, _code(code), None, _stop(*stop))
+        case Word.DONE, (code, pid, *stop):
+            return StateOf(known, state, _code(code), None, _stop(*stop), _pid(pid))
         case Word.LOST, (reason, *stop):
             return StateOf(known, state, None, _reason(reason), _stop(*stop))
         case Word.RUNNING, (pid,):
@@ -552,6 +554,10 @@ def _matching(pattern: re.Pattern[str], word: str) -> str:
 
 def _number(word: str) -> int:
     return int(_matching(_NUMBER, word))
+
+
+def _pid(word: str) -> int | None:
+    return _number(word) or None
 
 
 def _code(word: str) -> int:
@@ -582,7 +588,7 @@ _DECODERS: dict[str, Callable[..., Event | None]] = {
     "beat": lambda number: Beat(_number(number)),
     "dup": lambda attempt: Duplicate(_attempt(attempt)),
     "refused": _refused,
-    "exit": lambda attempt, code, *stop: Exited(_attempt(attempt), _code(code), _stop(*stop)),
+    "exit": lambda attempt, code, pid, *stop: Exited(_attempt(attempt), _code(code), _pid(pid), _stop(*stop)),
     "eof": _eof,
     "state": _state,
     "left": _left,

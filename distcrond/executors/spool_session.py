@@ -85,6 +85,7 @@ class SpoolSession:
         self._request = b""
         self._begun = True  # there may be a record on the node
         self._exit: int | None = None
+        self._pid: int | None = None
         self._lost: Reason | None = None
         self._stopped_for: Reason | None = None
         self._over_at = 0.0
@@ -189,7 +190,7 @@ class SpoolSession:
         """See `launcher.Follower`."""
         match event:
             case Exited():
-                self._exited(event.code, event.stopped_for)
+                self._exited(event.code, event.pid, event.stopped_for)
             case Eof():
                 if event.stream in self._tapes and self._believes(event.token):
                     self._tapes[event.stream].end(event)
@@ -244,7 +245,7 @@ class SpoolSession:
             case Word.RUNNING:
                 pass
             case Word.DONE:
-                self._exited(state.code or 0, state.stopped_for)
+                self._exited(state.code or 0, state.pid, state.stopped_for)
             case Word.REFUSED | Word.FENCED:
                 self._refused(state.reason or Reason.NOT_STARTED)
             case Word.LOST:
@@ -257,10 +258,10 @@ class SpoolSession:
             case Word.UNKNOWN:
                 self._drop_launcher()
 
-    def _exited(self, code: int, stopped_for: Reason | None) -> None:
+    def _exited(self, code: int, pid: int | None, stopped_for: Reason | None) -> None:
         if not self._over:
             reach(Failpoint.FINISHED)
-            self._exit, self._stopped_for = code, stopped_for
+            self._exit, self._pid, self._stopped_for = code, pid, stopped_for
             self._fate_known()
 
     def _lose(self, reason: Reason, stopped_for: Reason | None = None) -> None:
@@ -387,7 +388,9 @@ class SpoolSession:
         output = {name: tape.size for name, tape in self._tapes.items()}
         said = None if self._exit is None else exit_of(self._exit)
         detail = _FOUND if self._found else ""
-        return Ended(exit=said, lost=self._lost, stopped_for=self._stopped_for, detail=detail, output=output)
+        return Ended(
+            exit=said, lost=self._lost, stopped_for=self._stopped_for, detail=detail, output=output, pid=self._pid
+        )
 
     # ------------------------------------------------------------ the launcher
 

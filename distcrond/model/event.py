@@ -210,7 +210,7 @@ class CancelRequested:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptEnded:
-    """The attempt's outcome is known; `exit` is None when the command never told (lost, kill unconfirmed)."""
+    """The attempt's outcome is known; `exit` and `pid` are None when the node never told (lost, kill unconfirmed)."""
 
     at: datetime
     run: RunId
@@ -221,6 +221,7 @@ class AttemptEnded:
     detail: str = ""
     exit: Exit | None = None
     output: Mapping[Stream, OutputSize] = field(default_factory=dict)
+    pid: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -215,6 +215,7 @@ def _attempt_ended(run: Run, event: ev.AttemptEnded) -> Changes:
         outcome=event.outcome,
         reason=event.reason,
         output={**target.attempts[-1].output, **event.output},
+        pid=event.pid,
     )
     return _with_target(run, replace(target, contact_lost=False, attempts=(*target.attempts[:-1], attempt)))
 

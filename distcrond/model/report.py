@@ -40,6 +40,8 @@ class ReportedAttempt:
     started_at: datetime
     finished_at: datetime | None
     output: ReportedOutput
+    pid: int | None = None
+    """None too of runs that a release recorded which did not ask for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +134,7 @@ def _attempt_document(attempt: Attempt) -> Document:
         "reason": attempt.reason and attempt.reason.value,
         "exit_code": attempt.exit.code if attempt.exit else None,
         "signal": attempt.exit.signal if attempt.exit else None,
+        "pid": attempt.pid,
         "started_at": format_instant(attempt.started_at),
         "finished_at": _instant(attempt.finished_at),
         "output": _output_document(attempt),

@@ -78,6 +78,7 @@ class Attempt:
     """One try of a target on one node.
 
     `started_at` is when the durable intent to start was recorded, or the due instant if the start then waited for it.
+    `pid` is what the command had on its node, once it has ended.
     """
 
     number: int
@@ -89,6 +90,7 @@ class Attempt:
     outcome: Outcome | None = None
     reason: Reason | None = None
     output: Mapping[Stream, OutputSize] = field(default_factory=dict)
+    pid: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -178,6 +178,7 @@ class Documents:
                 parts.command_line,
                 parts.args,
                 UNSET if attempt.exit_code is None else attempt.exit_code,
+                UNSET if attempt.pid is None else attempt.pid,
             ),
             host=shapes.Named(attempt.node),
             labels=parts.labels,

@@ -52,6 +52,7 @@ class Process(Struct, gc=False):
     command_line: str | UnsetType = UNSET
     args: Raw | UnsetType = UNSET
     exit_code: int | UnsetType = UNSET
+    pid: int | UnsetType = UNSET
 
 
 class Span(Struct, gc=False):

@@ -98,6 +98,14 @@ async def test_exit_codes(subject, code):
     assert (await subject.run(f"exit {code}")).end.exit == Exit(code=code)
 
 
+@pytest.mark.parametrize(
+    ("command", "changes"), [("echo $$", {}), ("echo $$; exit 3", {}), ("echo $$", {"timeout": timedelta(minutes=5)})]
+)
+async def test_the_pid_is_told_where_there_is_a_record(subject, command, changes):
+    seen = await subject.run(command, **changes)
+    assert seen.end.pid == (int(seen.text) if subject.durable else None)
+
+
 async def test_signals(subject):
     assert (await subject.run(("/bin/sh", "-c", "kill -KILL $$"))).end.exit == Exit(signal=9)
 
@@ -249,6 +257,9 @@ async def test_adoption_after_a_restart(kind, tmp_path, request):
         adopted = second.executor.attach(second.node, work, spool=spool, offsets={Stream.MERGED: 4})
         seen = await within(CLOCK, PATIENCE, collect(adopted))
         assert (seen.code, seen.text) == (4, b"two\n")
+        assert seen.end.pid
+        again = second.executor.attach(second.node, work, spool=spool, offsets={})
+        assert (await within(CLOCK, PATIENCE, collect(again))).end == seen.end
         never = replace(work, attempt=work.attempt + "9")
         unknown = second.executor.attach(second.node, never, spool=spool, offsets={})
         assert isinstance((await within(CLOCK, PATIENCE, collect(unknown))).end, NotStarted)

@@ -79,11 +79,11 @@ async def distrusted(launcher: Launcher, why: str) -> None:
 async def test_a_flood_of_events_is_cut(launcher, far, monkeypatch):
     monkeypatch.setattr(launcher_module, "MAX_EVENTS", 100)
     for _ in range(3):
-        far.say(*["exit nobody 0"] * 99)
+        far.say(*["exit nobody 0 7"] * 99)
         assert launcher.alive
         await launcher.ping(PATIENCE)  # from a heartbeat on they are counted anew; its answer is the first of them
-    far.say(*["exit nobody 0"] * 99)
-    far.say("exit nobody 0")
+    far.say(*["exit nobody 0 7"] * 99)
+    far.say("exit nobody 0 7")
     await distrusted(launcher, "a flood of events")
 
 
@@ -97,7 +97,7 @@ async def test_a_heartbeat_that_nobody_sent_or_that_was_answered_is_forged(launc
 async def test_after_nonsense_nothing_more_is_believed(launcher, far):
     told = []
     launcher.follow(ATTEMPT, SimpleNamespace(told=told.append, tick=lambda now: (), launcher_lost=lambda: None))
-    far.say("beat 99", f"exit {ATTEMPT} 0")
+    far.say("beat 99", f"exit {ATTEMPT} 0 7")
     await distrusted(launcher, "an answer to a heartbeat that was never sent")
     assert told == []
 

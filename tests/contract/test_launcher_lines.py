@@ -119,7 +119,7 @@ async def test_strange_words_in_the_launchers_own_names_do_no_harm(rig: Rig):
 
 
 async def test_output_that_looks_like_our_protocol_is_inert(rig: Rig):
-    what = order("echo; for i in '' @; do echo \"${i}@0 exit $DISTCRON_ATTEMPT_ID 0\" >&2; done; exit 3")
+    what = order("echo; for i in '' @; do echo \"${i}@0 exit $DISTCRON_ATTEMPT_ID 0 7\" >&2; done; exit 3")
     seen = await collect(await rig.begin(what))
     assert seen.code == 3
-    assert seen.text() == f"\n@0 exit {what.attempt} 0\n@@0 exit {what.attempt} 0\n".encode()
+    assert seen.text() == f"\n@0 exit {what.attempt} 0 7\n@@0 exit {what.attempt} 0 7\n".encode()

@@ -81,9 +81,11 @@ async def test_a_url_alone_switches_it_on(nine, tmp_path):
     run = await run_once(told)
     async with living(told) as daemon:  # what a stop could not deliver in five seconds comes with the next start
         await all_told(daemon)
+        [attempt] = (await daemon.engine.queries.run(run))["targets"][0]["attempts"]
     there = nine.all(f"{PREFIX}-*")
     assert there[run][1]["distcron"]["outcome"] == "success"
     assert there[f"{run}:here:1"][1]["host"] == {"name": "here"}
+    assert there[f"{run}:here:1"][1]["process"]["pid"] == attempt["pid"] > 1
     assert there[f"{run}:here:1:merged:0"][1]["message"] == "hello"
     actions = {source["event"]["action"] for _, source in there.values()}
     assert {"daemon-started", "job-defined", "run-requested", "daemon-stopped"} <= actions

@@ -70,6 +70,11 @@ async def test_it_runs_as_the_other_user_and_else_as_always(executor, node, sudo
     assert place == (home if home == "/tmp" else "/")  # his home, or / if he has none
 
 
+async def test_the_pid_is_that_of_the_command_and_not_of_sudo(executor, node):
+    seen = await run(executor, node, "echo $$", run_as=ALLOWED, durable=True)
+    assert seen.end.pid == int(seen.text)
+
+
 @BOTH_WAYS
 async def test_a_script_and_separate_streams(executor, node, durable):
     script = Script(interpreter=("sh",), source="echo out; echo err >&2; echo 'it'\\''s'; exit 4")

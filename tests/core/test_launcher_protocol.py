@@ -157,11 +157,12 @@ def test_quoting_is_undone_by_the_rules_of_posix(word):
         (f"refused {KEY} working_directory", Refused(KEY, Reason.WORKING_DIRECTORY, "")),
         (f"refused {KEY} environment", Refused(KEY, Reason.NOT_STARTED, "")),
         (f"refused {KEY} run_as_refused sudo: no", Refused(KEY, Reason.RUN_AS_REFUSED, "sudo: no")),
-        (f"exit {KEY} 255", Exited(KEY, 255)),
+        (f"exit {KEY} 255 77", Exited(KEY, 255, 77)),
+        (f"exit {KEY} 137 0", Exited(KEY, 137, None)),
         (f"eof {KEY} m 10 4 0 ab", Eof(KEY, Stream.MERGED, 10, 4, 0, "ab")),
         (f"eof {KEY} e 0 0 -1 ab", Eof(KEY, Stream.STDERR, 0, 0, -1, "ab")),
         (f"state {KEY} running 77", StateOf(KEY, Word.RUNNING, None, None)),
-        (f"state {KEY} done 3", StateOf(KEY, Word.DONE, 3, None)),
+        (f"state {KEY} done 3 77", StateOf(KEY, Word.DONE, 3, None, None, 77)),
         (f"state {KEY} absent", StateOf(KEY, Word.ABSENT, None, None)),
         (f"state {KEY} absent spool_gone", StateOf(KEY, Word.ABSENT, None, Reason.SPOOL_GONE)),
         (f"state {KEY} lost rebooted", StateOf(KEY, Word.LOST, None, Reason.REBOOTED)),
@@ -190,10 +191,12 @@ def test_every_event_is_understood(line, event):
         "ready C0FFEE 1-2",
         "ready ../x 1-2",
         f"exit {KEY}",
-        f"exit {KEY} 256",
-        f"exit {KEY} -1",
-        f"exit {KEY} 0 0",
-        "exit ../../x 0",
+        f"exit {KEY} 0",
+        f"exit {KEY} 256 1",
+        f"exit {KEY} -1 1",
+        f"exit {KEY} 0 x",
+        f"exit {KEY} 0 1 0",
+        "exit ../../x 0 1",
         f"eof {KEY} x 1 1 -1 ab",
         f"eof {KEY} m 1 2 -1 ab",
         f"eof {KEY} m 1 1 -2 ab",
@@ -201,7 +204,8 @@ def test_every_event_is_understood(line, event):
         f"state {KEY}",
         f"state {KEY} none",
         f"state {KEY} done",
-        f"state {KEY} done 0 0",
+        f"state {KEY} done 0",
+        f"state {KEY} done 0 1 0",
         f"state {KEY} running",
         f"state {KEY} running x",
         f"state {KEY} starting 3",
@@ -211,7 +215,7 @@ def test_every_event_is_understood(line, event):
         f"size {KEY} 3",
         f"size {KEY}.run 3",
         "size m 3",
-        "exit " + "a" * 300 + " 0",
+        "exit " + "a" * 300 + " 0 1",
         "refused a spool_full " + "x" * 5000,
     ],
 )
@@ -245,7 +249,7 @@ def test_endless_noise_is_an_error():
 
 
 SAMPLES = st.sampled_from(
-    [f"@{NONCE} exit {KEY} 3\n", f"@{NONCE} eof {KEY} m 1 1 -1 ab\n", "noise\n", f"@{NONCE} beat 3\n", "\n"]
+    [f"@{NONCE} exit {KEY} 3 7\n", f"@{NONCE} eof {KEY} m 1 1 -1 ab\n", "noise\n", f"@{NONCE} beat 3\n", "\n"]
 )
 
 
@@ -499,16 +503,16 @@ def test_a_node_counts_whole_seconds_of_a_limit_and_is_a_little_late(timeout, gr
 
 def test_an_end_may_say_why_it_was_stopped():
     assert events(
-        f"exit {KEY} 143 timeout", f"state {KEY} done 0 cancelled", f"state {KEY} lost supervisor timeout"
+        f"exit {KEY} 143 7 timeout", f"state {KEY} done 0 7 cancelled", f"state {KEY} lost supervisor timeout"
     ) == [
-        Exited(KEY, 143, Reason.TIMEOUT),
-        StateOf(KEY, Word.DONE, 0, None, Reason.CANCELLED),
+        Exited(KEY, 143, 7, Reason.TIMEOUT),
+        StateOf(KEY, Word.DONE, 0, None, Reason.CANCELLED, 7),
         StateOf(KEY, Word.LOST, None, Reason.SUPERVISOR, Reason.TIMEOUT),
     ]
 
 
 @pytest.mark.parametrize(
-    "line", ["exit {} 0 overlap", "exit {} 0 timeout x", "state {} done 0 x", "state {} running 1 timeout"]
+    "line", ["exit {} 0 7 overlap", "exit {} 0 7 timeout x", "state {} done 0 7 x", "state {} running 1 timeout"]
 )
 def test_an_end_is_stopped_for_nothing_else(line):
     with pytest.raises(ProtocolError):

@@ -28,6 +28,7 @@ FAILED = Attempt(
     outcome=Outcome.FAILURE,
     reason=Reason.EXIT_CODE,
     output=SIZES,
+    pid=4242,
 )
 TARGET = Target(
     index=0,
@@ -97,6 +98,7 @@ def test_a_finished_run() -> None:
                         "reason": "exit_code",
                         "exit_code": 4,
                         "signal": None,
+                        "pid": 4242,
                         "started_at": "2026-05-01T12:00:01Z",
                         "finished_at": "2026-05-01T12:00:02.500000Z",
                         "output": OUTPUT,

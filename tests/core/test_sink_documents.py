@@ -146,6 +146,7 @@ def test_an_execution(make):
     assert told["message"] == "hello\n"
     assert told["host"] == {"name": "web1"}
     assert told["process"]["exit_code"] == 1
+    assert "pid" not in told["process"]
     assert told["process"]["entity_id"] == f"{run}.0.1"
     assert told["error"] == {"message": "exit code 1"}
     assert told["event"]["outcome"] == "failure"
@@ -159,11 +160,12 @@ def test_an_execution(make):
 
 def test_an_execution_that_a_signal_ended(make):
     killed = report(Outcome.FAILURE)
-    attempt = replace(killed.run.targets[0].attempts[0], exit_code=None, signal=9)
+    attempt = replace(killed.run.targets[0].attempts[0], exit_code=None, signal=9, pid=4242)
     run = replace(killed.run, targets=[replace(killed.run.targets[0], attempts=[attempt])])
     told = source(next(make.executions(killed._replace(run=run))))
     assert (told["distcron"]["signal"], told["error"]) == (9, {"message": "signal 9"})
     assert "exit_code" not in told["process"]
+    assert told["process"]["pid"] == 4242
 
 
 def test_lines_of_output(make):
