@@ -183,6 +183,7 @@ COMPONENTS: dict[str, Schema] = {
                 "line": _WHOLE,
                 "column": _WHOLE,
                 "code": _TEXT,
+                "field": _TEXT,
                 "message": _TEXT,
                 "hint": _TEXT,
                 "active": {"type": "string", "enum": ["last_good", "none"]},

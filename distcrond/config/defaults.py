@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from distcrond.config.document import Source
-from distcrond.config.faults import Finding, Pointer, printable
+from distcrond.config.faults import REMEDIES, Finding, Pointer, dotted, printable
 from distcrond.model.problem import Problem
 
 _ALTERNATIVES: tuple[tuple[Pointer, frozenset[str], frozenset[str]], ...] = (
@@ -45,7 +45,8 @@ class Layers:
             column=mark.column,
             code=finding.code,
             message=finding.message,
-            hint=finding.hint,
+            hint=finding.hint or REMEDIES[finding.code],
+            field=dotted(finding.pointer),
         )
 
     def problems(self, findings: Sequence[Finding]) -> tuple[Problem, ...]:

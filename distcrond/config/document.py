@@ -72,8 +72,8 @@ def decode(raw: bytes) -> str:
         ) from None
     if found := _UNPRINTABLE.search(text):
         mark = Lines(text).mark(found.start())
-        code = f"U+{ord(found.group()):04X}"
-        raise FileFault("bad_text", f"there is a control character {code}", line=mark.line, column=mark.column)
+        character = f"U+{ord(found.group()):04X}"
+        raise FileFault("bad_text", f"there is a control character {character}", line=mark.line, column=mark.column)
     return text
 
 

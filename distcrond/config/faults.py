@@ -8,13 +8,58 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from distcrond.config.limits import MAX_SHOWN
 from distcrond.errors import InvalidValue
 from distcrond.model.problem import Problem
+
+REMEDIES: Final[Mapping[str, str]] = {
+    "bad_board_line": "write five fields, or @daily and its like, and a command",
+    "bad_encoding": "save it as UTF-8",
+    "bad_key": "",
+    "bad_name": "",
+    "bad_schedule": "write cron text, or a map with interval or at",
+    "bad_syntax": "often a quote, bracket, comma or indentation is wrong just before",
+    "bad_text": "remove the character",
+    "bad_value": "",
+    "command_too_long": "put it into a file on the node, and run that",
+    "conflicting_keys": "keep one of them",
+    "defaults_rejected": "correct that file",
+    "duplicate_key": "keep one of them",
+    "duplicate_name": "rename or remove one of them",
+    "emptied": "is it mounted?",
+    "empty_document": "write a definition or remove the file",
+    "foreign_owner": "chown it to root or the daemon's user",
+    "many_documents": "one definition per file",
+    "missing_directory": "create it",
+    "missing_key": "write one of them",
+    "missing_owner": "add owners",
+    "nested_directory": "move its files up",
+    "not_a_file": "FIFOs, devices and sockets are never opened",
+    "not_finite": "write a number that is finite",
+    "not_idempotent": "add `idempotent: true` if a second run does no harm",
+    "not_yet_supported": "remove it",
+    "out_of_range": "",
+    "secret_in_file": "name a file that holds it",
+    "symlink_outside": "move the file into the directory",
+    "too_deep": "write it flatter",
+    "too_large": "split it",
+    "too_many_values": "split it",
+    "unknown_key": "",
+    "unknown_node": "add its file to the nodes directory, or correct the name",
+    "unreadable": "check its mode and owner",
+    "writable_by_others": "chmod go-w",
+    "wrong_type": "",
+    "yaml_alias": "write &name before the value that *name shall repeat, and never inside it",
+    "yaml_tag": "write plain values, text in quotes",
+}
+"""Every stable word for what can be wrong, and what to do where its finder knows nothing better.
+
+Words are never renamed. Those without a remedy say in the message what the value must be, or always bring one.
+"""
 
 Pointer = tuple[str | int, ...]
 """The way to a value: keys of maps and indexes of lists, from the root."""
@@ -53,7 +98,12 @@ class Wrong(InvalidValue):
 def problem_of(fault: FileFault, path: str) -> Problem:
     """Turn a fault into what people see."""
     return Problem(
-        file=printable(path), line=fault.line, column=fault.column, code=fault.code, message=fault.text, hint=fault.hint
+        file=printable(path),
+        line=fault.line,
+        column=fault.column,
+        code=fault.code,
+        message=fault.text,
+        hint=fault.hint or REMEDIES[fault.code],
     )
 
 

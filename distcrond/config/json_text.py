@@ -83,7 +83,7 @@ class _Scanner:
         value = self._value((), 0)
         self._skip_space()
         if self._at < len(self._text):
-            self._fail("bad_syntax", "there is text after the end of the JSON value")
+            self._fail("bad_syntax", "there is text after the end of the JSON value", "one definition per file")
         return value
 
     def _value(self, pointer: Pointer, depth: int) -> Any:
@@ -123,10 +123,10 @@ class _Scanner:
     def _key(self) -> str:
         self._admit(0)
         if self._peek() != '"':
-            self._fail("bad_syntax", "a key in double quotes is expected here")
+            self._fail("bad_syntax", "a key in double quotes is expected here", 'write "key": value')
         key = self._string()
         if self._peek() != ":":
-            self._fail("bad_syntax", "a colon is expected after the key")
+            self._fail("bad_syntax", "a colon is expected after the key", 'write "key": value')
         self._at += 1
         return key
 

@@ -42,7 +42,7 @@ def script_reader(directory: str, root: str) -> ReadScript:
 
 def _argv(words: list[str]) -> Argv:
     if not words[0]:
-        raise Wrong("the name of the program is empty", below=(0,))
+        raise Wrong("the name of the program is empty", "write the program's path or name first", below=(0,))
     _check_size("\0".join(words))
     return Argv(words=tuple(words))
 
@@ -63,7 +63,7 @@ def _script(reader: Reader, read_script: ReadScript) -> Script | None:
 
 def _source(text: str) -> str:
     if not text.strip():
-        raise Wrong("the script is empty")
+        raise Wrong("the script is empty", "write at least one line")
     _check_size(text)
     return text
 

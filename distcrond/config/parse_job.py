@@ -157,7 +157,11 @@ def _success(reader: Reader) -> Success:
     good = reader.take(("success", "exit_codes"), _codes, Success().exit_codes)
     partial = reader.take(("success", "partial_exit_codes"), _codes, Success().partial_exit_codes)
     if both := sorted(good & partial):
-        reader.object(("success", "partial_exit_codes"), f"exit code {both[0]} cannot be success and partial success")
+        reader.object(
+            ("success", "partial_exit_codes"),
+            f"exit code {both[0]} cannot be success and partial success",
+            "keep it in one of the lists",
+        )
     return Success(exit_codes=good, partial_exit_codes=partial)
 
 

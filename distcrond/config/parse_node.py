@@ -72,7 +72,8 @@ def _options(reader: Reader, given: Any, connection: str, directory: str) -> Map
     for key in given if isinstance(given, Mapping) else ():
         pointer = ("connection_options", key)
         if connection != "ssh" and key not in _FOR_ALL:
-            reader.object(pointer, f"`{key}` means nothing with connection_type {connection}", code="conflicting_keys")
+            message = f"`{key}` means nothing with connection_type {connection}"
+            reader.object(pointer, message, "remove it", code="conflicting_keys")
         options[key] = reader.take(pointer, _converter(key, directory), _NO_OPTION)
     return options
 

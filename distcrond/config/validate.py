@@ -110,7 +110,8 @@ def _missing_company(objection: Objection, pointer: Pointer) -> Iterator[Finding
     for key, needed in objection.demanded.items():
         if key in objection.value and not set(needed) <= set(objection.value):
             listed = ", ".join(f"`{name}`" for name in needed)
-            yield Finding((*pointer, key), "conflicting_keys", f"`{key}` means nothing without {listed}", on_key=True)
+            message = f"`{key}` means nothing without {listed}"
+            yield Finding((*pointer, key), "conflicting_keys", message, "add that or remove this", on_key=True)
 
 
 def _bad_key_name(objection: Objection, pointer: Pointer) -> Finding:

@@ -321,13 +321,14 @@ class Queries:
         return await self._outboxes.one(name).status()
 
     def problems(self) -> Sequence[Document]:
-        """What is wrong with the files: `{file, line, column, code, message, hint, active}`."""
+        """What is wrong with the files: `{file, line, column, code, field, message, hint, active}`."""
         return [
             {
                 "file": problem.file,
                 "line": problem.line,
                 "column": problem.column,
                 "code": problem.code,
+                "field": problem.field,
                 "message": problem.message,
                 "hint": problem.hint,
                 "active": "last_good" if problem.active else "none",

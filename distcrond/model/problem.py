@@ -10,7 +10,7 @@ class Problem:
     """A defect: `file:line:column: error: message (hint)`; line and column count from 1.
 
     `code` is a stable word (`unknown_key`, `duplicate_key` …); `active` tells whether a last good version of the file
-    is still in use.
+    is still in use. `field` names the value as people write it (`policy.hosts[2]`), where the text could be read.
     """
 
     file: str
@@ -19,6 +19,7 @@ class Problem:
     code: str
     message: str
     hint: str = ""
+    field: str = ""
     active: bool = False
 
     def __str__(self) -> str:

@@ -41,6 +41,19 @@ def test_no_definition_is_judged_twice_for_one_fault():
     assert len(places) == len(set(places))
 
 
+def test_every_problem_names_its_remedy():
+    for problem in load(CORPUS / "jobs.d", CORPUS / "nodes.d").catalog.problems:
+        assert problem.hint or " must be " in problem.message, problem
+
+
+def test_a_problem_names_its_field():
+    problems = load(CORPUS / "jobs.d", CORPUS / "nodes.d").catalog.problems
+    fields = {(Path(problem.file).name, problem.line): problem.field for problem in problems}
+    assert fields["exit-codes.yaml", 2] == "success.partial_exit_codes"
+    assert fields["hosts.yaml", 2] == "policy.exclude[0]"
+    assert fields["open.yaml", 2] == "", "the text cannot be read"
+
+
 def test_the_example_is_right():
     out = io.StringIO()
     assert check(EXAMPLE / "jobs.d", EXAMPLE / "nodes.d", out=out) == 0

@@ -431,6 +431,7 @@ async def test_problems_of_the_files(world: World) -> None:
             "line": 2,
             "column": 3,
             "code": "unknown_key",
+            "field": "",
             "message": "no",
             "hint": "yes",
             "active": "last_good",
