@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from distcrond import __version__
+from distcrond.api.certificate import Certificate
 from distcrond.api.listeners import TcpAddress, UnixAddress
 from distcrond.api.server import Api
 from distcrond.api.tokens import TokenBook
@@ -94,6 +95,7 @@ class Daemon:
             await self._reload.wait()
             self._reload.clear()
             self._reports.reopen()
+            self.api.renew_certificate()
             await self.engine.control.reload(by="SIGHUP")
 
 
@@ -182,8 +184,9 @@ async def build(settings: Settings, *, restored: bool = False) -> AsyncIterator[
             queries=engine.queries,
             clock=clock,
             tokens=TokenBook(state / "tokens.json", clock),
-            unix=UnixAddress(settings.socket),
-            tcp=TcpAddress(host=settings.listen[0], port=settings.listen[1]) if settings.listen else None,
+            unix=UnixAddress(settings.socket, settings.socket_mode, settings.socket_group),
+            tcp=_tcp_address(settings),
+            allowed_hosts=settings.allowed_hosts,
             pages=pages(),
         )
         await stack.enter_async_context(api)
@@ -219,6 +222,15 @@ async def _await_room(state: Path, least: int, clock: Clock) -> None:
     while free_bytes(state) < least:
         notify(f"STATUS={why}", f"EXTEND_TIMEOUT_USEC={int(_PATIENCE * 1e6)}")
         await clock.sleep(1)
+
+
+def _tcp_address(settings: Settings) -> TcpAddress | None:
+    if settings.listen is None:
+        return None
+    host, port = settings.listen
+    files = settings.tls_certificate_file, settings.tls_key_file, settings.tls_client_ca_file
+    certificate = Certificate(files[0], *files[1:]) if files[0] else None
+    return TcpAddress(host=host, port=port, certificate=certificate, behind_proxy=settings.behind_proxy)
 
 
 def _refuse_copy(database: Database, state: Path, *, restored: bool) -> None:

@@ -9,6 +9,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler as AiohttpHandler
 from aiohttp.typedefs import Middleware
 
+from distcrond.api.answers import SAFE_HEADERS
 from distcrond.api.auth import Door
 from distcrond.api.bodies import MAX_BODY, read_body
 from distcrond.api.call import Call, Parts
@@ -21,16 +22,6 @@ from distcrond.logs import AUDIT
 
 _log = logging.getLogger(__name__)
 _audit = logging.getLogger(AUDIT)
-_HEADERS = {
-    "Server": "distcrond",
-    "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
-    "object-src 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-}
 
 
 def build_application(
@@ -133,6 +124,6 @@ async def _as_problems(request: web.Request, handler: AiohttpHandler) -> web.Str
 
 
 async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
-    response.headers.update(_HEADERS)
+    response.headers.update(SAFE_HEADERS)
     if request.path.startswith(("/api/", "/-/")) or response.content_type == PROBLEM_JSON:
         response.headers["Cache-Control"] = "no-store"

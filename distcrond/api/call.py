@@ -86,6 +86,7 @@ class Parts:
     clock: Clock
     sessions: Sessions
     tokens: TokenBook
+    secure_cookies: bool
     streams: Streams
 
 

@@ -66,5 +66,13 @@ async def enter(call: Call) -> web.Response:
         hint = "a link works once and for ten minutes; restart `distcrond demo` or ask for a new one"
         raise Problem(403, "link_spent", "this link is not valid any more", hint=hint)
     response = web.Response(status=303, headers={"Location": "/"})
-    response.set_cookie(COOKIE, cookie, httponly=True, samesite="Strict", path="/", max_age=int(SESSION_SECONDS))
+    response.set_cookie(
+        COOKIE,
+        cookie,
+        httponly=True,
+        samesite="Strict",
+        secure=call.parts.secure_cookies,
+        path="/",
+        max_age=int(SESSION_SECONDS),
+    )
     return response

@@ -67,7 +67,7 @@ def not_found(kind: str, name: str, hint: str = "", pointer: str = "") -> Proble
     return Problem(404, f"{kind.partition(' ')[0]}_unknown", detail, hint=hint, faults=faults)
 
 
-def problem_of(error: Exception) -> Problem | None:
+def problem_of(error: Exception) -> Problem | None:  # noqa: PLR0911  one for each kind of error
     """Translate what the engine and aiohttp raise on purpose; None means the fault is ours."""
     if isinstance(error, Problem):
         return error
@@ -75,6 +75,8 @@ def problem_of(error: Exception) -> Problem | None:
         return Problem(_status_of(error), error.reason, str(error))
     if isinstance(error, InvalidValue):
         return Problem(400, "invalid_request", error.text, hint=error.hint)
+    if isinstance(error, web.RequestPayloadError):
+        return Problem(400, "body_broken", "the body is not sent as its headers say")
     if isinstance(error, JournalError):
         return Problem(503, "journal", "the journal cannot be used", hint="see the log of distcrond")
     if isinstance(error, web.HTTPException) and error.status >= 400:

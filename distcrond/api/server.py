@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import ssl
 from collections.abc import Collection, Sequence
 from typing import Self
 
@@ -13,12 +14,14 @@ from aiohttp import web
 from distcrond.api.application import build_application
 from distcrond.api.auth import Door, SocketDoor, TcpDoor
 from distcrond.api.call import Parts, Streams
+from distcrond.api.connections import HANDSHAKE_SECONDS, Gate
 from distcrond.api.listeners import BACKLOG, TcpAddress, UnixAddress, listen_tcp, listen_unix, remove_unix
 from distcrond.api.routes import ROUTES
 from distcrond.api.sessions import Sessions
 from distcrond.api.tokens import TokenBook
 from distcrond.engine.control import Control
 from distcrond.engine.queries import Queries
+from distcrond.errors import InvalidValue
 from distcrond.ports import Clock
 
 _log = logging.getLogger(__name__)
@@ -36,7 +39,7 @@ class Api:
         clock: time.
         tokens: of programs that come by TCP.
         unix: the Unix socket, or None for none.
-        tcp: the loopback address, or None for none.
+        tcp: the TCP address, or None for none.
         allowed_hosts: further names (without port) under which TCP clients may mean this server.
         pages: routes of the web UI, GET only.
         most_streams: followers and waiting requests at once; the next is told to come back.
@@ -71,10 +74,12 @@ class Api:
             clock=clock,
             sessions=self._sessions,
             tokens=tokens,
+            secure_cookies=tcp is not None and tcp.scheme == "https",
             streams=self._streams,
         )
         self._listening: list[tuple[asyncio.Server, web.AppRunner]] = []
         self._unix_inode = 0
+        self._tls: ssl.SSLContext | None = None
         self.url: str | None = None
         """Where browsers find it, once started on TCP; without a slash at the end."""
 
@@ -88,11 +93,21 @@ class Api:
             raise RuntimeError("no TCP listener")
         return f"{self.url}/-/enter/{self._sessions.invite()}"
 
+    def renew_certificate(self) -> None:
+        """Read the certificate of TCP again, for connections to come; if it cannot be used, say so and keep the old."""
+        if self._tcp is None or self._tcp.certificate is None or self._tls is None:
+            return
+        try:
+            self._tcp.certificate.renew(self._tls)
+        except InvalidValue as wrong:
+            _log.error("the certificate stays as it was: %s", wrong)
+
     async def __aenter__(self) -> Self:
         """Listen.
 
         Raises:
-            InvalidValue: not loopback, or the socket's place is taken.
+            InvalidValue: the TCP address would be reached by others unprotected, its certificate cannot be used, or
+                the socket's place is taken.
             OSError: the system refuses.
         """
         try:
@@ -118,50 +133,51 @@ class Api:
             self._unix_inode = self._unix.path.stat().st_ino
             await self._serve(listener, SocketDoor())
         if self._tcp is not None:
-            listener = listen_tcp(self._tcp)
-            self.url = _url(listener)
-            door = TcpDoor(self._hosts, self._sessions, self._tokens, scheme="http", is_private=True)
-            await self._serve(listener, door)
+            self._tls = self._tcp.certificate.context() if self._tcp.certificate else None
+            listener = listen_tcp(self._tcp, tokens=len(self._tokens))
+            self.url = self._url(listener)
+            door = TcpDoor(
+                {*self._hosts, self._tcp.host},
+                self._sessions,
+                self._tokens,
+                scheme=self._tcp.scheme,
+                is_private=self._tcp.is_private,
+            )
+            await self._serve(listener, door, self._tls)
 
-    async def _serve(self, listener: socket.socket, door: Door) -> None:
-        runner = web.AppRunner(
-            build_application(ROUTES, self._pages, self._parts, door),
-            access_log=None,
-            keepalive_timeout=_IDLE_SECONDS,
-            lingering_time=_GOODBYE_SECONDS,
-            shutdown_timeout=_GOODBYE_SECONDS,
-            # Decompressing would let a small body grow beyond its bound.
-            auto_decompress=False,
-        )
+    def _url(self, listener: socket.socket) -> str:
+        """Where browsers find it: a proxy has its own port, and what listens everywhere needs a name."""
+        host, port = listener.getsockname()[:2]
+        if self._tcp is not None and self._tcp.behind_proxy and self._hosts:
+            return f"https://{next(iter(self._hosts))}"
+        if host in ("0.0.0.0", "::"):  # noqa: S104  compared, not bound
+            host = next(iter(self._hosts), "localhost")
+        scheme = "https" if self._tls else "http"
+        return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+    async def _serve(self, listener: socket.socket, door: Door, tls: ssl.SSLContext | None = None) -> None:
+        application = build_application(ROUTES, self._pages, self._parts, door)
+        runner = web.AppRunner(application, shutdown_timeout=_GOODBYE_SECONDS)
         await runner.setup()
         server = runner.server
         if server is None:
             raise RuntimeError("aiohttp made no server")
-        gate = _Gate(server, self._most_connections)
-        listening = await asyncio.get_running_loop().create_server(gate, sock=listener, backlog=BACKLOG)
+        gate = Gate(
+            server,
+            self._most_connections,
+            access_log=None,
+            keepalive_timeout=_IDLE_SECONDS,
+            lingering_time=_GOODBYE_SECONDS,
+            # Decompressing would let a small body grow beyond its bound.
+            auto_decompress=False,
+        )
+        loop = asyncio.get_running_loop()
+        listening = await loop.create_server(
+            gate,
+            sock=listener,
+            backlog=BACKLOG,
+            ssl=tls,
+            ssl_handshake_timeout=HANDSHAKE_SECONDS if tls else None,
+            ssl_shutdown_timeout=_GOODBYE_SECONDS if tls else None,
+        )
         self._listening.append((listening, runner))
-
-
-class _Gate:
-    """Makes a protocol per connection, and closes those above the bound unread."""
-
-    def __init__(self, server: web.Server, most: int) -> None:
-        self._server = server
-        self._most = most
-        self._full = False
-
-    def __call__(self) -> asyncio.Protocol:
-        was_full, self._full = self._full, len(self._server.connections) >= self._most
-        if self._full and not was_full:
-            _log.warning("%d connections are open: further ones are closed unread", self._most)
-        return _Refusal() if self._full else self._server()
-
-
-class _Refusal(asyncio.Protocol):
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        transport.close()
-
-
-def _url(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

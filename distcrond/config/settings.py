@@ -40,6 +40,11 @@ DEFAULT_CONFIG = Path("/etc/distcron/distcrond.yaml")
 _PREFIX = "DISTCRON_"
 _GROUPED: Mapping[str, Pointer] = {"listen": ("api", "listen"), "socket": ("api", "socket")}
 """Settings that stand in a group of the file; flags and environment may call them by their last name."""
+_SWITCHES = (("allow_no_owner",), ("api", "behind_proxy"))
+_LISTS = ((GROUP, "urls"), ("api", "allowed_hosts"))
+_PATHS = frozenset({"jobs_directory", "nodes_directory", "state_directory", "socket", "log_directory"}) | {
+    f"tls_{each}_file" for each in ("certificate", "key", "client_ca")
+}
 _NO_SETTING = frozenset({"config", "check", "show_config", "list_failpoints", "restored"})
 # What runs and clients see in their environment; a daemon started from there must not stumble over it.
 _NOT_OURS = re.compile("run_id|job|node|attempt(_id)?|scheduled_at|trigger|server|token(_file)?|failpoint.*")
@@ -49,16 +54,23 @@ _NOT_OURS = re.compile("run_id|job|node|attempt(_id)?|scheduled_at|trigger|serve
 class Settings:
     """What the daemon is told about itself; paths are absolute.
 
-    `listen` is host and port (0 = any free one), None for the socket alone. `elasticsearch` is None unless reports go
-    there; `log_directory` is where the JSON lines of the storage `plain` go. `origins` tells where each value comes
-    from; a setting without an origin is a default.
+    `listen` is host and port (0 = any free one), None for the socket alone; `socket_mode` has the bits of `chmod`.
+    `elasticsearch` is None unless reports go there; `log_directory` is where the JSON lines of the storage `plain` go.
+    `origins` tells where each value comes from; a setting without an origin is a default.
     """
 
     state_directory: Path
     socket: Path
     jobs_directory: Path = Path("/etc/distcron/jobs.d")
     nodes_directory: Path = Path("/etc/distcron/nodes.d")
+    socket_mode: int = 0o660
+    socket_group: str | None = None
     listen: tuple[str, int] | None = ("127.0.0.1", 8080)
+    allowed_hosts: tuple[str, ...] = ()
+    behind_proxy: bool = False
+    tls_certificate_file: Path | None = None
+    tls_key_file: Path | None = None
+    tls_client_ca_file: Path | None = None
     allow_no_owner: bool = False
     health_check_interval: timedelta = timedelta(seconds=10)
     log_format: str = "text"
@@ -111,6 +123,9 @@ def read_settings(flags: Mapping[str, Any], environment: Mapping[str, str]) -> S
         collected.refuse(f"{GROUP}.username", error)
     if values.get("storage") == "plain" and "log_directory" not in values:
         collected.refuse("storage", InvalidValue("the storage `plain` needs a place", "add --log-directory DIR"))
+    for name in ("tls_key_file", "tls_client_ca_file"):
+        if name in values and "tls_certificate_file" not in values:
+            collected.refuse(name, InvalidValue("this goes with a certificate", "add api.tls.certificate_file"))
     if collected.problems:
         raise ConfigurationRejected(in_order(collected.problems))
     places = {"state_directory": default_state_directory(environment), "socket": default_socket(environment)}
@@ -242,7 +257,9 @@ def _flat(data: Mapping[str, Any], pointer: Pointer = ()) -> Iterator[tuple[Poin
 
 def _name(pointer: Pointer) -> str:
     """The setting's name; those of large groups keep the group's, since others have words like theirs."""
-    return ".".join(map(str, pointer)) if pointer[0] in {GROUP, JOURNAL} else str(pointer[-1])
+    if pointer[0] in {GROUP, JOURNAL}:
+        return ".".join(map(str, pointer))
+    return f"tls_{pointer[-1]}" if "tls" in pointer else str(pointer[-1])
 
 
 def _spelled_out(pointer: Pointer) -> Pointer:
@@ -260,11 +277,11 @@ def _nest(pointer: Pointer, value: Any) -> Any:
 
 def _from_text(pointer: Pointer, text: str) -> Any:
     """Read text of the environment or command line as the file would have been read."""
-    if pointer == ("allow_no_owner",):
+    if pointer in _SWITCHES:
         return {"true": True, "false": False}.get(text.lower(), text)
     if pointer == ("health_check_interval",) and text.isascii() and text.isdigit():
         return int(text)
-    if pointer == (GROUP, "urls"):
+    if pointer in _LISTS:
         return text.replace(",", " ").split()
     if pointer == ("es_port",) and text.isascii() and text.isdigit():
         return int(text)
@@ -279,7 +296,11 @@ def _parse(name: str, value: Any, base: Path) -> Any:  # noqa: PLR0911  one for 
     match name:
         case "es_url":
             return tuple(parse_url(url) for url in value)
-        case "jobs_directory" | "nodes_directory" | "state_directory" | "socket" | "log_directory":
+        case "socket_mode":
+            return int(value, 8)
+        case "allowed_hosts":
+            return tuple(value)
+        case _ if name in _PATHS:
             return Path(os.path.normpath(base / Path(value).expanduser()))
         case "listen":
             return _listen(value)
@@ -309,6 +330,8 @@ def _interval(value: str | float) -> timedelta:
 
 
 def _masked(name: str, value: Any) -> str:
+    if name == "socket_mode":
+        return f"{value:04o}"
     return "***" if name in SECRETS and value else _shown(value)
 
 

@@ -11,12 +11,10 @@ import aiohttp
 import pytest
 
 from distcrond.api.auth import CHANGE_HEADER
-from distcrond.api.listeners import TcpAddress
 from distcrond.api.route import Answer, Route
 from distcrond.api.routes import ROUTES
 from distcrond.api.scope import Scope
 from distcrond.api.sessions import LINK_SECONDS, Sessions
-from distcrond.errors import InvalidValue
 from tests.support.fake_engine import Served, serve
 
 
@@ -229,15 +227,6 @@ async def test_absolute_target_does_not_dodge_the_host(served) -> None:
     status, text = await raw(served, request)
     assert status in (200, 400, 404, 421)
     assert "evil.example" not in text.partition("\r\n\r\n")[0]
-
-
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "cron.example.com", ""])
-async def test_other_than_loopback_is_refused_with_a_word(tmp_path, host) -> None:
-    with pytest.raises(InvalidValue, match="only loopback") as refused:
-        async with serve(tmp_path, tcp=TcpAddress(host=host, port=0)):
-            pass
-    assert "ssh -L" in refused.value.hint
-    assert not (tmp_path / "api.sock").exists()
 
 
 async def test_ours_is_the_fault_and_nothing_leaks(served, unix, caplog) -> None:

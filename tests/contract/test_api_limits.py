@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gzip
 import io
+import json
 import os
 import socket
 import stat
@@ -79,25 +80,31 @@ async def test_connection_without_a_request_is_closed(tmp_path, monkeypatch, beg
 
 
 @pytest.mark.parametrize(
-    "request_head",
+    ("request_head", "status"),
     [
-        b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 9000 + b"\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * 500 + b"\r\n",
-        b"\x16\x03\x01\x02\x00\x01\x00",
-        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
-        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: x\r\nA\0B: c\r\n\r\n",
+        (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 17000 + b"\r\n\r\n", 431),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * 500 + b"\r\n", 431),
+        (b"\x16\x03\x01\x02\x00\x01\x00", 400),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nA\0B: c\r\n\r\n", 400),
+        (b"POST /api/v1/nodes/web1/probe HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nno number\r\n", 400),
     ],
-    ids=["long path", "long header", "many headers", "tls", "smuggling", "negative", "nul"],
+    ids=["long path", "long header", "many headers", "tls", "smuggling", "negative", "nul", "chunks"],
 )
-async def test_heads_are_bounded(served, request_head) -> None:
+async def test_what_is_no_request_is_a_problem_too(served, request_head, status, caplog) -> None:
     reader, writer = await connect(served)
     writer.write(request_head)
-    answer = await reader.read()
-    assert answer.split(b" ")[1] in (b"400", b"404")
-    assert b"Traceback" not in answer
+    head, _, body = (await reader.read()).partition(b"\r\n\r\n")
     writer.close()
+    assert int(head.split(b" ")[1]) == status
+    assert served.world.probed == []
+    assert b"Content-Type: application/problem+json" in head
+    assert b"X-Content-Type-Options: nosniff" in head
+    assert json.loads(body)["status"] == status
+    assert b"aaaa" not in body
+    assert not [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")]
 
 
 async def test_streams_are_bounded(client, served) -> None:

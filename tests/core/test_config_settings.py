@@ -143,15 +143,49 @@ def test_refused_flags(words, line):
 
 def test_refused_variables():
     problems = refused(
-        DISTCRON_CLUSTER="x", DISTCRON_ALLOW_NO_OWNER="maybe", DISTCRON_JOBS_DIRECTROY="/x", DISTCRON_API__TLS="x"
+        DISTCRON_CLUSTER="x",
+        DISTCRON_ALLOW_NO_OWNER="maybe",
+        DISTCRON_JOBS_DIRECTROY="/x",
+        DISTCRON_API__ALLOW_JOB_DEFINITIONS="x",
     )
     assert [(problem.file, problem.code) for problem in problems] == [
         ("DISTCRON_ALLOW_NO_OWNER", "wrong_type"),
-        ("DISTCRON_API__TLS", "not_yet_supported"),
+        ("DISTCRON_API__ALLOW_JOB_DEFINITIONS", "not_yet_supported"),
         ("DISTCRON_CLUSTER", "not_yet_supported"),
         ("DISTCRON_JOBS_DIRECTROY", "unknown_key"),
     ]
     assert problems[-1].hint == "did you mean `jobs_directory`?"
+
+
+def test_how_the_api_is_reached(tmp_path):
+    (tmp_path / "x.yaml").write_text(
+        "api:\n  listen: 0.0.0.0:8443\n  allowed_hosts: [cron.example.com]\n  socket_mode: '0600'\n"
+        "  socket_group: adm\n  tls: {certificate_file: tls/server.pem, key_file: /k}\n"
+    )
+    settings = read("--config", str(tmp_path / "x.yaml"), DISTCRON_API__BEHIND_PROXY="true")
+    assert settings.tls_certificate_file == tmp_path / "tls/server.pem"
+    assert (settings.tls_key_file, settings.tls_client_ca_file) == (Path("/k"), None)
+    assert (settings.allowed_hosts, settings.behind_proxy) == (("cron.example.com",), True)
+    assert (settings.socket_mode, settings.socket_group) == (0o600, "adm")
+    assert f"socket_mode: 0600  # {tmp_path}/x.yaml:4" in settings.described()
+    assert read(DISTCRON_API__ALLOWED_HOSTS="a b,c").allowed_hosts == ("a", "b", "c")
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("{socket_mode: 0660}", "wrong_type"),
+        ("{socket_mode: '0888'}", "bad_value"),
+        ("{tls: {key_file: /k}}", "bad_value"),
+        ("{tls: {certificate: /k}}", "unknown_key"),
+        ("{allowed_hosts: ['https://cron.example.com']}", "bad_value"),
+        ("{allowed_hosts: cron.example.com}", "wrong_type"),
+        ("{behind_proxy: 'yes'}", "wrong_type"),
+    ],
+)
+def test_what_the_api_cannot_be_told(tmp_path, text, code):
+    (tmp_path / "x.yaml").write_text(f"api: {text}\n")
+    assert [problem.code for problem in refused("--config", str(tmp_path / "x.yaml"))] == [code]
 
 
 def test_all_faults_of_all_files_come_at_once(tmp_path):
