@@ -143,16 +143,17 @@ async def build(settings: Settings, *, restored: bool = False) -> AsyncIterator[
             restored=restored,
         )
 
+        ssh = SshExecutor(
+            clock=clock,
+            nodes=desired,
+            state_directory=state,
+            daemon_id=ledger.daemon,
+            generation=ledger.generation,
+            life=life,
+            keep_records=keep_records,
+        )
         executors: dict[str, Executor] = {
-            "ssh": SshExecutor(
-                clock=clock,
-                nodes=desired,
-                state_directory=state,
-                daemon_id=ledger.daemon,
-                generation=ledger.generation,
-                life=life,
-                keep_records=keep_records,
-            ),
+            "ssh": ssh,
             "local": LocalExecutor(
                 clock=clock,
                 spool_directory=state / "spool",
@@ -173,6 +174,7 @@ async def build(settings: Settings, *, restored: bool = False) -> AsyncIterator[
             desired=desired,
             definitions=files,
             vault=HostVault(os.environ),
+            host_keys={"ssh": ssh.trust},
             health_check_interval=settings.health_check_interval,
             outboxes=reports.outboxes,
             free_bytes=database.free,

@@ -6,7 +6,7 @@ Each Protocol's docstring is its contract; one test suite per port holds every a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -202,6 +202,62 @@ class Executor(Protocol):
 
     async def close(self) -> None:
         """Drop connections; running commands go on."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostKey:
+    """A public key by its kind (`ssh-ed25519`) and fingerprint (`SHA256:…`)."""
+
+    kind: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownKey:
+    """A key that a file knows; `marker` is empty, `revoked` or `cert-authority`."""
+
+    key: HostKey
+    file: str
+    marker: str = ""
+
+
+class TrustState(StrEnum):
+    """What becomes of the next connection, as far as the host key decides."""
+
+    TRUSTED = "trusted"
+    UNKNOWN = "unknown"
+    CHANGED = "changed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostKeyView:
+    """What a server shows and what is known of it; `host` is its name in known_hosts files."""
+
+    host: str
+    state: TrustState
+    shown: Sequence[HostKey]
+    known: Sequence[KnownKey]
+
+
+class HostKeys(Protocol):
+    """The host keys of nodes. Asking for them never logs in; with `jump` the node's jump host is meant.
+
+    Every method raises NodeUnreachable if there is no way to the server, and Conflict if the node has no jump host.
+    """
+
+    async def look(self, node: Node, *, jump: bool) -> HostKeyView:
+        """Ask the server for its keys now."""
+        ...
+
+    async def pin(self, node: Node, fingerprints: Collection[str], *, replace: bool, jump: bool) -> HostKeyView:
+        """Trust the keys with these fingerprints from now on, if the server shows them now; answers as `look`.
+
+        With `replace` they are the only ones: others are forgotten, or revoked where somebody else's file knows them.
+
+        Raises:
+            Conflict: the server does not show them, or is known by other keys and `replace` was not said.
+        """
         ...
 
 

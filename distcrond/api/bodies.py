@@ -34,15 +34,15 @@ async def read_body(request: web.Request, schema: Schema | None, clock: Clock) -
         raw = await within(clock, BODY_SECONDS, request.read())
     except TimeoutError:
         raise Problem(408, "too_slow", f"the body did not arrive within {BODY_SECONDS:.0f} s") from None
-    if not raw:
+    if not raw and not (schema or {}).get("required"):
         return {}
     if schema is None:
         raise Problem(400, "unexpected_body", "this request takes no body")
-    if request.content_type != "application/json":
+    if raw and request.content_type != "application/json":
         raise Problem(
             415, "not_json", f"the body is {request.content_type}", hint="send Content-Type: application/json"
         )
-    document = _parse(raw)
+    document = _parse(raw) if raw else {}
     faults = [fault for error in Draft202012Validator(schema).iter_errors(document) for fault in _faults(error)]
     if faults:
         raise invalid(faults[:50])

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from aiohttp import web
 
 from distcrond.api.answers import answer, page_by_name
 from distcrond.api.call import Call
 from distcrond.api.hints import did_you_mean
 from distcrond.api.problems import Problem, not_found
-from distcrond.errors import InvalidValue, NotFound
+from distcrond.engine.trust import Confirmed
+from distcrond.errors import InvalidValue, NodeUnreachable, NotFound
 from distcrond.model.ids import NodeName, node_name
 
 
@@ -19,29 +23,53 @@ async def list_nodes(call: Call) -> web.Response:
 
 async def show_node(call: Call) -> web.Response:
     """One node."""
-    name = _known_node(call)
-    try:
-        return answer(call.queries.node(name))
-    except NotFound:
-        raise _no_such_node(call, name) from None
+    return answer(call.queries.node(_known_node(call)))
 
 
 async def probe_node(call: Call) -> web.Response:
     """Look at a node now; answers when the look is asked for, `GET` shows what it saw."""
     name = _known_node(call)
-    try:
-        await call.control.probe(name)
-    except NotFound:
-        raise _no_such_node(call, name) from None
+    await call.control.probe(name)
     return answer({"name": name}, status=202)
+
+
+async def show_host_keys(call: Call) -> web.Response:
+    """Ask a node's server for its host keys; logs in nowhere but at a jump host."""
+    name = _known_node(call)
+    with _unreachable():
+        return answer(await call.control.trust.look(name, jump=call.query.flag("jump")))
+
+
+async def pin_host_keys(call: Call) -> web.Response:
+    """Trust host keys that somebody has confirmed."""
+    body = call.body
+    wish = Confirmed(
+        node=_known_node(call),
+        fingerprints=tuple(body["fingerprints"]),
+        by=call.by,
+        replace=bool(body.get("replace")),
+        jump=bool(body.get("jump")),
+    )
+    with _unreachable():
+        return answer(await call.control.trust.pin(wish))
+
+
+@contextmanager
+def _unreachable() -> Iterator[None]:
+    try:
+        yield
+    except NodeUnreachable as error:
+        raise Problem(502, error.reason, error.detail) from None
 
 
 def _known_node(call: Call) -> NodeName:
     text = call.path("node")
     try:
-        return node_name(text)
-    except InvalidValue:
+        name = node_name(text)
+        call.queries.node(name)
+    except (InvalidValue, NotFound):
         raise _no_such_node(call, text) from None
+    return name
 
 
 def _no_such_node(call: Call, name: str) -> Problem:

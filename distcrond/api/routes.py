@@ -6,7 +6,7 @@ from distcrond.api import credentials, events, jobs, nodes, ops, output, runs, s
 from distcrond.api.openapi import openapi_handler
 from distcrond.api.parameters import CURSOR, MAX_LIMIT, Kind, Parameter, limit
 from distcrond.api.route import Answer, Reach, Route
-from distcrond.api.schemas import NOTHING, RUN_REQUEST, TOKEN_REQUEST
+from distcrond.api.schemas import NOTHING, PIN_REQUEST, RUN_REQUEST, TOKEN_REQUEST
 from distcrond.api.scope import Scope
 from distcrond.model.run import Outcome, State, Stream
 
@@ -183,6 +183,26 @@ _API = (
         summary="Look at a node now",
         body=NOTHING,
         answer=Answer(status=202, schema="NodeNamed"),
+    ),
+    Route(
+        method="GET",
+        path="/api/v1/nodes/{node}/host-keys",
+        scope=Scope.READ,
+        handler=nodes.show_host_keys,
+        summary="The host keys that a node shows, and those that are known of it",
+        parameters=(Parameter(name="jump", kind=Kind.FLAG, meaning="1 = those of its jump host"),),
+        refusals=(409, 502),
+        answer=Answer(schema="HostKeys"),
+    ),
+    Route(
+        method="PUT",
+        path="/api/v1/nodes/{node}/host-keys",
+        scope=Scope.ADMIN,
+        handler=nodes.pin_host_keys,
+        summary="Trust host keys that somebody has confirmed",
+        body=PIN_REQUEST,
+        refusals=(409, 502),
+        answer=Answer(schema="HostKeys"),
     ),
     Route(
         method="GET",

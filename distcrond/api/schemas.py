@@ -9,6 +9,7 @@ from distcrond.model.globs import GLOB_PATTERN
 from distcrond.model.ids import NAME_PATTERN
 from distcrond.model.reason import Reason
 from distcrond.model.run import Outcome, State, Stream
+from distcrond.ports import TrustState
 
 Schema = dict[str, Any]
 
@@ -203,6 +204,18 @@ COMPONENTS: dict[str, Schema] = {
     "Health": _shape({"healthy": _FLAG, "ready": _FLAG, "reasons": _TEXTS, "warnings": _TEXTS}),
     "Reloaded": _shape({"added": _TEXTS, "changed": _TEXTS, "removed": _TEXTS, "problems": _WHOLE}),
     "RunStarted": _shape({"id": _TEXT}),
+    "HostKeys": _shape(
+        {
+            "node": _TEXT,
+            "host": _TEXT,
+            "state": {"type": "string", "enum": [str(state) for state in TrustState]},
+            "keys": {"type": "array", "items": _shape({"type": _TEXT, "fingerprint": _TEXT, "trusted": _FLAG})},
+            "known": {
+                "type": "array",
+                "items": _shape({"type": _TEXT, "fingerprint": _TEXT, "file": _TEXT, "marker": _TEXT}),
+            },
+        }
+    ),
     "NodeNamed": _shape({"name": _TEXT}),
     "SinkNamed": _shape({"name": _TEXT}),
     "Sinks": _list_of(_ref("Sink")),
@@ -275,5 +288,22 @@ TOKEN_REQUEST: Schema = {
     },
 }
 """A wish for a token: without `jobs` it is for all of them, without `expires_at` for ninety days, null = no end."""
+
+PIN_REQUEST: Schema = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["fingerprints"],
+    "properties": {
+        "fingerprints": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": 16,
+            "items": {"type": "string", "pattern": "^SHA256:[A-Za-z0-9+/]{43}$"},
+        },
+        "replace": _FLAG,
+        "jump": _FLAG,
+    },
+}
+"""Which of the keys that a server shows are right."""
 
 NOTHING: Schema = {"type": "object", "additionalProperties": False, "properties": {}}

@@ -64,6 +64,10 @@ class Client:
         """Remove something. Raises as `get`."""
         return self._ask("DELETE", path)
 
+    def put(self, path: str, body: Document) -> Answer:
+        """Put something in the place of what is there. Raises as `get`."""
+        return self._ask("PUT", path, body)
+
     def items(
         self, path: str, query: Mapping[str, object], most: int | None = None
     ) -> Iterator[tuple[Document, Answer]]:

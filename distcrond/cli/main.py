@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "job": ("job", "One job with its figures, failures and next runs."),
     "nodes": ("nodes", "All nodes and how they are."),
     "node": ("node", "One node."),
+    "trust": ("trust", "The host keys of a node: show them, and pin them once they are confirmed."),
     "runs": ("runs", "Past and present runs, by filter."),
     "run": ("run", "Run a job now."),
     "logs": ("logs", "Output of a run, or of a job's latest one."),
@@ -37,7 +38,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 LATER = frozenset(
     {
-        *("rerun", "why", "pause", "resume", "drain", "undrain", "trust", "diff", "import", "export"),
+        *("rerun", "why", "pause", "resume", "drain", "undrain", "diff", "import", "export"),
         *("backfill", "upcoming", "simulate", "top", "report", "doctor", "kibana"),
     }
 )

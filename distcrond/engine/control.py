@@ -16,6 +16,7 @@ from distcrond.engine.refresh import Refresh
 from distcrond.engine.runner import Runner
 from distcrond.engine.scribe import Scribe
 from distcrond.engine.tenure import Tenure
+from distcrond.engine.trust import Trust
 from distcrond.errors import Conflict, NotFound
 from distcrond.model.event import CancelRequested, Due, JobDefined
 from distcrond.model.ids import JobName, NodeName, RunId
@@ -65,6 +66,7 @@ class Control:
         outboxes: Outboxes,
         refresh: Refresh,
         tenure: Tenure,
+        trust: Trust,
     ) -> None:
         self._clock = clock
         self._scribe = scribe
@@ -77,6 +79,7 @@ class Control:
         self._outboxes = outboxes
         self._refresh = refresh
         self._tenure = tenure
+        self.trust = trust
 
     async def trigger(self, order: Order) -> RunId:
         """Run a job now.

@@ -135,8 +135,10 @@ class Health:
             failures=0 if state is NodeState.UP else before.failures + 1,
         )
         self._board[name] = after
-        if before.state is not state:
-            _log.info("node %s is %s%s", name, state, f": {reason} {detail}".rstrip() if reason else "")
+        alarm = reason is Reason.HOST_KEY_CHANGED and before.reason is not reason
+        if alarm or before.state is not state:
+            level = logging.ERROR if alarm else logging.INFO
+            _log.log(level, "node %s is %s%s", name, state, f": {reason} {detail}".rstrip() if reason else "")
             self._changed(name)
 
     def _pause(self, name: NodeName) -> float:

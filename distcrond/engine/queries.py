@@ -24,6 +24,7 @@ from distcrond.model.job import Job
 from distcrond.model.ledger import Ledger
 from distcrond.model.node import Node
 from distcrond.model.occurrence import Trigger
+from distcrond.model.reason import Reason
 from distcrond.model.report import Document, original_report
 from distcrond.model.run import Outcome, State, Stream
 from distcrond.model.span import format_instant, parse_instant
@@ -340,12 +341,14 @@ class Queries:
         """`{healthy, ready, reasons: […], warnings: […]}`: ready means that runs can start; node troubles do not count.
 
         A warning is a sentence: about what leaves the present work alone, such as a directory of files that is not
-        there, and about how little room the disk has.
+        there or a node whose host key has changed, and about how little room the disk has.
         """
         troubles = self._pulse.troubles()
         catalog = self._desired.catalog
         warnings = [f"{one.file}: {one.message}" for one in catalog.problems if one.file in catalog.blind]
         warnings += self._pulse.notes
+        statuses = ((name, self._health.status(name)) for name in catalog.nodes)
+        warnings += [f"node {name}: {one.detail}" for name, one in statuses if one.reason is Reason.HOST_KEY_CHANGED]
         return {"healthy": not troubles, "ready": not troubles, "reasons": troubles, "warnings": warnings}
 
 

@@ -7,6 +7,7 @@ import logging
 import sys
 from collections.abc import Callable, Mapping
 from datetime import timedelta
+from types import MappingProxyType
 
 from distcrond.engine.admission import Admission
 from distcrond.engine.agenda import Agenda
@@ -29,11 +30,12 @@ from distcrond.engine.room import MIN_FREE, Room
 from distcrond.engine.runner import Runner
 from distcrond.engine.scribe import Scribe
 from distcrond.engine.tenure import Tenure
+from distcrond.engine.trust import Trust
 from distcrond.model.event import ClockShifted, ClockStepped, DaemonStopped
 from distcrond.model.happening import node_changed
 from distcrond.model.ids import NodeName
 from distcrond.model.ledger import Ledger
-from distcrond.ports import Clock, Definitions, Executor, History, Journal, Vault
+from distcrond.ports import Clock, Definitions, Executor, History, HostKeys, Journal, Vault
 
 _log = logging.getLogger(__name__)
 
@@ -52,6 +54,7 @@ class Engine:
         desired: Desired,
         definitions: Definitions,
         vault: Vault,
+        host_keys: Mapping[str, HostKeys] = MappingProxyType({}),
         health_check_interval: timedelta = timedelta(seconds=10),
         file_check_interval: timedelta = timedelta(seconds=2),
         outboxes: Outboxes | None = None,
@@ -146,6 +149,7 @@ class Engine:
             outboxes=outboxes,
             refresh=refresh,
             tenure=tenure,
+            trust=Trust(clock=clock, scribe=scribe, desired=desired, health=health, host_keys=host_keys),
         )
         self.queries = Queries(
             clock=clock,

@@ -20,6 +20,7 @@ from distcrond.executors.ssh_keys import KeyRing
 from distcrond.executors.ssh_pool import SshPool
 from distcrond.executors.ssh_resident import Resident
 from distcrond.executors.ssh_settled import SettledSession
+from distcrond.executors.ssh_trust import SshTrust
 from distcrond.model.ids import NodeName
 from distcrond.model.node import Node
 from distcrond.model.reason import Reason
@@ -67,6 +68,7 @@ class SshExecutor:
         )
         keys = KeyRing(user_directory=home)
         self._pool = SshPool(clock=clock, nodes=nodes, known_hosts=known_hosts, keys=keys, identity=daemon_id)
+        self.trust = SshTrust(self._pool, pins=known_hosts.pins)
         self._residents: dict[NodeName, Resident] = {}
         self._retired: list[Resident] = []
         self._plain: weakref.WeakSet[PlainSession] = weakref.WeakSet()

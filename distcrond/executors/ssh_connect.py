@@ -34,7 +34,10 @@ class HandshakeDropped(NodeUnreachable):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Approach:
-    """All that is needed to reach a server. `node` is named in hints; `tunnel` is a connection to go through."""
+    """All that is needed to reach a server.
+
+    `node` is what `distcronctl trust` calls it; `tunnel` is a connection to go through.
+    """
 
     node: str
     options: SshOptions
@@ -65,7 +68,7 @@ class Guard(asyncssh.SSHClient):
 
     def validate_host_ca_key(self, _host: str, _addr: str, _port: int, key: asyncssh.SSHKey) -> bool:
         """Every authority of a host certificate comes here."""
-        self.refusal = self._approach.trust.judge_authority(key, self._approach.node)
+        self.refusal = self._approach.trust.judge_authority(key)
         return self.refusal is None
 
     def connection_lost(self, _exc: Exception | None) -> None:
@@ -107,7 +110,7 @@ async def connect(
                 **_behaviour(options),
             )
     except (OSError, asyncssh.Error, ValueError) as error:
-        raise explain(error, approach, guards[-1].refusal if guards else None) from None
+        raise explain(error, approach.options.place, guards[-1].refusal if guards else None) from None
     return connection, guards[-1]
 
 
@@ -140,7 +143,7 @@ def _identity(approach: Approach, keys: Sequence[object]) -> dict[str, object]:
         "agent_path": None,
         "agent_forwarding": False,
         "pkcs11_provider": None,
-        "known_hosts": ([], [], list(trust.revoked)),
+        "known_hosts": ([], [], list(trust.revoked) if trust.authorities else []),  # plain keys come to the Guard
         "server_host_key_algs": algorithms.host_key_algorithms(trust),
         "x509_trusted_certs": None,
         "x509_trusted_cert_paths": [],
@@ -188,9 +191,8 @@ async def _acknowledge_at_once(connection: asyncssh.SSHClientConnection, clock: 
                 return
 
 
-def explain(error: Exception, approach: Approach, refusal: Refusal | None) -> NodeUnreachable:
-    """Turn what went wrong on the way into the reason that people and the engine know it by."""
-    place = approach.options.place
+def explain(error: Exception, place: str, refusal: Refusal | None = None) -> NodeUnreachable:
+    """Turn what went wrong on the way to `place` into the reason that people and the engine know it by."""
     text = str(error) or type(error).__name__
     if refusal is not None:
         return NodeUnreachable(refusal.reason, refusal.detail)

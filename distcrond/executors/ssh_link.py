@@ -83,13 +83,23 @@ def _close_unwanted(
 
 
 class Link:
-    """The connections to one node under one definition of it; `handshake` adds one to the link it is given."""
+    """The connections to one node under one definition of it; `handshake` adds one to the link it is given.
+
+    `called` is what `distcronctl trust` calls its server.
+    """
 
     def __init__(
-        self, node: Node, options: SshOptions, clock: Clock, handshake: Callable[[Link], Coroutine[Any, Any, None]]
+        self,
+        node: Node,
+        options: SshOptions,
+        clock: Clock,
+        handshake: Callable[[Link], Coroutine[Any, Any, None]],
+        *,
+        called: str = "",
     ) -> None:
         self.node = node
         self.options = options
+        self.called = called or node.name
         self._clock = clock
         self._make = handshake
         self._connections: list[Connection] = []

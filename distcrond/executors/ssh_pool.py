@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -19,7 +20,7 @@ import asyncssh
 
 from distcrond.errors import InvalidValue, NodeUnreachable
 from distcrond.executors.deadline import within
-from distcrond.executors.known_hosts import KnownHosts
+from distcrond.executors.known_hosts import HostTrust, KnownHosts
 from distcrond.executors.ssh_config import apply_config_file
 from distcrond.executors.ssh_connect import Approach, Guard, HandshakeDropped, connect
 from distcrond.executors.ssh_keys import KeyRing
@@ -105,10 +106,32 @@ class SshPool:
 
     def _approach(self, link: Link) -> Approach:
         """Everything from files, in a thread: a key or a long list of hosts can take 0.1 s to read."""
+        options, trust = self.expected(link)
+        return Approach(node=link.called, options=options, credentials=self._keys.credentials(options), trust=trust)
+
+    def expected(self, link: Link) -> tuple[SshOptions, HostTrust]:
+        """The whole way to a server and the keys that are known of it. Blocks on files; for a thread."""
         options = apply_config_file(link.options)
         name = options.host_key_alias or options.host
-        trust = self._known_hosts.trust(name, options.port or SSH_PORT, named=options.known_hosts_file)
-        return Approach(node=link.node.name, options=options, credentials=self._keys.credentials(options), trust=trust)
+        return options, self._known_hosts.trust(name, options.port or SSH_PORT, named=options.known_hosts_file)
+
+    @asynccontextmanager
+    async def way(self, link: Link) -> AsyncIterator[asyncssh.SSHClientConnection | None]:
+        """The connection to a link's jump host, held for the length of a `with` block; None if there is none.
+
+        Raises:
+            NodeUnreachable: the jump host is.
+        """
+        if link.options.proxy_jump is None:
+            yield None
+            return
+        jump = self.jump(link)
+        bastion = await _through(jump)
+        drop = jump.hold(bastion)
+        try:
+            yield bastion.ssh
+        finally:
+            drop()
 
     async def _try(self, link: Link, approach: Approach) -> None:
         """One handshake, through the jump host if there is one."""
@@ -120,7 +143,7 @@ class SshPool:
                 drop()
 
         if approach.options.proxy_jump is not None:
-            jump = self._jump(link)
+            jump = self.jump(link)
             bastion = await _through(jump)
             done.append(jump.hold(bastion))
             approach = replace(approach, tunnel=bastion.ssh)
@@ -145,7 +168,7 @@ class SshPool:
             await _abandon(task)
             raise
 
-    def _jump(self, link: Link) -> Link:
+    def jump(self, link: Link) -> Link:
         """The way to the jump host of a link: a node by its name, else the host itself with the link's own keys."""
         passed = [link.node.name]
         name = NodeName(link.options.proxy_jump or "")
@@ -167,7 +190,9 @@ class SshPool:
         options = replace(link.options, host=address.host, port=address.port, user=user, proxy_jump=None)
         known = self._hosts.get(options)
         if known is None:
-            self._hosts[options] = known = Link(replace(link.node, name=name), options, self.clock, self._handshake)
+            self._hosts[options] = known = Link(
+                replace(link.node, name=name), options, self.clock, self._handshake, called=f"{link.called} --jump"
+            )
         return known
 
     def _chance(self, link: Link, attempt: int) -> float:

@@ -26,7 +26,7 @@ _AUDITED: Final = frozenset(
     cls.__name__
     for cls in (
         *(ev.DaemonStarted, ev.JournalRestored, ev.StoodBack, ev.DaemonStopped, ev.Reloaded),
-        *(ev.ClockStepped, ev.JobDefined, ev.CancelRequested),
+        *(ev.HostKeysPinned, ev.ClockStepped, ev.JobDefined, ev.CancelRequested),
     )
 )
 _STREAMS: Final = {stream.value: stream for stream in Stream}

@@ -89,7 +89,7 @@ def _add_event(rows: Prepared, event: ev.Event, runs: Mapping[RunId, Run]) -> No
             rows.facts.extend([("restored_at", codec.to_micros(event.at)), ("stood_back", "")])
         case ev.StoodBack():
             rows.facts.append(("stood_back", event.why))
-        case ev.DaemonStopped() | ev.Reloaded() | ev.ClockStepped() | ev.MarkMoved():
+        case ev.DaemonStopped() | ev.Reloaded() | ev.HostKeysPinned() | ev.ClockStepped() | ev.MarkMoved():
             pass
         case _:
             run = event.run

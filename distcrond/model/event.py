@@ -71,6 +71,21 @@ class Reloaded:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HostKeysPinned:
+    """`by` trusts the keys with these fingerprints for `host`, the SSH server of `node` or its jump host.
+
+    With `replaced` they are the only ones from now on.
+    """
+
+    at: datetime
+    by: str
+    node: NodeName
+    host: str
+    fingerprints: tuple[str, ...]
+    replaced: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClockStepped:
     """The wall clock moved by `delta` against the monotonic clock."""
 
@@ -272,7 +287,9 @@ RunEvent = (
     | RunClosed
 )
 JobEvent = MarkMoved | Gapped
-DaemonEvent = DaemonStarted | JournalRestored | StoodBack | DaemonStopped | Reloaded | ClockStepped | JobDefined
+DaemonEvent = (
+    DaemonStarted | JournalRestored | StoodBack | DaemonStopped | Reloaded | HostKeysPinned | ClockStepped | JobDefined
+)
 Event = RunEvent | JobEvent | DaemonEvent
 
 

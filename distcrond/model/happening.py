@@ -14,7 +14,7 @@ from distcrond.model.span import format_instant
 
 TOLD = (
     *(ev.Due, ev.Held, ev.AttemptStarted, ev.NodeRefused, ev.ContactChanged, ev.CancelRequested, ev.AttemptEnded),
-    *(ev.RunClosed, ev.Gapped, ev.JobDefined, ev.Reloaded, ev.ClockStepped),
+    *(ev.RunClosed, ev.Gapped, ev.JobDefined, ev.Reloaded, ev.HostKeysPinned, ev.ClockStepped),
     *(ev.DaemonStarted, ev.DaemonStopped, ev.JournalRestored, ev.StoodBack),
 )
 """Events of which people are told; output is followed at its run."""
@@ -115,6 +115,9 @@ def _told_of_no_run(event: ev.Event) -> tuple[str, Document]:  # noqa: PLR0911  
         case ev.Reloaded():
             names = {"added": list(event.added), "changed": list(event.changed), "removed": list(event.removed)}
             return "reloaded", {"by": event.by, **names, "problems": event.problems}
+        case ev.HostKeysPinned():
+            facts = {"host": event.host, "fingerprints": list(event.fingerprints), "replaced": event.replaced}
+            return "host_keys_pinned", {"by": event.by, "node": event.node, **facts}
         case ev.DaemonStarted():
             return "daemon_started", {"version": event.version, "generation": event.generation}
         case ev.DaemonStopped():

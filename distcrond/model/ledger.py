@@ -90,7 +90,7 @@ def fold(ledger: Ledger, event: ev.Event) -> None:
             ledger.jobs[event.job] = replace(state, mark=event.mark, schedule=event.schedule)
         case ev.Gapped():
             _advance_mark(ledger, event.job, event.last)
-        case ev.DaemonStopped() | ev.Reloaded() | ev.ClockStepped():
+        case ev.DaemonStopped() | ev.Reloaded() | ev.HostKeysPinned() | ev.ClockStepped():
             pass
         case ev.Due():
             _fold_due(ledger, event)

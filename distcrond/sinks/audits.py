@@ -52,6 +52,8 @@ def _told(event: ev.Event) -> tuple[str, Document, str | None]:  # noqa: PLR0911
         case ev.Reloaded():
             named = {name: list(getattr(event, name)) or None for name in ("added", "changed", "removed")}
             return "files-reloaded", named | {"problems": event.problems}, event.by
+        case ev.HostKeysPinned():
+            return "host-keys-pinned", {"nodes": [event.node], "host_keys": list(event.fingerprints)}, event.by
         case ev.ClockStepped():
             return "clock-stepped", {"step_ms": round(event.delta.total_seconds() * 1000)}, None
         case ev.JobDefined():

@@ -25,7 +25,7 @@ from distcrond.clock import SystemClock
 from distcrond.errors import NotFound
 from distcrond.logs import AUDIT
 from distcrond.model.globs import EVERY_JOB, JobGlobs
-from tests.support.fake_engine import OPEN_JOB, Served, serve
+from tests.support.fake_engine import FINGERPRINT, OPEN_JOB, Served, serve
 
 TABLE = """
 method  path                              scope    done  with a token for other jobs
@@ -42,6 +42,8 @@ POST    /api/v1/runs/{run}/cancel         operate  202   404
 GET     /api/v1/nodes                     read     200   200
 GET     /api/v1/nodes/{node}              read     200   200
 POST    /api/v1/nodes/{node}/probe        operate  202   403
+GET     /api/v1/nodes/{node}/host-keys    read     200   403
+PUT     /api/v1/nodes/{node}/host-keys    admin    200   403
 GET     /api/v1/upcoming                  read     200   200
 GET     /api/v1/events                    read     200   200
 GET     /api/v1/stats                     read     200   403
@@ -60,7 +62,10 @@ GET     /-/ready                          open     200   200
 GET     /-/enter/{token}                  open     403   403
 GET     /api/v1/openapi.json              read     200   200
 """
-BODIES = {("POST", "/api/v1/tokens"): {"name": "made", "scope": "read"}}
+BODIES = {
+    ("POST", "/api/v1/tokens"): {"name": "made", "scope": "read"},
+    ("PUT", "/api/v1/nodes/{node}/host-keys"): {"fingerprints": [FINGERPRINT]},
+}
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 WITHOUT_HEAD = ("/api/v1/events", "/-/enter/{token}")
 

@@ -124,6 +124,11 @@ def test_known_hosts_forms(tmp_path):
     assert reason("web1") is None
     assert reason("web1", offered=bad) is Reason.HOST_KEY_CHANGED
 
+    path.write_text(f"[web1]:2222 {public}\n@revoked web1 {revoked}\n@revoked [web2]:2222 {public}\n")
+    assert reason("web1", 2222, offered=bad) is Reason.HOST_KEY_CHANGED, "revoked for every port"
+    assert reason("web2", 2222) is Reason.HOST_KEY_CHANGED, "revoked where nothing else is known"
+    assert reason("web2") is Reason.HOST_KEY_UNKNOWN
+
     path.write_text(f"web1 {public}\n")
     path.chmod(0o666)
     refusal = hosts.trust("web1", 22, named=str(path)).judge(key, "n")
@@ -143,7 +148,7 @@ def test_hashed_hosts_and_a_file_is_parsed_once(tmp_path, monkeypatch):
     assert "web1" not in path.read_text()
     hosts = KnownHosts(pins=tmp_path / "pins", user_file=None)
     assert hosts.trust("web1", 22, named=str(path)).judge(key, "n") is None
-    monkeypatch.setattr("distcrond.executors.known_hosts._parse", None)
+    monkeypatch.setattr("distcrond.executors.known_hosts._Parsed", None)
     assert hosts.trust("web1", 22, named=str(path)).judge(key, "n") is None
 
 

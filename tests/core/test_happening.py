@@ -73,6 +73,13 @@ def test_jobs_and_the_daemon() -> None:
     back = told(ev.StoodBack(at=NOON, why="n1 said so"))
     assert (back["event"], back["why"]) == ("stood_back", "n1 said so")
     assert told(ev.ClockStepped(at=NOON, delta=NOON - NOON))["seconds"] == 0.0
+    facts = {"by": "unix:0", "node": NodeName("n1"), "host": "n1", "fingerprints": ("SHA256:x",), "replaced": True}
+    pinned = told(ev.HostKeysPinned(at=NOON, **facts))
+    assert {key: pinned[key] for key in ("event", "node", "replaced")} == {
+        "event": "host_keys_pinned",
+        "node": "n1",
+        "replaced": True,
+    }
     with pytest.raises(TypeError, match="MarkMoved"):
         happening(1, ev.MarkMoved(at=NOON, job=job, mark=NOON, schedule=""), None)
 

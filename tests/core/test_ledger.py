@@ -78,7 +78,12 @@ def test_a_start_of_the_daemon_gives_its_id_and_generation() -> None:
 
 @pytest.mark.parametrize(
     "event",
-    [ev.DaemonStopped(at=NOON), ev.Reloaded(at=NOON, by="x"), ev.ClockStepped(at=NOON, delta=timedelta(hours=1))],
+    [
+        ev.DaemonStopped(at=NOON),
+        ev.Reloaded(at=NOON, by="x"),
+        ev.ClockStepped(at=NOON, delta=timedelta(hours=1)),
+        ev.HostKeysPinned(at=NOON, by="x", node=NodeName("n"), host="n", fingerprints=("SHA256:x",), replaced=False),
+    ],
 )
 def test_some_facts_are_for_the_record_only(event: ev.Event) -> None:
     assert folded(event) == folded()

@@ -273,6 +273,15 @@ def test_an_audit_record_has_an_id_of_its_own_content(make):
     assert told["distcron"] == {"job": "billing.invoices", "run_id": due.run}
 
 
+def test_who_trusted_which_key_is_audited(make):
+    from distcrond.model.event import HostKeysPinned
+
+    facts = {"node": "web1", "host": "web1.example.com", "fingerprints": ("SHA256:x",), "replaced": False}
+    told = source(make.audit(AuditReport(event=HostKeysPinned(at=START, by="anna", **facts), epoch=1)))
+    assert (told["event"]["action"], told["user"]) == ("host-keys-pinned", {"name": "anna"})
+    assert told["distcron"] == {"nodes": ["web1"], "host_keys": ["SHA256:x"]}
+
+
 def test_a_tail_is_the_last_32_kib_and_less_where_targets_are_many(make):
     long = b"x" * 100_000
     assert len(source(make.run(report(data=long)))["items"][0]["output"]) == 32 * 1024

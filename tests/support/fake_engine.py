@@ -24,7 +24,8 @@ from distcrond.engine.control import Control, Order
 from distcrond.engine.feed import Feed, Follower
 from distcrond.engine.news import Interest, News, Watcher
 from distcrond.engine.queries import Queries
-from distcrond.errors import Conflict, InvalidValue, JournalError, NotFound
+from distcrond.engine.trust import Confirmed, Trust
+from distcrond.errors import Conflict, InvalidValue, JournalError, NodeUnreachable, NotFound
 from distcrond.model.command import Argv
 from distcrond.model.event import Event
 from distcrond.model.globs import EVERY_JOB, JobGlobs
@@ -77,6 +78,8 @@ class World:
     orders: list[Order] = field(default_factory=list)
     cancelled: list[tuple[str, str]] = field(default_factory=list)
     probed: list[str] = field(default_factory=list)
+    trust: str = "unknown"
+    pinned: list[str] = field(default_factory=list)
     problems: list[Document] = field(default_factory=list)
     health: Document = field(default_factory=lambda: {"healthy": True, "ready": True, "reasons": [], "warnings": []})
     feed: Feed = field(default_factory=Feed)
@@ -208,6 +211,7 @@ class FakeControl(Control):
     def __init__(self, world: World) -> None:
         self.world = world
         self.reloads: list[str] = []
+        self.trust = FakeTrust(world)
 
     async def trigger(self, order: Order) -> RunId:
         if order.job not in self.world.jobs:
@@ -254,6 +258,34 @@ class FakeControl(Control):
         if node not in self.world.nodes:
             raise NotFound("not_found", f"no node {node}")
         self.world.probed.append(node)
+
+
+FINGERPRINT = "SHA256:" + "A" * 43
+
+
+class FakeTrust(Trust):
+    """One key, which is unknown until it is pinned; `here` is reached without any."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    async def look(self, name: NodeName, *, jump: bool) -> Document:
+        if name == "here":
+            raise Conflict("no_host_keys", "node here is this machine")
+        if name == "down1":
+            raise NodeUnreachable(Reason.CONNECTION_REFUSED, "nobody listens")
+        key = {"type": "ssh-ed25519", "fingerprint": FINGERPRINT}
+        known = [key | {"file": "/state/known_hosts", "marker": ""}] if FINGERPRINT in self.world.pinned else []
+        shown = {"host": "bastion" if jump else name, "keys": [key | {"trusted": bool(known)}], "known": known}
+        return {"node": name, "state": "trusted" if known else self.world.trust, **shown}
+
+    async def pin(self, wish: Confirmed) -> Document:
+        if FINGERPRINT not in wish.fingerprints:
+            raise Conflict("other_host_key", f"it shows {FINGERPRINT}")
+        if self.world.trust == "changed" and not wish.replace:
+            raise Conflict("host_key_changed", "say `replace`")
+        self.world.pinned.append(FINGERPRINT)
+        return await self.look(wish.node, jump=wish.jump)
 
 
 class FakeQueries(Queries):
