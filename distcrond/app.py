@@ -179,6 +179,7 @@ async def build(settings: Settings, *, restored: bool = False) -> AsyncIterator[
             outboxes=reports.outboxes,
             free_bytes=database.free,
             min_free=settings.journal.min_free,
+            keep=settings.journal.retention,
             beat=lambda: notify("WATCHDOG=1"),
         )
         api = Api(

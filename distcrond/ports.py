@@ -286,6 +286,26 @@ class Batch:
     jobs: Mapping[JobName, JobState] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expiry:
+    """What may leave the journal.
+
+    Finished runs scheduled and ended before the instant `before`, with all that belongs to them, and the gaps and
+    events of that time; nothing of the events above the number `told`.
+    """
+
+    now: datetime
+    before: datetime
+    told: int
+
+
+class Expired(NamedTuple):
+    """What a step of letting go has done: how many rows went, and whether there is more to do."""
+
+    rows: int
+    more: bool
+
+
 class Journal(Protocol):
     """The authority. Written by the Scribe alone."""
 
@@ -299,6 +319,16 @@ class Journal(Protocol):
 
     async def load(self) -> Ledger:
         """Rebuild what the engine remembers: open runs (folded from their events), job states, definitions in use."""
+        ...
+
+    def expire(self, expiry: Expiry) -> Awaitable[Expired]:
+        """Let go a little of what may.
+
+        What `load` gives is the same before and after.
+
+        Raises:
+            JournalError: through the awaitable.
+        """
         ...
 
     async def close(self) -> None:

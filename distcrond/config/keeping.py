@@ -1,4 +1,4 @@
-"""What settings say of the journal: how long it remembers, how large it may be, how much room its disk must have."""
+"""What settings say of the journal: how long it remembers, how much room its disk must have."""
 
 from __future__ import annotations
 
@@ -13,21 +13,18 @@ from distcrond.model.span import parse_duration
 
 GROUP: Final = "journal"
 _SHORTEST: Final = timedelta(seconds=1)
-_LEAST_SIZE: Final = MIB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JournalSettings:
-    """The group `journal`; sizes are bytes, None = no limit."""
+    """The group `journal`; `min_free` is bytes, no `retention` = for ever."""
 
     retention: timedelta | None = timedelta(days=90)
-    max_size: int | None = None
     min_free: int = 256 * MIB
 
     def shown(self) -> dict[str, timedelta | str | None]:
-        """The values by name, sizes as people write them."""
-        largest = None if self.max_size is None else format_size(self.max_size)
-        return {"retention": self.retention, "max_size": largest, "min_free": format_size(self.min_free)}
+        """The values by name, as people write them."""
+        return {"retention": self.retention, "min_free": format_size(self.min_free)}
 
 
 def journal_settings(values: Mapping[str, Any]) -> JournalSettings:
@@ -42,14 +39,13 @@ def parse_keeping(name: str, value: Any) -> timedelta | int | None:
     Raises:
         InvalidValue: it means nothing, or less than anybody can want.
     """
-    if value == "none":
-        return 0 if name == "min_free" else None
     if name == "retention":
-        span = parse_duration(value)
-        if span < _SHORTEST:
-            raise InvalidValue(f"{value!r} is too short", "1s or more, or none")
-        return span
-    size = parse_size(value)
-    if name == "max_size" and size < _LEAST_SIZE:
-        raise InvalidValue(f"{value!r} is too little", "1MiB or more, or none")
-    return size
+        return None if value == "none" else _parse_retention(value)
+    return 0 if value == "none" else parse_size(value)
+
+
+def _parse_retention(value: str | float) -> timedelta:
+    span = parse_duration(value)
+    if span < _SHORTEST:
+        raise InvalidValue(f"{value!r} is too short", "1s or more, or none")
+    return span

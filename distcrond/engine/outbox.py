@@ -99,6 +99,12 @@ class Outbox:
         """Events that the sink does not know of yet, as of the last look."""
         return self._health.lag
 
+    @property
+    def told(self) -> int:
+        """The number of the event up to which the sink needs nothing from the journal any more."""
+        is_refilling = self._refill is not None and self._refill.finished is None
+        return 0 if is_refilling else self._mark.seq
+
     async def setup(self) -> None:
         """Make the place ready now.
 

@@ -29,6 +29,10 @@ class Outboxes:
         """Events that each sink does not know of yet."""
         return {name: outbox.lag for name, outbox in self._outboxes.items()}
 
+    def told(self) -> int | None:
+        """The number of the event up to which all sinks were told; None without sinks."""
+        return min((outbox.told for outbox in self._outboxes.values()), default=None)
+
     async def documents(self) -> Sequence[Document]:
         """The status of each; see `Outbox.status`."""
         return [await outbox.status() for outbox in self._outboxes.values()]

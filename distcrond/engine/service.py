@@ -26,6 +26,7 @@ from distcrond.engine.punctuality import Punctuality
 from distcrond.engine.queries import Queries
 from distcrond.engine.recovery import Recovery
 from distcrond.engine.refresh import Refresh
+from distcrond.engine.retention import Retention
 from distcrond.engine.room import MIN_FREE, Room
 from distcrond.engine.runner import Runner
 from distcrond.engine.scribe import Scribe
@@ -60,6 +61,7 @@ class Engine:
         outboxes: Outboxes | None = None,
         free_bytes: Callable[[], int] = lambda: sys.maxsize,
         min_free: int = MIN_FREE,
+        keep: timedelta | None = None,
         beat: Callable[[], None] = lambda: None,
     ) -> None:
         self._clock = clock
@@ -133,6 +135,7 @@ class Engine:
         desired.observe(admission.reconsider)
         desired.observe(pokes.any)
         outboxes = outboxes or Outboxes(clock)
+        self._retention = Retention(clock=clock, journal=journal, outboxes=outboxes, span=keep)
         self._refresh = refresh = Refresh(
             clock=clock, desired=desired, scribe=scribe, definitions=definitions, interval=file_check_interval
         )
@@ -184,6 +187,7 @@ class Engine:
                 loops.create_task(self._refresh.run())
                 loops.create_task(self._news.run())
                 loops.create_task(self._room.run())
+                loops.create_task(self._retention.run())
         except asyncio.CancelledError:
             self._scribe.record(DaemonStopped(at=self._clock.now()))
             raise

@@ -11,6 +11,7 @@ ledger      rows → the engine's memory
 prepare     a batch → rows with names
 recent      short output, until it is indexed
 text        full-text search over output: what is indexed, when, and how it is found again
+expiry      what is too old leaves, step by step
 questions   what can be asked, over a connection
 query       a RunQuery → SQL and its cursor
 sqlite      the Journal port: queue, writer thread, acknowledgements

@@ -236,8 +236,8 @@ def decode_reported(body: bytes) -> ReportedRun:
         raise JournalError(f"the journal holds a damaged run: {error}") from error
 
 
-def encode_words(words: Iterable[str]) -> str:
-    """Show texts as a JSON array, for SQLite's `json_each`."""
+def encode_words(words: Iterable[str | int]) -> str:
+    """Show texts or numbers as a JSON array, for SQLite's `json_each`."""
     return _ENCODER.encode(list(words)).decode()
 
 

@@ -101,11 +101,16 @@ def _add_nodes(rows: Prepared, event: ev.RunEvent, runs: Mapping[RunId, Run]) ->
     run = runs.get(event.run)
     if run is None:
         raise JournalError(f"an event of {event.run} came without the run it makes")
-    for node in _nodes(event):
+    for node in nodes_of(event):
         rows.run_nodes.append((node, codec.to_micros(run.occurrence.nominal), event.run))
 
 
-def _nodes(event: ev.RunEvent) -> Iterable[NodeName]:
+VISITS = (ev.RunOpened, ev.AttemptStarted, ev.NodeRefused)
+"""Events that name nodes."""
+
+
+def nodes_of(event: ev.Event) -> Iterable[NodeName]:
+    """Return the nodes that an event of a run names."""
     match event:
         case ev.RunOpened():
             return [node for node in event.nodes if node is not None]

@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import logging
 import threading
+from collections import deque
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
@@ -26,7 +27,7 @@ from distcrond.journals.ledger import read_ledger
 from distcrond.journals.prepare import prepare
 from distcrond.journals.writer import Writer
 from distcrond.model.ledger import Ledger
-from distcrond.ports import Batch
+from distcrond.ports import Batch, Expired, Expiry
 
 _log = logging.getLogger(__name__)
 
@@ -45,6 +46,12 @@ class _Entry:
     done: asyncio.Future[None]
 
 
+@dataclass(frozen=True, slots=True)
+class _Errand:
+    expiry: Expiry
+    done: asyncio.Future[Expired]
+
+
 class SqliteJournal:
     """Journal on a `Database`: a file is written by a thread, memory at once by the caller.
 
@@ -60,6 +67,7 @@ class SqliteJournal:
         self._closed = False
         self._is_full = False
         self._postponed = 0  # transactions since output was indexed
+        self._errands: deque[_Errand] = deque()
         self._queue: SimpleQueue[_Entry | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._serve, name="journal", daemon=True)
         if not database.in_memory:
@@ -76,6 +84,18 @@ class SqliteJournal:
         else:
             self._queue.put(entry)
         return entry.done
+
+    def expire(self, expiry: Expiry) -> Awaitable[Expired]:
+        """Queue a step; see `Journal.expire`."""
+        errand = _Errand(expiry, asyncio.get_running_loop().create_future())
+        if self._closed:
+            errand.done.set_exception(JournalError("it is closed"))
+        elif self._database.in_memory:
+            errand.done.set_result(self._writer.expire(expiry))
+        else:
+            self._errands.append(errand)
+            self._queue.put(_Entry(Batch(events=()), asyncio.get_running_loop().create_future()))  # wakes the thread
+        return errand.done
 
     async def load(self) -> Ledger:
         """Rebuild what the engine remembers, all that was queued before included; see `Journal.load`."""
@@ -105,6 +125,8 @@ class SqliteJournal:
             if group:
                 _acknowledge(group, self._write(group))
                 self._index_some()
+            while self._errands:
+                self._run(self._errands.popleft())
 
     def _take(self) -> tuple[Sequence[_Entry], bool]:
         """Wait for an append and take all there are, up to the limits; False once the journal is to close."""
@@ -135,6 +157,17 @@ class SqliteJournal:
             except Exception as error:  # noqa: BLE001  whatever it is, those who wait must hear of it
                 self._failure = error
         return self._failure
+
+    def _run(self, errand: _Errand) -> None:
+        gone = Expired(0, more=False)
+        if self._failure is None:
+            try:
+                gone = self._writer.expire(errand.expiry)
+            except Exception as error:  # noqa: BLE001  the one who waits hears of it, and the next append
+                self._failure = error
+        failure = self._failure
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            errand.done.get_loop().call_soon_threadsafe(_answer, errand.done, gone, failure)
 
     def _wait_for_room(self) -> bool:
         """A full disk: wait a little, unless there is nobody to go on for."""
@@ -175,6 +208,15 @@ def _settle(group: Sequence[_Entry], failure: Exception | None) -> None:
             entry.done.set_result(None)
         else:
             entry.done.set_exception(_refusal(failure))
+
+
+def _answer(done: asyncio.Future[Expired], gone: Expired, failure: Exception | None) -> None:
+    if done.done():  # cancelled
+        return
+    if failure is None:
+        done.set_result(gone)
+    else:
+        done.set_exception(_refusal(failure))
 
 
 def _refusal(failure: Exception) -> JournalError:

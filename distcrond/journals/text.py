@@ -10,6 +10,7 @@ from __future__ import annotations
 import codecs
 import re
 import sqlite3
+import sys
 import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -66,6 +67,11 @@ class Index:
     def __len__(self) -> int:
         return len(self._waiting)
 
+    @property
+    def done(self) -> int:
+        """Runs that closed with an event up to this number are indexed, and there are no others."""
+        return self._waiting[0].seq - 1 if self._waiting else sys.maxsize
+
     def add(self, closed: Iterable[Closed]) -> None:
         """Take note of runs whose closing is durable."""
         self._waiting.extend(closed)
@@ -113,16 +119,9 @@ class Index:
         return next(self._pieces, None)
 
 
-def forget_text(connection: sqlite3.Connection, run: int) -> None:
-    """Take a run out of the index, inside the transaction that then deletes its output.
-
-    The run must have been indexed: deleting text that is not there damages an FTS5 index.
-    """
-    for number, piece in enumerate(_pieces(_rows(connection, run))):
-        connection.execute(
-            "INSERT INTO output_text (output_text, rowid, text) VALUES ('delete', ?, ?)",
-            (run << RUN_SHIFT | number, piece),
-        )
+def pieces(connection: sqlite3.Connection, run: int) -> Iterator[str]:
+    """Yield what the index has of a run that was indexed, in the order of the numbers of its pieces."""
+    return _pieces(_rows(connection, run))
 
 
 def phrases(search: str) -> list[str]:

@@ -9,7 +9,7 @@ Wait = Callable[[], bool]
 """Return after a while: True to try again, False to give up."""
 
 
-def transact(connection: sqlite3.Connection, write: Callable[[], None], wait: Wait) -> None:
+def transact(connection: sqlite3.Connection, write: Callable[[], object], wait: Wait) -> None:
     """Run `write` inside a transaction, once more after each `wait` while the disk is full.
 
     Raises:
@@ -25,7 +25,7 @@ def transact(connection: sqlite3.Connection, write: Callable[[], None], wait: Wa
             return
 
 
-def _once(connection: sqlite3.Connection, write: Callable[[], None]) -> None:
+def _once(connection: sqlite3.Connection, write: Callable[[], object]) -> None:
     connection.execute("BEGIN IMMEDIATE")
     try:
         write()

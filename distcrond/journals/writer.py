@@ -13,11 +13,13 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from distcrond.journals import codec, text
+from distcrond.journals.expiry import Reaper
 from distcrond.journals.prepare import Prepared
 from distcrond.journals.statements import Insert, Row
 from distcrond.journals.transaction import Wait, transact
 from distcrond.model.event import OutputChunk, RunClosed
 from distcrond.model.ids import RunId
+from distcrond.ports import Expired, Expiry
 
 PIECE_BYTES: Final = 64 * 1024
 """The most bytes of output in one row."""
@@ -80,6 +82,7 @@ class Writer:
         )
         self._last_seq = _highest(connection, "SELECT max(seq) FROM events")
         self._index = text.Index(connection, wait)
+        self._reaper = Reaper(connection, wait)
 
     @property
     def unindexed(self) -> int:
@@ -106,6 +109,14 @@ class Writer:
             sqlite3.Error: the index is as it was.
         """
         self._index.advance(most)
+
+    def expire(self, expiry: Expiry) -> Expired:
+        """Let go a little of what may; see `Journal.expire`.
+
+        Raises:
+            sqlite3.Error: nothing went.
+        """
+        return self._reaper.step(expiry, self._index.done)
 
     def _meet(self, batches: Sequence[Prepared]) -> None:
         """Give every run a ref: the one it has, or a new one."""

@@ -12,7 +12,6 @@ from support.journaling import START, Story, make_job
 from distcrond.errors import InvalidValue
 from distcrond.journals.database import Database
 from distcrond.journals.query import runs_statement
-from distcrond.journals.text import forget_text
 from distcrond.journals.writer import PIECE_BYTES
 from distcrond.model import event as ev
 from distcrond.model.globs import JobGlobs
@@ -335,23 +334,6 @@ async def test_a_word_in_very_many_runs(shelf):
     newest = [next(iter(batch.runs)) for batch in batches][::-1]
     assert await ids(shelf, search="usual", limit=5) == newest[:5]
     assert await ids(shelf, search="usual 17") == [newest[1199 - 17]]
-
-
-async def test_forgotten_text_is_not_found_any_more(shelf):
-    """Retention will need it: a contentless index is told the old text, made again from the output."""
-    story = Story()
-    gone = await tell(shelf, story, b"secret " + b"".join(b"v%05d " % number for number in range(20_000)) + b"\xff")
-    kept = await tell(shelf, story, b"secret v00001")
-    await indexed(shelf)
-    connection = shelf._database.writer
-    (ref,) = connection.execute("SELECT ref FROM runs WHERE id = ?", (gone,)).fetchone()
-    connection.execute("BEGIN")
-    forget_text(connection, ref)
-    connection.execute("DELETE FROM output WHERE run = ?", (ref,))
-    connection.execute("COMMIT")
-    assert await ids(shelf, search="secret") == await ids(shelf, search="v00001") == [kept]
-    assert await ids(shelf, search="v19999") == []
-    connection.execute("INSERT INTO output_text (output_text) VALUES ('integrity-check')")
 
 
 async def test_what_was_not_indexed_before_a_restart_is_afterwards(tmp_path, monkeypatch):

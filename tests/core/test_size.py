@@ -40,26 +40,24 @@ def settings(**variables):
 
 def test_the_journal_keeps_ninety_days_and_leaves_room():
     journal = settings().journal
-    assert (journal.retention.days, journal.max_size, journal.min_free) == (90, None, 256 * 1024 * 1024)
+    assert (journal.retention.days, journal.min_free) == (90, 256 * 1024 * 1024)
 
 
 def test_settings_of_the_journal():
-    told = settings(retention="26w", max_size="10GiB", min_free="1GiB")
-    assert (told.journal.retention.days, told.journal.max_size) == (182, 10 * 1024**3)
+    told = settings(retention="26w", min_free="1.5GiB")
+    assert (told.journal.retention.days, told.journal.min_free) == (182, 3 * 512 * 1024**2)
     shown = told.described()
     assert "journal.retention: 182d  # environment DISTCRON_JOURNAL__RETENTION" in shown
-    assert "journal.max_size: 10GiB  # environment DISTCRON_JOURNAL__MAX_SIZE" in shown
+    assert "journal.min_free: 1.5GiB  # environment DISTCRON_JOURNAL__MIN_FREE" in shown
     assert "journal.min_free: 256MiB  # default" in settings().described()
 
 
 def test_none_is_no_limit():
-    journal = settings(retention="none", max_size="none", min_free="none").journal
-    assert (journal.retention, journal.max_size, journal.min_free) == (None, None, 0)
+    journal = settings(retention="none", min_free="none").journal
+    assert (journal.retention, journal.min_free) == (None, 0)
 
 
-@pytest.mark.parametrize(
-    ("name", "value"), [("retention", "0s"), ("retention", "soon"), ("max_size", "1KiB"), ("min_free", "1MB")]
-)
+@pytest.mark.parametrize(("name", "value"), [("retention", "0s"), ("retention", "soon"), ("min_free", "1MB")])
 def test_what_nobody_can_want_is_refused(name, value):
     with pytest.raises(ConfigurationRejected, match=f"(?i){name}"):
         settings(**{name: value})

@@ -112,6 +112,7 @@ class World:
         self.desired = Desired(Catalog())
         self.interval = timedelta(seconds=10)
         self.vault = Secrets()
+        self.keep: timedelta | None = None
         self.free = 1024 * MIB
         """Bytes on the disk of the journal."""
         self.journal: GatedJournal
@@ -145,6 +146,7 @@ class World:
             file_check_interval=timedelta(days=10_000),  # who wants a reload asks for it
             health_check_interval=self.interval,
             free_bytes=lambda: self.free,
+            keep=self.keep,
         )
         self.ledger = ledger
         self._life = asyncio.create_task(self.engine.run())

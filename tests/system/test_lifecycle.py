@@ -291,6 +291,24 @@ def test_history_survives_restarts(here):
 # ---------------------------------------------------------------- time
 
 
+def test_what_is_older_than_the_retention_is_forgotten_backwards_too(here):
+    here.job("often", **GOOD, schedule="@every 1s")
+    here.job("hand", shell_command="echo by hand", policy={"roles": ["here"]})
+    here.start()
+    by_hand = here.run_job("hand")["id"]
+    old = until(lambda: here.get("runs?q=good")["items"])[-1]["id"]
+    here.terminate()
+    here.variables["DISTCRON_JOURNAL__RETENTION"] = "2s"
+    here.start()
+    until(lambda: here.ask("GET", f"/api/v1/runs/{old}").status == 404, what=here.log)
+    assert old not in {run["id"] for run in here.get("runs?q=good")["items"]}
+    assert here.get(f"runs/{by_hand}")["outcome"] == "success", "its key is good for a day"
+    later = until(lambda: here.get("runs?job=often&outcome=success")["items"])[0]["id"]
+    until(lambda: here.ask("GET", f"/api/v1/runs/{later}").status == 404, what=here.log)
+    assert len(here.all_runs("&job=often")) < 10
+    assert "the journal has let go what was older than 2s" in here.log()
+
+
 def test_after_a_downtime_the_latest_runs_and_the_others_are_counted(here):
     here.job("tick", schedule="@every 1s", shell_command=noting("echo tick"), overlap="allow")
     here.job("all", schedule="@every 1s", shell_command=noting("echo all"), overlap="allow",
