@@ -29,6 +29,10 @@ class Files:
         self._loaded = await asyncio.to_thread(self._load, self._loaded)
         return self._loaded.catalog
 
+    async def look(self) -> Catalog:
+        """See `ports.Definitions`."""
+        return (await asyncio.to_thread(self._load, self._loaded)).catalog
+
     def _load(self, previous: Loaded | None) -> Loaded:
         with _in_small_collections():
             return load(

@@ -445,6 +445,10 @@ class Definitions(Protocol):
         """
         ...
 
+    async def look(self) -> Catalog:
+        """What `read` would answer now, without its being the last call."""
+        ...
+
 
 class NodeBook(Protocol):
     """How an executor learns of other nodes (a jump host is a node's name)."""

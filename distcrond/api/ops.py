@@ -29,6 +29,11 @@ async def list_problems(call: Call) -> web.Response:
     return page(call.queries.problems())
 
 
+async def show_difference(call: Call) -> web.Response:
+    """The files on disk beside what is in force; neither is touched."""
+    return answer(await call.queries.difference(limit=call.query.number("limit")))
+
+
 async def reload(call: Call) -> web.Response:
     """Read the files again and go on with them."""
     return answer(await call.control.reload(by=call.by))

@@ -295,6 +295,15 @@ _API = (
     ),
     Route(
         method="GET",
+        path="/api/v1/config/diff",
+        scope=Scope.READ,
+        handler=ops.show_difference,
+        summary="What a reload would change, with the next fire times before and after",
+        parameters=(limit(default=MAX_LIMIT),),
+        answer=Answer(schema="Difference"),
+    ),
+    Route(
+        method="GET",
         path="/api/v1/schemas/{kind}",
         scope=Scope.READ,
         reach=Reach.NO_JOB,

@@ -177,19 +177,37 @@ COMPONENTS: dict[str, Schema] = {
     "Node": _NODE,
     "Nodes": _list_of(_ref("Node")),
     "Coming": _list_of(_shape({"job": _TEXT, "scheduled_at": _INSTANT, "due_at": _INSTANT, "note": _or_null(_TEXT)})),
-    "FileProblems": _list_of(
-        _shape(
-            {
-                "file": _TEXT,
-                "line": _WHOLE,
-                "column": _WHOLE,
-                "code": _TEXT,
-                "field": _TEXT,
-                "message": _TEXT,
-                "hint": _TEXT,
-                "active": {"type": "string", "enum": ["last_good", "none"]},
-            }
-        )
+    "FileProblems": _list_of(_ref("FileProblem")),
+    "FileProblem": _shape(
+        {
+            "file": _TEXT,
+            "line": _WHOLE,
+            "column": _WHOLE,
+            "code": _TEXT,
+            "field": _TEXT,
+            "message": _TEXT,
+            "hint": _TEXT,
+            "active": {"type": "string", "enum": ["last_good", "none"]},
+        }
+    ),
+    "Difference": _shape(
+        {
+            "same": _FLAG,
+            "counts": _shape(dict.fromkeys(("added", "changed", "removed", "refused"), _WHOLE)),
+            "changes": {"type": "array", "items": _ref("Change")},
+            "refused": {"type": "array", "items": _ref("FileProblem")},
+        }
+    ),
+    "Change": _shape(
+        {
+            "name": _TEXT,
+            "change": {"type": "string", "enum": ["added", "changed", "removed"]},
+            "file": _or_null(_TEXT),
+            "line": _or_null(_WHOLE),
+            "keys": {"type": "array", "items": _shape({"key": _TEXT, "before": {}, "after": {}})},
+            "next_before": {"type": "array", "items": _INSTANT},
+            "next_after": {"type": "array", "items": _INSTANT},
+        }
     ),
     "Stats": _shape(
         {

@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "next": ("coming", "What runs next, and when."),
     "cancel": ("cancel", "End a run."),
     "check": ("check", "Look for mistakes in job and node files, without a daemon."),
+    "diff": ("diff", "What a reload would change, with the next runs before and after."),
     "reload": ("reload", "Read the files again now, and say what changed."),
     "reindex": ("reindex", "Fill Elasticsearch again from the journal."),
     "es": ("es", "Elasticsearch: index templates."),
@@ -38,7 +39,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 LATER = frozenset(
     {
-        *("rerun", "why", "pause", "resume", "drain", "undrain", "diff", "import", "export"),
+        *("rerun", "why", "pause", "resume", "drain", "undrain", "import", "export"),
         *("backfill", "upcoming", "simulate", "top", "report", "doctor", "kibana"),
     }
 )

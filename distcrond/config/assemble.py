@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from distcrond.config.compile import Compiled, Definition
 from distcrond.config.defaults import Layers
@@ -22,6 +22,7 @@ from distcrond.model.job import Job
 from distcrond.model.node import Node
 from distcrond.model.problem import Problem
 
+Name = TypeVar("Name", bound=str)
 Active = Mapping[str, tuple[Definition, ...]]
 """What is in force, by the file that says it or has last said it well."""
 
@@ -69,7 +70,8 @@ class Assembly:
         """Return what is in force now, with our problems and `further` ones."""
         jobs: dict[JobName, Job] = {}
         nodes: dict[NodeName, Node] = {}
-        layers: dict[JobName, Layers] = {}
+        job_layers: dict[JobName, Layers] = {}
+        node_layers: dict[NodeName, Layers] = {}
         job_places: dict[JobName, Place] = {}
         node_places: dict[NodeName, Place] = {}
         for path, definition in self._by_seniority():
@@ -81,14 +83,15 @@ class Assembly:
                 continue
             place = Place(file=path, line=definition.line)
             if isinstance(value, Job):
-                jobs[value.name], layers[value.name], job_places[value.name] = value, definition.layers, place
+                jobs[value.name], job_layers[value.name], job_places[value.name] = value, definition.layers, place
             else:
-                nodes[value.name], node_places[value.name] = value, place
+                nodes[value.name], node_layers[value.name], node_places[value.name] = value, definition.layers, place
         problems = in_order((*self._all_problems(), *further))
         return Catalog(
             jobs=jobs,
             nodes=nodes,
-            documents=_Documents(layers),
+            documents=_Documents(job_layers),
+            node_documents=_Documents(node_layers),
             places=job_places,
             node_places=node_places,
             problems=problems,
@@ -154,17 +157,17 @@ class Assembly:
         return replace(problem, active=any(path == problem.file or path.startswith(inside) for path in self._previous))
 
 
-class _Documents(Mapping[JobName, Mapping[str, Any]]):
-    """What the files say of each job, after defaults; put together when somebody asks."""
+class _Documents(Mapping[Name, Mapping[str, Any]]):
+    """What the files say of each job or node, after defaults; put together when somebody asks."""
 
-    def __init__(self, layers: Mapping[JobName, Layers]) -> None:
+    def __init__(self, layers: Mapping[Name, Layers]) -> None:
         self._layers = layers
 
-    def __getitem__(self, name: JobName) -> Mapping[str, Any]:
+    def __getitem__(self, name: Name) -> Mapping[str, Any]:
         merged: Mapping[str, Any] = self._layers[name].merged()
         return merged
 
-    def __iter__(self) -> Iterator[JobName]:
+    def __iter__(self) -> Iterator[Name]:
         return iter(self._layers)
 
     def __len__(self) -> int:

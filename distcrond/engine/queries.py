@@ -9,6 +9,7 @@ from itertools import islice, takewhile
 from typing import Any
 
 from distcrond.engine.desired import Desired
+from distcrond.engine.difference import Difference, problem_document
 from distcrond.engine.feed import Feed, Follower
 from distcrond.engine.health import Health
 from distcrond.engine.news import Interest, News, Watcher
@@ -56,6 +57,7 @@ class Queries:
         news: News,
         outboxes: Outboxes,
         pulse: Pulse,
+        difference: Difference,
     ) -> None:
         self._clock = clock
         self._ledger = ledger
@@ -68,6 +70,7 @@ class Queries:
         self._news = news
         self._outboxes = outboxes
         self._pulse = pulse
+        self._difference = difference
 
     # ------------------------------------------------------------ jobs
 
@@ -323,19 +326,11 @@ class Queries:
 
     def problems(self) -> Sequence[Document]:
         """What is wrong with the files: `{file, line, column, code, field, message, hint, active}`."""
-        return [
-            {
-                "file": problem.file,
-                "line": problem.line,
-                "column": problem.column,
-                "code": problem.code,
-                "field": problem.field,
-                "message": problem.message,
-                "hint": problem.hint,
-                "active": "last_good" if problem.active else "none",
-            }
-            for problem in self._desired.catalog.problems
-        ]
+        return [problem_document(problem) for problem in self._desired.catalog.problems]
+
+    async def difference(self, *, limit: int) -> Document:
+        """The files as they are now beside what is in force; see `Difference.document`."""
+        return await self._difference.document(limit=limit)
 
     def health(self) -> Document:
         """`{healthy, ready, reasons: […], warnings: […]}`: ready means that runs can start; node troubles do not count.

@@ -8,12 +8,10 @@ from collections.abc import Collection
 from datetime import timedelta
 
 from distcrond.engine.desired import Desired
+from distcrond.engine.difference import compare
 from distcrond.engine.scribe import Scribe
-from distcrond.engine.turns import in_turns
 from distcrond.model.catalog import Catalog
 from distcrond.model.event import Reloaded
-from distcrond.model.job import Job
-from distcrond.model.node import Node
 from distcrond.model.problem import Problem
 from distcrond.ports import Clock, Definitions
 
@@ -55,7 +53,8 @@ class Refresh:
             return await self._put_in_force(await self._definitions.read(), by=by)
 
     async def _put_in_force(self, catalog: Catalog, *, by: str) -> Reloaded:
-        reloaded = await self._difference(catalog, by)
+        changes = await compare(self._desired.catalog, catalog, self._clock)
+        reloaded = Reloaded(at=self._clock.now(), by=by, **changes._asdict(), problems=len(catalog.problems))
         tell_problems(catalog.problems, told=self._desired.catalog.problems)
         written = self._scribe.record(reloaded)
         self._desired.swap(catalog)
@@ -63,20 +62,6 @@ class Refresh:
         _log.info("reloaded by %s: %s", by, _in_words(reloaded))
         self._told_at = self._clock.monotonic()
         return reloaded
-
-    async def _difference(self, catalog: Catalog, by: str) -> Reloaded:
-        before, after = self._desired.catalog.definitions(), catalog.definitions()
-        changed: list[str] = []
-        async for names in in_turns(list(after.keys() & before.keys()), self._clock):
-            changed += [name for name in names if is_another(before[name], after[name])]
-        return Reloaded(
-            at=self._clock.now(),
-            by=by,
-            added=tuple(sorted(after.keys() - before.keys())),
-            changed=tuple(sorted(changed)),
-            removed=tuple(sorted(before.keys() - after.keys())),
-            problems=len(catalog.problems),
-        )
 
     def _remind(self) -> None:
         """What stays wrong is told again once a day, in one line."""
@@ -94,11 +79,6 @@ def tell_problems(problems: Collection[Problem], *, told: Collection[Problem] = 
         _log.error("%s", _and_what_holds(problem))
     if len(fresh) > _TOLD:
         _log.error("%d more problems in files: `distcronctl check` names them all", len(fresh) - _TOLD)
-
-
-def is_another(before: Job | Node, after: Job | Node) -> bool:
-    """Whether two definitions differ; a file that was not touched gives the very same one."""
-    return after is not before and after != before
 
 
 def _and_what_holds(problem: Problem) -> str:

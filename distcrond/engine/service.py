@@ -14,6 +14,7 @@ from distcrond.engine.agenda import Agenda
 from distcrond.engine.closing import Closing
 from distcrond.engine.control import Control
 from distcrond.engine.desired import Desired
+from distcrond.engine.difference import Difference
 from distcrond.engine.dispatcher import Dispatcher, Pokes
 from distcrond.engine.feed import Feed
 from distcrond.engine.generator import Generator
@@ -166,6 +167,7 @@ class Engine:
             news=news,
             outboxes=outboxes,
             pulse=pulse,
+            difference=Difference(clock=clock, desired=desired, definitions=definitions),
         )
 
     async def run(self) -> None:

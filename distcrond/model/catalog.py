@@ -25,13 +25,14 @@ class Catalog:
     """Jobs and nodes by name, where each came from, and what was wrong with the files that gave none.
 
     `blind` are configured directories that could not be looked into: what their files said last stays in force.
-    `documents` are the job definitions as written, after defaults, for people to read. `zone` is the IANA name of the
-    time zone for schedules that name none.
+    `documents` and `node_documents` are the definitions as written, jobs after defaults, for people to read. `zone` is
+    the IANA name of the time zone for schedules that name none.
     """
 
     jobs: Mapping[JobName, Job] = field(default_factory=dict)
     nodes: Mapping[NodeName, Node] = field(default_factory=dict)
     documents: Mapping[JobName, Mapping[str, Any]] = field(default_factory=dict)
+    node_documents: Mapping[NodeName, Mapping[str, Any]] = field(default_factory=dict)
     places: Mapping[JobName, Place] = field(default_factory=dict)
     node_places: Mapping[NodeName, Place] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()

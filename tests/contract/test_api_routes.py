@@ -53,6 +53,7 @@ POST    /api/v1/sinks/{sink}/reindex      operate  202   403
 POST    /api/v1/sinks/{sink}/setup        operate  202   403
 POST    /api/v1/reload                    operate  200   403
 GET     /api/v1/config/problems           read     200   403
+GET     /api/v1/config/diff               read     200   403
 GET     /api/v1/schemas/{kind}            read     200   200
 GET     /api/v1/tokens                    admin    200   403
 POST    /api/v1/tokens                    admin    201   403

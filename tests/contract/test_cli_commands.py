@@ -448,6 +448,58 @@ async def test_logs_of_several_targets_and_streams(ctl, served) -> None:
     assert (await ctl("logs", apart, "--stderr")).out == "err\n"
 
 
+# ---------------------------------------------------------------- files
+
+
+async def test_diff_of_the_same(ctl) -> None:
+    shown = await ctl("diff")
+    assert (shown.code, shown.out, shown.err) == (0, "", "files and daemon are the same\n")
+    assert json.loads((await ctl("diff", "-o", "json")).out)["same"] is True
+
+
+async def test_diff_shows_keys_and_times_and_exits_with_1(ctl, served) -> None:
+    change = {"file": "/etc/x.json", "line": 1, "next_before": [], "next_after": []}
+    edited = {"key": "schedule", "before": "0 3 * * *", "after": {"cron": "0 4 * * *"}}
+    served.world.difference = {
+        "same": False,
+        "counts": {"added": 1, "changed": 1, "removed": 3, "refused": 1},
+        "changes": [
+            change | {"name": "jobs/new", "change": "added", "keys": [], "next_after": ["2026-11-21T03:10:00Z"]},
+            change
+            | {
+                "name": "jobs/a",
+                "change": "changed",
+                "keys": [edited, {"key": "umask", "before": None, "after": "0022"}],
+                "next_before": ["2026-11-21T03:00:00Z"],
+                "next_after": ["2026-11-21T04:00:00Z", "2027-11-21T04:00:00Z"],
+            },
+            change | {"name": "nodes/old\x1b[2J", "change": "removed", "keys": []},
+        ],
+        "refused": served.world.problems,
+    }
+    shown = await ctl("diff", "--utc")
+    assert shown.code == 1
+    lines = shown.out.splitlines()
+    assert lines[0] == "added    jobs/new"
+    assert lines[1].startswith("           next: - → ")
+    assert lines[1].endswith("03:10:00Z")
+    assert lines[2:5] == [
+        "changed  jobs/a",
+        '           schedule: 0 3 * * * → {"cron": "0 4 * * *"}',
+        "           umask: - → 0022",
+    ]
+    assert "2027-11-21 04:00:00Z" in lines[5]
+    assert "\x1b" not in shown.out
+    assert lines[-1] == (
+        "refused  /etc/distcron/jobs.d/typo.json:3:5: unknown key 'ownerz' (did you mean owners?); "
+        "in force: nothing of it"
+    )
+    assert shown.err == "1 added, 1 changed, 3 removed, 1 refused (2 of them not shown)\n"
+    assert (await ctl("diff", "-o", "name")).out.splitlines()[:2] == ["jobs/new", "jobs/a"]
+    of_data = await ctl("diff", "-o", "json")
+    assert (of_data.code, json.loads(of_data.out)) == (1, served.world.difference)
+
+
 # ---------------------------------------------------------------- saying no
 
 

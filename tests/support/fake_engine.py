@@ -66,6 +66,14 @@ OPEN_JOB = "endless"
 """A job whose runs go on until the test ends them."""
 
 
+SAME: Document = {
+    "same": True,
+    "counts": {"added": 0, "changed": 0, "removed": 0, "refused": 0},
+    "changes": [],
+    "refused": [],
+}
+
+
 @dataclass
 class World:
     """All that the fakes know; tests write into it and call `publish`."""
@@ -81,6 +89,7 @@ class World:
     trust: str = "unknown"
     pinned: list[str] = field(default_factory=list)
     problems: list[Document] = field(default_factory=list)
+    difference: Document = field(default_factory=lambda: dict(SAME))
     health: Document = field(default_factory=lambda: {"healthy": True, "ready": True, "reasons": [], "warnings": []})
     feed: Feed = field(default_factory=Feed)
     recorded: list[Event] = field(default_factory=list)
@@ -423,6 +432,9 @@ class FakeQueries(Queries):
     def problems(self) -> Sequence[Document]:
         return self.world.problems
 
+    async def difference(self, *, limit: int) -> Document:
+        return {**self.world.difference, "changes": self.world.difference["changes"][:limit]}
+
     def health(self) -> Document:
         return self.world.health
 
@@ -528,6 +540,7 @@ def make_world() -> World:
             "line": 3,
             "column": 5,
             "code": "unknown_key",
+            "field": "ownerz",
             "message": "unknown key 'ownerz'",
             "hint": "did you mean owners?",
             "active": "none",

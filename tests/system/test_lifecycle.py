@@ -199,11 +199,14 @@ def test_a_bad_edit_keeps_the_last_good_version_and_is_told(here):
     here.hang_up()
     [problem] = until(lambda: here.get("config/problems")["items"], what=here.log)
     assert (problem["file"], problem["active"]) == (str(path), "last_good")
+    assert "; in force: its last good version" in here.log()
+    assert f"refused  {path}:1:13: " in here.ctl("diff", code=1).stdout
     run = here.run_job("job")
     assert here.output(run["id"], "here") == b"good\n"
     here.job("job", **GOOD)
     here.hang_up()
     until(lambda: not here.get("config/problems")["items"], what=here.log)
+    assert here.ctl("diff").stderr == "files and daemon are the same\n"
 
 
 def test_a_run_ends_under_the_definition_with_which_it_began(here):

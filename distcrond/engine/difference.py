@@ -1,0 +1,159 @@
+"""The files as they are now beside what is in force: what a reload would do. Changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from distcrond.engine.desired import Desired
+from distcrond.engine.turns import in_turns
+from distcrond.model.catalog import Catalog
+from distcrond.model.ids import JobName, NodeName
+from distcrond.model.job import Job
+from distcrond.model.node import Node
+from distcrond.model.problem import Problem
+from distcrond.model.report import Document
+from distcrond.model.span import format_instant
+from distcrond.ports import Clock, Definitions
+from distcrond.schedule import compile_schedule
+
+_TIMES = 3
+"""Fire times shown of each job, before and after."""
+_HIDDEN = "***"
+
+
+class Changes(NamedTuple):
+    """Names as in the API (`jobs/billing.invoice`, `nodes/web1`), each kind in order."""
+
+    added: tuple[str, ...]
+    changed: tuple[str, ...]
+    removed: tuple[str, ...]
+
+
+async def compare(before: Catalog, after: Catalog, clock: Clock) -> Changes:
+    """Tell two catalogs apart, in turns with everybody else."""
+    old, new = before.definitions(), after.definitions()
+    changed: list[str] = []
+    async for names in in_turns(list(new.keys() & old.keys()), clock):
+        # A file that was not touched gives the very same definition.
+        changed += [name for name in names if new[name] is not old[name] and new[name] != old[name]]
+    added, removed = sorted(new.keys() - old.keys()), sorted(old.keys() - new.keys())
+    return Changes(tuple(added), tuple(sorted(changed)), tuple(removed))
+
+
+class Difference:
+    """Reads the files without putting them in force; one look at a time, however many ask."""
+
+    def __init__(self, *, clock: Clock, desired: Desired, definitions: Definitions) -> None:
+        self._clock = clock
+        self._desired = desired
+        self._definitions = definitions
+        self._looking = asyncio.Lock()
+
+    async def document(self, *, limit: int) -> Document:
+        """`{same, counts: {added, changed, removed, refused}, changes, refused}`.
+
+        `changes` are the first `limit` of `{name, change, file, line, keys, next_before, next_after}`: `change` is
+        added, changed or removed, `keys` are `{key, before, after}` as the file has them (null = not there; values of
+        `environment` are hidden), and of a job the next fire times. `refused` are problems as in `Queries.problems`.
+        """
+        async with self._looking:
+            before, after = self._desired.catalog, await self._definitions.look()
+            changes = await compare(before, after, self._clock)
+            wanted = [(kind, name) for kind, names in zip(Changes._fields, changes, strict=True) for name in names]
+            shown: list[Document] = []
+            async for some in in_turns(wanted[:limit], self._clock):
+                shown += [self._change(kind, name, before, after) for kind, name in some]
+        counts = {kind: len(names) for kind, names in zip(Changes._fields, changes, strict=True)}
+        return {
+            "same": not wanted and not after.problems,
+            "counts": counts | {"refused": len(after.problems)},
+            "changes": shown,
+            "refused": [problem_document(problem) for problem in after.problems[:limit]],
+        }
+
+    def _change(self, kind: str, name: str, before: Catalog, after: Catalog) -> Document:
+        old, new = _Side.of(name, before), _Side.of(name, after)
+        there = new if kind != "removed" else old
+        return {
+            "name": name,
+            "change": kind,
+            "file": there.file,
+            "line": there.line,
+            "keys": list(_keys(old, new)),
+            "next_before": self._next(old.value, before.zone),
+            "next_after": self._next(new.value, after.zone),
+        }
+
+    def _next(self, definition: Job | Node | None, zone: str) -> list[str]:
+        if not isinstance(definition, Job) or not definition.enabled or definition.schedule is None:
+            return []
+        schedule = compile_schedule(definition.schedule, job=definition.name, zone=zone)
+        times: list[str] = []
+        instant = schedule.next_after(self._clock.now())
+        while instant is not None and len(times) < _TIMES:
+            times.append(format_instant(instant))
+            instant = schedule.next_after(instant)
+        return times
+
+
+class _Side(NamedTuple):
+    """A definition in one of two catalogs; nothing at all if it is not there."""
+
+    value: Job | Node | None
+    written: Mapping[str, Any]
+    file: str | None
+    line: int | None
+
+    @classmethod
+    def of(cls, name: str, catalog: Catalog) -> _Side:
+        kind, _, own = name.partition("/")
+        if kind == "jobs":
+            job = JobName(own)
+            value: Job | Node | None = catalog.jobs.get(job)
+            written, place = catalog.documents.get(job, {}), catalog.places.get(job)
+        else:
+            node = NodeName(own)
+            value = catalog.nodes.get(node)
+            written, place = catalog.node_documents.get(node, {}), catalog.node_places.get(node)
+        return cls(value, written, place.file if place else None, place.line if place else None)
+
+
+def problem_document(problem: Problem) -> Document:
+    """What is wrong with a file, in the shape of CONTRACT §3."""
+    return {
+        "file": problem.file,
+        "line": problem.line,
+        "column": problem.column,
+        "code": problem.code,
+        "field": problem.field,
+        "message": problem.message,
+        "hint": problem.hint,
+        "active": "last_good" if problem.active else "none",
+    }
+
+
+def _keys(old: _Side, new: _Side) -> Iterator[Document]:
+    found = list(_differing(old.written, new.written, ()))
+    if not found and isinstance(old.value, Job) and isinstance(new.value, Job):
+        # The file says the same as before: what it leads to, such as the text of a script, does not.
+        found = [(("definition",), old.value.definition, new.value.definition)]
+    for pointer, before, after in found:
+        yield {"key": ".".join(pointer), "before": _shown(pointer, before), "after": _shown(pointer, after)}
+
+
+def _differing(before: Any, after: Any, pointer: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
+    """Where two documents differ: maps are gone into, all else is compared whole."""
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        for key in sorted(before.keys() | after.keys()):
+            yield from _differing(before.get(key), after.get(key), (*pointer, key))
+    elif before != after:
+        yield pointer, before, after
+
+
+def _shown(pointer: tuple[str, ...], value: Any) -> Any:
+    """Values of the environment may be secrets: that they change is told, and not how."""
+    if pointer[:1] != ("environment",) or value is None:
+        return value
+    return dict.fromkeys(value, _HIDDEN) if isinstance(value, Mapping) else _HIDDEN
