@@ -38,8 +38,10 @@ from distcrond.executors.launcher_protocol import (
     ProtocolError,
     Ready,
     Signal,
+    StateOf,
     Unfit,
 )
+from distcrond.executors.launcher_starts import Start, Starter, StartQueue
 from distcrond.executors.spool_output import Piece
 from distcrond.failpoints import Failpoint, is_armed, reach
 from distcrond.model.ids import AttemptId
@@ -54,7 +56,8 @@ SETTLING = 120.0
 TICK = 0.5
 """Seconds between the looks at running attempts."""
 HEARTBEAT = 10.0
-"""Seconds between heartbeats; two without an answer are the end."""
+"""Seconds between heartbeats, and after the last of SILENT_BEATS without a sign of life."""
+SILENT_BEATS = 2
 BLOCK_PATIENCE = 120.0
 """Seconds that one block of data may take from its request to its end: 2 KiB/s."""
 MAX_EVENTS = 200_000
@@ -86,7 +89,7 @@ class LauncherSettings:
     keep_records: timedelta = timedelta(hours=48)
 
 
-class Follower(Protocol):
+class Follower(Starter, Protocol):
     """Somebody who follows an attempt. All methods are called in the event loop, must not raise and must not block."""
 
     def told(self, event: AttemptEvent) -> None:
@@ -121,9 +124,11 @@ class Launcher:
         self._unsent: list[bytes] = []
         self._followers: dict[str, list[Follower]] = {}
         self._releases: list[str] = []
+        self._queue = StartQueue(self._send_start, self._beat)
         self._starts = 0
         self._beats = 0
         self._heard = 0
+        self._silence = 0  # regular heartbeats since the last sign of life
         self._pings: list[asyncio.Future[None]] = []
         self._kills: dict[str, tuple[Signal, asyncio.Future[Left]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -193,6 +198,11 @@ class Launcher:
         return self._starts >= OLD_AGE
 
     @property
+    def crowded(self) -> bool:
+        """Whether starts wait here until the shell has read others."""
+        return bool(self._queue.held)
+
+    @property
     def following(self) -> int:
         """How many attempts are followed through this launcher."""
         return len(self._followers)
@@ -220,6 +230,8 @@ class Launcher:
             self._spawn(self._close_when_settled())
 
     async def _close_when_settled(self) -> None:
+        while self.crowded:
+            await self._clock.sleep(TICK)
         end = self._clock.monotonic() + SETTLING
         while self._followers and self._clock.monotonic() < end:
             await self._clock.sleep(TICK)
@@ -239,6 +251,8 @@ class Launcher:
             if not each.done():
                 each.set_exception(error)
                 each.exception()  # it may be that nobody waits any more
+        for start in tuple(self._queue.held):
+            start.starter.start_dropped()
         followers, self._followers = self._all_followers(), {}
         for follower in followers:
             follower.launcher_lost()
@@ -263,14 +277,14 @@ class Launcher:
     # ------------------------------------------------------------ requests
 
     def start(self, attempt: AttemptId, request: bytes, follower: Follower) -> None:
-        """Send a start made by `launcher_protocol.start`.
+        """Send a start made by `launcher_protocol.start`, now or when the shell has worked off others.
 
         Its follower is told `Refused`, `Duplicate`, or `Exited` and an `Eof` per stream.
         """
-        self._send(request)
-        self._loop.call_soon(reach, Failpoint.START_SENT)  # its turn is after that of `_flush`
         self._starts += 1
         self.follow(attempt, follower)
+        if not self._closed:
+            self._queue.ask(Start(attempt, request, follower))
 
     def follow(self, attempt: AttemptId, follower: Follower) -> None:
         """Hand on what the node says about an attempt."""
@@ -351,6 +365,10 @@ class Launcher:
             self._die(error)
             raise error from None
 
+    def _send_start(self, start: Start) -> None:
+        self._send(start.request)
+        self._loop.call_soon(reach, Failpoint.START_SENT)  # its turn is after that of `_flush`
+
     def _send(self, request: bytes) -> None:
         self._unsent.append(request)
         if len(self._unsent) == 1:
@@ -416,6 +434,8 @@ class Launcher:
             if answer is not None:
                 answer.set_result(event)
         else:
+            if isinstance(event, StateOf):
+                self._lives()
             for follower in tuple(self._followers.get(event.attempt, ())):
                 follower.told(event)
 
@@ -424,6 +444,12 @@ class Launcher:
             self._distrust(ProtocolError("an answer to a heartbeat that was never sent"))
             return
         self._heard = beat.number
+        self._lives()
+        self._queue.answered(beat.number)
+
+    def _lives(self) -> None:
+        """The shell itself said something; most other events come from its children, which outlive it."""
+        self._silence = 0
         pings, self._pings = self._pings, []
         for ping in pings:
             if not ping.done():
@@ -443,18 +469,21 @@ class Launcher:
     # ------------------------------------------------------------ time
 
     async def _keep_beating(self) -> None:
-        while self._heard >= self._beats - 1:
-            await self._clock.sleep(HEARTBEAT)
+        await self._clock.sleep(HEARTBEAT)
+        while self._silence < SILENT_BEATS:
             if self._fetches.waited > BLOCK_PATIENCE:
                 self._distrust(ProtocolError("a block of data without end"))
                 return
+            self._silence += 1
             self._beat()
-        self._die(NodeUnreachable(Reason.CONNECTION_LOST, "two heartbeats without an answer"))
+            await self._clock.sleep(HEARTBEAT)
+        self._die(NodeUnreachable(Reason.CONNECTION_LOST, f"{SILENT_BEATS} heartbeats without an answer"))
 
     def _beat(self) -> None:
         self._beats += 1
         self._events_of_late = 0
         self._send(protocol.heartbeat(self._beats))
+        self._queue.marked(self._beats)
 
     async def _tick_while_followed(self) -> None:
         while self._followers or self._releases:

@@ -35,7 +35,7 @@ EOF_PATIENCE = 1.0
 START_PATIENCE = 5.0
 """Seconds that somebody else's record may be "starting" before it is settled that it never will."""
 SLOW_START = 120.0
-"""Seconds that our own start may take on a node that is short of everything, before a tombstone stops it."""
+"""Seconds that our own start may take once the node's shell has read it, before a tombstone stops it."""
 CONTACT_PATIENCE = 2.0
 """Seconds without a launcher before that is worth telling."""
 RELEASE_PATIENCE = timedelta(seconds=5)
@@ -89,7 +89,7 @@ class SpoolSession:
         self._lost: Reason | None = None
         self._stopped_for: Reason | None = None
         self._over_at = 0.0
-        self._begun_at = 0.0
+        self._read_at: float | None = None  # when the node's shell had read our start
         self._starting_since: float | None = None
         self._asked_at = 0.0
         self._poll = SHORTEST_POLL
@@ -137,10 +137,10 @@ class SpoolSession:
         if self._end is not None or self._begun:
             return
         if self._launcher is None or not self._launcher.alive:
-            self._finish(NotStarted(reason=Reason.UNREACHABLE, detail="the connection ended before the start"))
+            self.start_dropped()
             return
         self._begun = True
-        self._begun_at = self._asked_at = self._clock.monotonic()
+        self._asked_at = self._clock.monotonic()
         self._due = self._asked_at + SHORTEST_POLL
         self._launcher.start(self._attempt, self._request, self)
         self._request = b""
@@ -186,6 +186,14 @@ class SpoolSession:
 
     # ------------------------------------------------------------ launcher.Follower
 
+    def start_read(self) -> None:
+        """See `launcher_starts.Starter`."""
+        self._read_at = self._clock.monotonic()
+
+    def start_dropped(self) -> None:
+        """See `launcher_starts.Starter`."""
+        self._finish(NotStarted(reason=Reason.UNREACHABLE, detail="the connection ended before the start"))
+
     def told(self, event: AttemptEvent) -> None:
         """See `launcher.Follower`."""
         match event:
@@ -212,7 +220,7 @@ class SpoolSession:
 
     def tick(self, now: float) -> Sequence[tuple[str, int]]:
         """See `launcher.Follower`. A reader who does not keep up is not asked for more."""
-        if now < self._due:
+        if now < self._due or self._waits_in_line:
             return ()
         if not self._closely:
             self._poll = min(2 * self._poll, LONGEST_POLL)
@@ -342,8 +350,14 @@ class SpoolSession:
     @property
     def _on_its_way(self) -> bool:
         """Our own start through this launcher, whose supervisor still holds its output open."""
-        recent = self._clock.monotonic() - self._begun_at < SLOW_START
+        recent = self._read_at is None or self._clock.monotonic() - self._read_at < SLOW_START
         return bool(self._token) and recent and not all(tape.ended for tape in self._tapes.values())
+
+    @property
+    def _waits_in_line(self) -> bool:
+        """Our own start, behind so many others that the node's shell has not read it yet."""
+        crowded = self._launcher is not None and self._launcher.crowded
+        return crowded and bool(self._token) and self._read_at is None
 
     def _finish(self, end: NotStarted | Ended) -> None:
         if self._end is None:

@@ -118,7 +118,7 @@ def stop_patiently(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plain, "_LOOKS", 60)
 
 
-async def collect(session: Session) -> Seen:
+async def collect(session: Session, patience: timedelta = PATIENCE) -> Seen:
     """Read a session to its end."""
     seen = Seen()
 
@@ -126,7 +126,7 @@ async def collect(session: Session) -> Seen:
         async for event in session.events():
             seen.events.append(event)
 
-    await within(CLOCK, PATIENCE, read())
+    await within(CLOCK, patience, read())
     assert all(not isinstance(event, Ended | NotStarted) for event in seen.events[:-1])
     return seen
 
