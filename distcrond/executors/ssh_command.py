@@ -31,11 +31,16 @@ _NEWLINE = r"n=$(printf '\n_'); n=${n%_}; "
 ATTEMPT_VARIABLE = "DISTCRON_ATTEMPT_ID"
 
 _SIGNAL_MARKED = (
-    "c=0; for e in $(grep -lzFx {mark} /proc/[0-9]*/environ 2>/dev/null); do "
+    "c=0; d=' '; l=$(grep -lzFx {mark} /proc/[0-9]*/environ 2>/dev/null); l=\" $(echo $l) \"; for e in $l; do "
     "p=${{e#/proc/}}; p=${{p%/environ}}; read -r s 2>/dev/null </proc/$p/stat || continue; "
     'set -- ${{s##*) }}; [ "$1" = Z ] && continue; c=$((c+1)); {kill}done; echo "left $c"'
 )
-_KILL = '[ "$3" = "$p" ] && kill -{name} -$p 2>/dev/null; kill -{name} $p 2>/dev/null; '
+# A group whose leader is of the tree is signalled once as a whole: a second TERM means "at once" to some. A stopped
+# process would keep TERM in its letter box.
+_KILL = (
+    'case $l in *" /proc/$3/environ "*) t=-$3 ;; *) t=$p ;; esac; '
+    'case $d in *" $t "*) ;; *) d="$d$t "; kill -{name} $t 2>/dev/null; kill -CONT $t 2>/dev/null ;; esac; '
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import signal
 from datetime import timedelta
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.ssh import CLOCK, begin, collect, open_executor, order, run
+from support.launchers import carriers
+from support.ssh import CLOCK, begin, collect, open_executor, order, run, until
 
 from distcrond.model.command import Script
 from distcrond.model.job import OutputPolicy, Streams
@@ -165,6 +168,21 @@ async def test_stop_reaches_a_tree_that_ignores_term(executor, node):
     seen = await reading
     assert seen.end.exit == Exit(signal=9)
     assert await session._signal(None) == 0
+
+
+async def test_term_is_sent_once_to_each_and_to_the_stopped_too(executor, node):
+    counts = 'trap "echo {0} term" TERM; echo {0} up; while :; do sleep 0.05; done'.format
+    work = order(f"({counts('child')}) & setsid sh -c '{counts('apart')}' & {counts('first')}")
+    session = await begin(executor, node, work)
+    output = {}
+    reading = asyncio.create_task(collect(session, output))
+    await until(lambda: b"".join(output.values()).count(b" up\n") == 3)
+    for pid in carriers(work.attempt):
+        with contextlib.suppress(ProcessLookupError):  # a short sleep
+            os.kill(pid, signal.SIGSTOP)
+    assert await session.stop(timedelta(seconds=2)) is Stopped.KILLED
+    said = (await reading).text.splitlines()
+    assert sorted(line for line in said if line.endswith(b"term")) == [b"apart term", b"child term", b"first term"]
 
 
 async def test_stop_before_it_was_sent_prevents_it(executor, node):
