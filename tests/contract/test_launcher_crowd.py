@@ -60,7 +60,7 @@ class BusyNode:
     def _answer(self, verb: str, word: str) -> None:
         if verb == "b":
             self._nonce = word
-        self.say({"b": "ready abcdef 00-00", "h": f"beat {word}", "k": f"left {word} 0", "m": f"exit {word} 0"}[verb])
+        self.say({"b": "ready abcdef 00-00", "h": f"beat {word}", "k": f"left {word} 0", "m": f"exit {word} 0 7"}[verb])
 
     def say(self, event: str) -> None:
         self.listener.stderr_received(f"@{self._nonce} {event}\n".encode())
@@ -130,7 +130,7 @@ async def test_a_shell_that_works_off_a_long_queue_is_not_given_up(launcher, nod
     waiting = begin(launcher, count)
     assert launcher.crowded
     await passes(clock, count * SLOW * 1.5)
-    assert launcher.alive
+    assert launcher.alive, launcher._gone()
     assert not launcher.crowded
     assert node.read == list(waiting), "each once, in order"
     assert {tuple(sorted(each.heard)) for each in waiting.values()} == {("Exited", "read")}
@@ -168,7 +168,7 @@ async def test_a_shell_that_reads_nothing_is_given_up_and_what_was_held_is_certa
 async def test_what_children_of_a_silent_shell_say_is_no_sign_of_its_life(launcher, node, clock):
     node.reads = False
     for _ in range(round(HEARTBEAT) * (SILENT_BEATS + 1) + 1):
-        node.say("exit nobody 0")
+        node.say("exit nobody 0 7")
         await passes(clock, 1)
     assert not launcher.alive
 
@@ -209,7 +209,9 @@ async def rig(request, tmp_path):
         yield opened
 
 
-SLOW_START = b"""{ m() { sleep 0.02 </dev/null >/dev/null; merged "$@" 3</dev/null | collect m "$@" >/dev/null & } ; }\n"""
+SLOW_START = (
+    b"""{ m() { sleep 0.02 </dev/null >/dev/null; merged "$@" 3</dev/null | collect m "$@" >/dev/null & } ; }\n"""
+)
 
 
 @ONE_SHELL
