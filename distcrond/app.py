@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import secrets
@@ -12,6 +13,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Final
 
 from distcrond import __version__
 from distcrond.api.certificate import Certificate
@@ -45,6 +47,9 @@ _log = logging.getLogger(__name__)
 
 _PATIENCE = 30.0
 """Seconds that systemd is asked to wait longer, each second of a start that waits."""
+_YOUNG_OBJECTS: Final = 10_000
+"""Objects made since the last collection that call for the next one. With the default of 700 a run, which makes a few
+hundred, pays some 20 µs more."""
 
 
 class Daemon:
@@ -114,6 +119,7 @@ async def build(settings: Settings, *, restored: bool = False) -> AsyncIterator[
     """
     # Beside a busy event loop the journal's thread would otherwise wait 5 ms for each turn (bench_journal shows it).
     sys.setswitchinterval(5e-5)
+    gc.set_threshold(_YOUNG_OBJECTS)
     async with AsyncExitStack() as stack:
         clock = SystemClock()
         state = _own_directory(settings.state_directory)

@@ -37,6 +37,9 @@ class NodeStatus:
     failures: int = 0
 
 
+_NEVER_ASKED = NodeStatus()
+
+
 class Health:
     """The board of node states. Not in the journal: after a restart it is asked anew."""
 
@@ -64,7 +67,7 @@ class Health:
 
     def status(self, node: NodeName) -> NodeStatus:
         """The node's present state; unknown before its first probe, which does not keep runs from trying it."""
-        return self._board.get(node, NodeStatus())
+        return self._board.get(node, _NEVER_ASKED)
 
     def look_now(self, node: NodeName) -> None:
         """Probe soon instead of at the next interval."""

@@ -70,6 +70,7 @@ class Placing:
         self._poke = poke
         self._waiting: dict[Slot, None] = {}
         self._urgent: set[Slot] = set()
+        self._full: set[Group] = set()
         self._active: dict[Slot, NodeName] = {}
         self._load: Counter[NodeName] = Counter()
         self._alarms: dict[Slot, tuple[datetime, Alarm]] = {}
@@ -91,6 +92,11 @@ class Placing:
         self._urgent.add(slot)
         self._poke()
 
+    def look_again(self) -> None:
+        """Look at every slot in the next pass: nodes have changed, or what the files say of them."""
+        self._full.clear()
+        self._poke()
+
     def occupy(self, slot: Slot, node: NodeName) -> None:
         """Count a slot against a node."""
         self._active[slot] = node
@@ -99,6 +105,7 @@ class Placing:
     def released(self, slot: Slot) -> None:
         """The slot's attempt is over or never came to be; a target that still waits looks for a node again."""
         self._load[self._active.pop(slot)] -= 1
+        self._full.clear()
         run = self._scribe.ledger.runs.get(slot[0])
         if run is not None and run.targets[slot[1]].state is State.WAITING:
             self.add(slot)
@@ -118,23 +125,22 @@ class Placing:
     def consider(self, now: datetime) -> None:
         """Start, hold or close every waiting target.
 
-        Many targets that wait for the same full nodes, or for room on the disk, cost one look together: a pass stays
-        cheap while they queue.
+        Many targets that wait for the same full nodes, or for room on the disk, cost one look together, and none before
+        one of them is released: a pass stays cheap while they queue.
         """
         urgent, self._urgent = self._urgent, set()
-        full: set[Group] = set()
         for slot in list(self._waiting):
             run = self._scribe.ledger.runs.get(slot[0])
             if run is None or run.targets[slot[1]].state is not State.WAITING:
                 del self._waiting[slot]
                 continue
             group = group_of(run)
-            if group in full and slot not in urgent:
+            if group in self._full and slot not in urgent:
                 continue
             target = run.targets[slot[1]]
             obstacle = self._place(run, target, now)
             if obstacle in _SHARED and len(run.targets) == 1 and not target.fixed and not target.refused:
-                full.add(group)
+                self._full.add(group)
 
     def _place(self, run: Run, target: Target, now: datetime) -> Reason | None:
         """Start the target, close it or leave it waiting; returns the obstacle, if there is one."""

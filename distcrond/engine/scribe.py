@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Generator, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 from distcrond.engine.feed import Feed
@@ -20,23 +21,39 @@ _ALSO_OF_JOBS = (Due, AttemptStarted, RunClosed)
 
 
 class Receipt:
-    """Awaited, it returns once the events are on the disk. Giving up the wait leaves the writing alone."""
+    """What is recorded in one turn of the event loop: one append.
 
-    __slots__ = ("_written",)
+    Awaited, it returns once that is on the disk. Giving up the wait leaves the writing alone.
+    """
 
-    def __init__(self, written: asyncio.Future[None]) -> None:
-        self._written = written
+    __slots__ = ("_answered", "_error", "chunks", "events", "jobs", "runs")
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.chunks: list[OutputChunk] = []
+        self.runs: dict[RunId, Run] = {}
+        self.jobs: dict[JobName, JobState] = {}
+        self._answered = asyncio.Event()
+        self._error: BaseException | None = None
+
+    def settle(self, error: BaseException | None) -> None:
+        """The disk has answered."""
+        self._error = error
+        self._answered.set()
 
     def __await__(self) -> Generator[Any, None, None]:
         """Wait for the disk. Raises JournalError."""
-        return asyncio.shield(self._written).__await__()
+        yield from self._answered.wait().__await__()
+        if self._error is not None:
+            raise self._error
 
 
 class Scribe:
     """Folds events into the ledger and appends them to the journal, in one order for both.
 
-    Memory runs ahead of the disk by one commit. That is safe because later appends stand behind earlier ones, and
-    because a commit that fails ends the daemon (`watch`), which then rebuilds its memory from the disk.
+    What is recorded in one turn of the event loop, by whomever, is one append: starts that are due together cost the
+    journal one. Memory runs ahead of the disk by one commit. That is safe because later appends stand behind earlier
+    ones, and because a commit that fails ends the daemon (`watch`), which then rebuilds its memory from the disk.
     """
 
     def __init__(self, *, journal: Journal, ledger: Ledger, feed: Feed) -> None:
@@ -45,7 +62,9 @@ class Scribe:
         self._feed = feed
         self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._pending: set[asyncio.Future[None]] = set()
-        self._latest: asyncio.Future[None] | None = None
+        self._page: Receipt | None = None  # takes what is recorded in this turn
+        self._latest = Receipt()
+        self._latest.settle(None)
         self.written = 0
         """Appends that the disk has acknowledged."""
 
@@ -64,19 +83,15 @@ class Scribe:
 
     def record_in_turn(self, events: Iterable[Event], chunks: Sequence[OutputChunk] = ()) -> Receipt:
         """As `record`, of events that may each depend on what the ones before have made of memory."""
-        recorded: list[Event] = []
-        runs: dict[RunId, Run] = {}
-        jobs: dict[JobName, JobState] = {}
+        page = self._page or self._begin_page()
         for event in events:
             fold(self.ledger, event)
-            recorded.append(event)
-            self._note_changes(event, runs, jobs)
-        batch = Batch(events=recorded, chunks=chunks, runs=runs, jobs=jobs)
-        written = asyncio.ensure_future(self._journal.append(batch))
-        self._pending.add(written)
-        self._latest = written
-        written.add_done_callback(lambda done: self._written(done, runs))
-        return Receipt(written)
+            page.events.append(event)
+            self._note_changes(event, page)
+        if chunks:  # a page with output is full: what starts a command does not wait for more of it
+            page.chunks.extend(chunks)
+            self._append(page)
+        return page
 
     def definition(self, job: Job, *, event: JobDefined) -> tuple[JobDefined, ...]:
         """The event that must precede the first use of a definition, or nothing if it is known."""
@@ -92,31 +107,45 @@ class Scribe:
         Raises:
             JournalError: it never will be.
         """
-        if self._latest is not None:
-            await Receipt(self._latest)
+        await self._latest
 
-    def _note_changes(self, event: Event, runs: dict[RunId, Run], jobs: dict[JobName, JobState]) -> None:
+    def _begin_page(self) -> Receipt:
+        page = self._page = self._latest = Receipt()
+        asyncio.get_running_loop().call_soon(self._append, page)
+        return page
+
+    def _append(self, page: Receipt) -> None:
+        if page is not self._page:
+            return  # it was full before its turn was over
+        self._page = None
+        batch = Batch(events=page.events, chunks=page.chunks, runs=page.runs, jobs=page.jobs)
+        written = asyncio.ensure_future(self._journal.append(batch))
+        self._pending.add(written)
+        written.add_done_callback(partial(self._written, page))
+
+    def _note_changes(self, event: Event, page: Receipt) -> None:
         if isinstance(event, _OF_JOBS):
-            jobs[event.job] = self.ledger.job(event.job)
+            page.jobs[event.job] = self.ledger.job(event.job)
             return
         run = self.ledger.runs.get(getattr(event, "run", RunId("")))
         if run is None:
             return
-        runs[run.id] = run
+        page.runs[run.id] = run
         if isinstance(event, _ALSO_OF_JOBS):
-            jobs[run.job.name] = self.ledger.job(run.job.name)
+            page.jobs[run.job.name] = self.ledger.job(run.job.name)
 
-    def _written(self, written: asyncio.Future[None], runs: dict[RunId, Run]) -> None:
+    def _written(self, page: Receipt, written: asyncio.Future[None]) -> None:
         self._pending.discard(written)
         if written.cancelled():
             return
         error = written.exception()
+        page.settle(error)
         if error is not None:
             if not self._broken.done():
                 self._broken.set_exception(error)
             return
         self.written += 1
-        for run in runs.values():
+        for run in page.runs.values():
             if run.state is State.FINISHED:
                 self.ledger.forget(run.id)
-        self._feed.publish(runs)
+        self._feed.publish(page.runs)

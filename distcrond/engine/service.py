@@ -69,7 +69,7 @@ class Engine:
         self._desired = desired
         feed = Feed()
         self._news = news = News(clock=clock, history=history, feed=feed)
-        self._pokes = pokes = Pokes()
+        pokes = Pokes()
         punctuality = Punctuality()
         self._scribe = scribe = Scribe(journal=journal, ledger=ledger, feed=feed)
         tenure = Tenure(clock=clock, scribe=scribe)
@@ -96,7 +96,7 @@ class Engine:
             feed=feed,
             punctuality=punctuality,
         )
-        placing = Placing(
+        self._placing = placing = Placing(
             scribe=scribe,
             agenda=agenda,
             desired=desired,
@@ -134,7 +134,7 @@ class Engine:
         desired.observe(self._generator.reschedule)
         desired.observe(self._recovery.adopt_orphans)
         desired.observe(admission.reconsider)
-        desired.observe(pokes.any)
+        desired.observe(placing.look_again)
         outboxes = outboxes or Outboxes(clock)
         self._retention = Retention(clock=clock, journal=journal, outboxes=outboxes, span=keep)
         self._refresh = refresh = Refresh(
@@ -197,12 +197,12 @@ class Engine:
     def _node_changed(self, node: NodeName) -> None:
         status, now = self._health.status(node), self._clock.now()
         self._news.tell(node_changed(now, node, state=status.state, reason=status.reason, detail=status.detail))
-        self._pokes.any()
+        self._placing.look_again()
 
     def _room_changed(self) -> None:
         self._generator.reschedule()
         self._admission.reconsider()
-        self._pokes.any()
+        self._placing.look_again()
 
     def _clock_stepped(self, delta: timedelta) -> None:
         _log.warning("the wall clock stepped by %.1f s", delta.total_seconds())

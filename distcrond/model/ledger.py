@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from distcrond.model import event as ev
+from distcrond.model.change import change
 from distcrond.model.ids import JobName, NodeName, RunId
 from distcrond.model.job import Job
 from distcrond.model.occurrence import Trigger
@@ -15,7 +16,7 @@ from distcrond.model.reason import Reason
 from distcrond.model.run import Attempt, Outcome, OutputSize, Run, State, Target
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # no slots: see `change`
 class JobState:
     """What is remembered of a job beyond its files.
 
@@ -27,6 +28,9 @@ class JobState:
     schedule: str = ""
     last_node: NodeName | None = None
     last_outcome: Outcome | None = None
+
+
+_UNHEARD_OF = JobState()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -58,7 +62,7 @@ class Ledger:
 
     def job(self, name: JobName) -> JobState:
         """The job's state; an empty one if nothing was recorded yet."""
-        return self.jobs.get(name, JobState())
+        return self.jobs.get(name, _UNHEARD_OF)
 
     def forget(self, run: RunId) -> None:
         """Drop a finished run from memory; the journal keeps it."""
@@ -87,7 +91,7 @@ def fold(ledger: Ledger, event: ev.Event) -> None:
             ledger.definitions[event.job.name, event.job.definition] = event.job
         case ev.MarkMoved():
             state = ledger.job(event.job)
-            ledger.jobs[event.job] = replace(state, mark=event.mark, schedule=event.schedule)
+            ledger.jobs[event.job] = change(state, mark=event.mark, schedule=event.schedule)
         case ev.Gapped():
             _advance_mark(ledger, event.job, event.last)
         case ev.DaemonStopped() | ev.Reloaded() | ev.HostKeysPinned() | ev.ClockStepped():
@@ -101,7 +105,7 @@ def fold(ledger: Ledger, event: ev.Event) -> None:
 def _advance_mark(ledger: Ledger, job: JobName, instant: datetime) -> None:
     state = ledger.job(job)
     if state.mark is None or state.mark < instant:
-        ledger.jobs[job] = replace(state, mark=instant)
+        ledger.jobs[job] = change(state, mark=instant)
 
 
 def _fold_due(ledger: Ledger, event: ev.Due) -> None:
@@ -114,12 +118,12 @@ def _fold_due(ledger: Ledger, event: ev.Due) -> None:
 def _fold_run(ledger: Ledger, event: ev.RunEvent) -> None:
     run = ledger.runs[event.run]
     changes = _CHANGES[type(event)](run, event)
-    ledger.runs[event.run] = replace(run, revision=run.revision + 1, **changes)
+    ledger.runs[event.run] = change(run, revision=run.revision + 1, **changes)
     name = run.job.name
     if isinstance(event, ev.AttemptStarted):
-        ledger.jobs[name] = replace(ledger.job(name), last_node=event.node)
+        ledger.jobs[name] = change(ledger.job(name), last_node=event.node)
     elif isinstance(event, ev.RunClosed) and event.outcome is not Outcome.SKIPPED:
-        ledger.jobs[name] = replace(ledger.job(name), last_outcome=event.outcome)
+        ledger.jobs[name] = change(ledger.job(name), last_outcome=event.outcome)
 
 
 Changes = dict[str, Any]
@@ -131,7 +135,7 @@ def _held(run: Run, event: ev.Held) -> Changes:
         return {"reason": event.reason, "detail": event.detail}
     target = run.targets[event.target]
     eligible = None if event.reason is Reason.OVERLAP else target.eligible_at or event.at
-    return _with_target(run, replace(target, reason=event.reason, detail=event.detail, eligible_at=eligible))
+    return _with_target(run, change(target, reason=event.reason, detail=event.detail, eligible_at=eligible))
 
 
 def _run_opened(run: Run, event: ev.RunOpened) -> Changes:
@@ -147,7 +151,7 @@ def _attempt_started(run: Run, event: ev.AttemptStarted) -> Changes:
     target = run.targets[event.target]
     started_at = max(event.at, run.occurrence.due)
     attempt = Attempt(number=event.number, node=event.node, started_at=started_at, spool=event.spool)
-    target = replace(
+    target = change(
         target,
         node=event.node,
         intents=event.number,
@@ -162,7 +166,7 @@ def _attempt_started(run: Run, event: ev.AttemptStarted) -> Changes:
 
 def _node_refused(run: Run, event: ev.NodeRefused) -> Changes:
     target = run.targets[event.target]
-    target = replace(
+    target = change(
         target,
         state=State.WAITING,
         attempts=tuple(a for a in target.attempts if a.finished_at is not None or a.node != event.node),
@@ -179,12 +183,12 @@ def _node_refused(run: Run, event: ev.NodeRefused) -> Changes:
 
 
 def _contact_changed(run: Run, event: ev.ContactChanged) -> Changes:
-    return _with_target(run, replace(run.targets[event.target], contact_lost=event.lost))
+    return _with_target(run, change(run.targets[event.target], contact_lost=event.lost))
 
 
 def _clock_shifted(run: Run, event: ev.ClockShifted) -> Changes:
     targets = tuple(
-        replace(target, stepped=target.stepped + event.delta)
+        change(target, stepped=target.stepped + event.delta)
         if target.attempts and target.state is not State.FINISHED
         else target
         for target in run.targets
@@ -198,8 +202,8 @@ def _output_stored(run: Run, event: ev.OutputStored) -> Changes:
     before = attempt.output.get(event.stream, OutputSize())
     end = event.offset + event.length
     size = OutputSize(printed=max(before.printed, end), kept=before.kept + event.length, next=end)
-    attempt = replace(attempt, output={**attempt.output, event.stream: size})
-    return _with_target(run, replace(target, attempts=(*target.attempts[:-1], attempt)))
+    attempt = change(attempt, output={**attempt.output, event.stream: size})
+    return _with_target(run, change(target, attempts=(*target.attempts[:-1], attempt)))
 
 
 def _cancel_requested(_: Run, event: ev.CancelRequested) -> Changes:
@@ -208,7 +212,7 @@ def _cancel_requested(_: Run, event: ev.CancelRequested) -> Changes:
 
 def _attempt_ended(run: Run, event: ev.AttemptEnded) -> Changes:
     target = run.targets[event.target]
-    attempt = replace(
+    attempt = change(
         target.attempts[-1],
         finished_at=event.at,
         exit=event.exit,
@@ -217,18 +221,18 @@ def _attempt_ended(run: Run, event: ev.AttemptEnded) -> Changes:
         output={**target.attempts[-1].output, **event.output},
         pid=event.pid,
     )
-    return _with_target(run, replace(target, contact_lost=False, attempts=(*target.attempts[:-1], attempt)))
+    return _with_target(run, change(target, contact_lost=False, attempts=(*target.attempts[:-1], attempt)))
 
 
 def _target_requeued(run: Run, event: ev.TargetRequeued) -> Changes:
     """Its start deadline counts anew from here."""
     target = run.targets[event.target]
     node = target.node if target.fixed else None
-    return _with_target(run, replace(target, state=State.WAITING, node=node, eligible_at=event.at))
+    return _with_target(run, change(target, state=State.WAITING, node=node, eligible_at=event.at))
 
 
 def _target_closed(run: Run, event: ev.TargetClosed) -> Changes:
-    target = replace(
+    target = change(
         run.targets[event.target],
         state=State.FINISHED,
         outcome=event.outcome,

@@ -73,7 +73,7 @@ class OutputSize:
     next: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # no slots: see `change`
 class Attempt:
     """One try of a target on one node.
 
@@ -93,7 +93,7 @@ class Attempt:
     pid: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # no slots: see `change`
 class Target:
     """One node slot of a run.
 
@@ -125,7 +125,7 @@ class Target:
         return self.attempts[-1] if self.attempts else None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # no slots: see `change`
 class Run:
     """An admitted occurrence with the definition as it was then.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import fields, replace
 from datetime import timedelta
 
 import pytest
@@ -11,11 +12,12 @@ from hypothesis import strategies as st
 from samples import NOON, a_job, an_occurrence, at
 
 from distcrond.model import event as ev
+from distcrond.model.change import change
 from distcrond.model.ids import JobName, NodeName, RunId
 from distcrond.model.ledger import JobState, Ledger, fold
 from distcrond.model.occurrence import Request, Trigger
 from distcrond.model.reason import Reason
-from distcrond.model.run import Exit, Outcome, OutputSize, Run, Spool, State, Stream, Target
+from distcrond.model.run import Attempt, Exit, Outcome, OutputSize, Run, Spool, State, Stream, Target
 
 JOB = a_job()
 RUN = an_occurrence().run
@@ -373,3 +375,15 @@ def test_any_legal_sequence_keeps_memory_in_order_and_replays_to_the_same(data: 
     for event in recorded:
         fold(again, event)
     assert again == ledger
+
+
+@pytest.mark.parametrize("kind", [Run, Target, Attempt, JobState])
+def test_a_change_is_what_replace_makes_and_leaves_the_value(kind: type) -> None:
+    ledger = folded(DUE, opened(None), started(), stored(0, 5), ended(), closed())
+    run = ledger.runs[RUN]
+    values = {Run: run, Target: run.targets[0], Attempt: run.targets[0].attempts[0], JobState: ledger.job(JOB.name)}
+    value = values[kind]
+    before = replace(value)
+    for each in fields(kind):
+        assert change(value, **{each.name: None}) == replace(value, **{each.name: None})
+    assert value == before
