@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import statistics
 import sys
 from datetime import timedelta
@@ -123,6 +124,29 @@ async def test_a_server_that_stops_gets_the_rest_when_it_is_back(rig, proxy, ser
         await proxy.start()
         await rig.drained()
     assert server.all(f"{PREFIX}-*") == rig.expected()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("server", [9, 8], indirect=True)
+async def test_a_server_killed_in_the_middle_of_a_drain_has_each_document_once(server, tmp_path):
+    """The process itself, by kill -9 while requests are on their way, and started again on what its disk has."""
+    async with open_rig(tmp_path, PREFIX, sink_for(server.url, PREFIX)) as rig:
+        await rig.feed(*runs(rig, 4000))
+        async with rig.running():
+            for left in (28_000, 8_000):
+
+                async def is_so_far(left: int = left) -> bool:
+                    return 0 < (await rig.outbox.status())["lag"] < left
+
+                await until(is_so_far)
+                await asyncio.to_thread(server.stop)
+                await rig.in_trouble()
+                await asyncio.to_thread(server.start)
+            await rig.drained(seconds=300)
+        assert (await rig.outbox.status())["dead"] == 0
+        expected = rig.expected()
+        assert server.count(f"{PREFIX}-*") == len(expected)
+        assert server.all(f"{PREFIX}-*") == expected
 
 
 async def test_a_slow_server_is_awaited(rig, proxy, server):
