@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from distcrond.config.reporting import ElasticsearchSettings
@@ -52,10 +53,14 @@ async def open_reports(
         node = desired.node(name)
         return node.roles if node is not None else frozenset()
 
+    def output_retention() -> Mapping[str, timedelta]:
+        jobs = desired.catalog.jobs.values()
+        return {job.name: job.output.retention for job in jobs if job.output.retention is not None}
+
     sinks: list[Sink] = []
     reopen: list[Callable[[], None]] = []
     if settings.elasticsearch is not None:
-        sinks.append(_elasticsearch(settings.elasticsearch, daemon, roles))
+        sinks.append(_elasticsearch(settings.elasticsearch, daemon, roles, output_retention))
         _log.info("reports go to Elasticsearch at %s", ", ".join(settings.elasticsearch.urls))
     if settings.storage == "plain" and settings.log_directory is not None:
         from distcrond.sinks.documents import Documents  # noqa: PLC0415
@@ -87,7 +92,12 @@ async def open_reports(
     return Reports(Outboxes(clock, outboxes), reopen_all)
 
 
-def _elasticsearch(settings: ElasticsearchSettings, daemon: str, roles: Callable[[NodeName], frozenset[str]]) -> Sink:
+def _elasticsearch(
+    settings: ElasticsearchSettings,
+    daemon: str,
+    roles: Callable[[NodeName], frozenset[str]],
+    output_retention: Callable[[], Mapping[str, timedelta]],
+) -> Sink:
     # 0.4 s that a daemon without Elasticsearch need not wait for
     from distcrond.sinks.documents import Documents  # noqa: PLC0415
     from distcrond.sinks.elasticsearch import Connection, ElasticsearchSink  # noqa: PLC0415
@@ -105,5 +115,5 @@ def _elasticsearch(settings: ElasticsearchSettings, daemon: str, roles: Callable
         connection=connection,
         documents=Documents(prefix=settings.index_prefix, daemon=daemon, roles=roles),
         prefix=settings.index_prefix,
-        keep=Keep(span=settings.retention, jobs=settings.job_retention),
+        keep=Keep(span=settings.retention, jobs=settings.job_retention, output=output_retention),
     )

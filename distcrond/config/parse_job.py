@@ -120,6 +120,7 @@ def _with_rules(job: Job, reader: Reader) -> Job:
         output=OutputPolicy(
             streams=reader.take(("output", "streams"), Streams, job.output.streams),
             max_bytes=reader.take(("output", "max_bytes"), int, job.output.max_bytes),
+            retention=reader.take(("output", "retention"), _retention, None),
         ),
         durable=reader.take(("durable",), bool, job.durable),
         on_node_lost=_on_node_lost(reader),
@@ -171,6 +172,13 @@ def _codes(values: list[float]) -> frozenset[int]:
 
 def _owners(values: list[dict[str, str]]) -> tuple[Owner, ...]:
     return tuple(Owner(**value) for value in values)
+
+
+def _retention(value: str | float) -> timedelta:
+    span = parse_duration(value)
+    if span < timedelta(hours=1):
+        raise Wrong(f"{value!r} is too short for a retention", "1h or more: what is too old is removed once an hour")
+    return span
 
 
 def _positive_duration(value: str | float) -> timedelta:

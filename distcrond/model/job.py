@@ -31,10 +31,14 @@ class Streams(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputPolicy:
-    """How output is kept: `max_bytes` per attempt and stream, half of it head and half tail."""
+    """How output is kept: `max_bytes` per attempt and stream, half of it head and half tail.
+
+    `retention` is how long it is kept, None = as long as what else is told of the run.
+    """
 
     streams: Streams = Streams.MERGED
     max_bytes: int = 16 * 1024 * 1024
+    retention: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

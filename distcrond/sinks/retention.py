@@ -1,13 +1,15 @@
-"""What is too old in Elasticsearch: whole months by deleting indices, single jobs by deleting ids.
+"""What is too old in Elasticsearch: whole months by deleting indices, of single jobs by deleting ids.
 
-Works on what is there, so a shorter span holds for what was written under a longer one.
+Works on what is there, so a shorter span holds for what was written under a longer one. A report is as old as the
+instant for which its run was scheduled, which is what names its index; a line of output is as old as it is itself, for
+a run may be of long ago (a backfill) or go on for weeks.
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -21,6 +23,7 @@ Ask = Callable[..., Awaitable[Any]]
 """method, path, body → the answer; None for 404."""
 
 _PAGE: Final = 1000
+_TERMS: Final = 10_000  # jobs in one question; a cluster takes 65536
 _DELETED: Final = 200
 _GONE_ALREADY: Final = 404
 _OF_JOBS: Final = ("runs", "executions", "output")
@@ -28,10 +31,14 @@ _OF_JOBS: Final = ("runs", "executions", "output")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keep:
-    """How long reports are kept: `span` in general, None = for ever; `jobs` by name, where it is shorter."""
+    """How long reports are kept: `span` in general, None = for ever; `jobs` by name, where it is shorter.
+
+    `output` tells for which jobs lines of output are kept shorter still. It is asked each time, in a thread.
+    """
 
     span: timedelta | None = None
     jobs: Mapping[str, timedelta] = field(default_factory=dict)
+    output: Callable[[], Mapping[str, timedelta]] = dict
 
 
 async def expire(ask: Ask, prefix: str, keep: Keep, now: datetime) -> int:
@@ -44,10 +51,20 @@ async def expire(ask: Ask, prefix: str, keep: Keep, now: datetime) -> int:
     if keep.span is not None:
         for index in past_months(await _indices(ask, prefix), prefix, now - keep.span):
             gone += await ask("DELETE", f"/{index}") is not None
-    for job, span in sorted(keep.jobs.items()):
+    for span, jobs in _by_span(keep.jobs):
         for kind in _OF_JOBS:
-            gone += await _expire_job(ask, f"{prefix}-{kind}-*", job, now - span)
+            gone += await _expire_jobs(ask, f"{prefix}-{kind}-*", jobs, "distcron.scheduled_at", now - span)
+    for span, jobs in _by_span(await asyncio.to_thread(keep.output)):
+        gone += await _expire_jobs(ask, f"{prefix}-output-*", jobs, "@timestamp", now - span)
     return gone
+
+
+def _by_span(kept: Mapping[str, timedelta]) -> Iterator[tuple[timedelta, list[str]]]:
+    """Jobs that are kept equally long, so that one question does for many."""
+    for span in sorted(set(kept.values())):
+        jobs = sorted(job for job, its in kept.items() if its == span)
+        for start in range(0, len(jobs), _TERMS):
+            yield span, jobs[start : start + _TERMS]
 
 
 def past_months(indices: Sequence[str], prefix: str, limit: datetime) -> list[str]:
@@ -66,12 +83,13 @@ async def _indices(ask: Ask, prefix: str) -> list[str]:
     return list(found or {})
 
 
-async def _expire_job(ask: Ask, pattern: str, job: str, limit: datetime) -> int:
-    old = {"range": {"distcron.scheduled_at": {"lt": format_instant(limit)}}}
+async def _expire_jobs(ask: Ask, pattern: str, jobs: Sequence[str], instant: str, limit: datetime) -> int:
+    """Those of these jobs whose `instant`, the name of a field, lies before `limit`."""
+    old = {"range": {instant: {"lt": format_instant(limit)}}}
     question = {
         "size": _PAGE,
         "_source": False,
-        "query": {"bool": {"filter": [{"term": {"distcron.job": job}}, old]}},
+        "query": {"bool": {"filter": [{"terms": {"distcron.job": jobs}}, old]}},
     }
     gone = 0
     while True:
@@ -81,10 +99,10 @@ async def _expire_job(ask: Ask, pattern: str, job: str, limit: datetime) -> int:
             return gone
         lines = [msgspec.json.encode({"delete": {"_index": hit["_index"], "_id": hit["_id"]}}) for hit in hits]
         answer = await ask("POST", "/_bulk?refresh=true&filter_path=items.*.status", b"\n".join(lines) + b"\n")
-        statuses = Counter(item["delete"]["status"] for item in answer["items"])
-        gone += statuses[_DELETED]
-        refused = sorted(set(statuses) - {_DELETED, _GONE_ALREADY})
-        if refused:  # to ask again at once would bring the same ids
-            raise SinkUnavailable(str(refused[0]), f"{pattern} keeps what is too old of job {job}")
+        statuses = [item["delete"]["status"] for item in answer["items"]]
+        gone += statuses.count(_DELETED)
+        for hit, status in zip(hits, statuses, strict=True):
+            if status not in {_DELETED, _GONE_ALREADY}:  # to ask again at once would bring the same ids
+                raise SinkUnavailable(str(status), f"{hit['_index']} keeps {hit['_id']}, which is too old")
         if len(hits) < _PAGE:
             return gone

@@ -389,6 +389,32 @@ async def test_whole_months_go_by_index_and_jobs_by_id(server, tmp_path):
         assert await rig.sink.expire(now) == 0
 
 
+async def test_lines_of_a_job_go_by_id_when_its_files_say_so(server, tmp_path):
+    """Those that were written long before, of exactly the jobs that say so now, by their own age."""
+    kept: dict[str, timedelta] = {}
+    now = START + timedelta(days=10)
+    async with rig_on(server, tmp_path, keep=Keep(output=lambda: kept)) as rig:
+        for job in ("brief", "brief-too", "other"):
+            await rig.feed(rig.story.whole(make_job(job), b"one\ntwo\n", nominal=START))
+        await rig.outbox.flush()
+        server.ask("POST", f"/{rig.prefix}-*/_refresh")
+        assert await rig.sink.expire(now) == 0
+        kept |= {"brief": timedelta(days=9), "brief-too": timedelta(days=9), "other": timedelta(days=11)}
+        assert await rig.sink.expire(now) == 4
+        assert {source["distcron"]["job"] for _, source in server.all(f"{rig.prefix}-output-*").values()} == {"other"}
+        assert len(server.all(f"{rig.prefix}-runs-*")) == len(server.all(f"{rig.prefix}-executions-*")) == 3
+        assert await rig.sink.expire(now) == 0
+
+
+async def test_lines_printed_lately_stay_however_long_ago_their_run_was_due(server, tmp_path):
+    async with rig_on(server, tmp_path, keep=Keep(output=lambda: {"brief": timedelta(days=1)})) as rig:
+        await rig.feed(rig.story.whole(make_job("brief"), b"one\n", nominal=START - timedelta(days=300)))
+        await rig.outbox.flush()
+        server.ask("POST", f"/{rig.prefix}-*/_refresh")
+        assert await rig.sink.expire(START + timedelta(hours=1)) == 0
+        assert await rig.sink.expire(START + timedelta(days=2)) == 1
+
+
 async def test_documents_that_may_not_go_are_trouble_and_no_endless_loop(server, tmp_path):
     """As on a full disk; a sweep that asked again at once would get the same page for ever."""
     async with rig_on(server, tmp_path, keep=Keep(jobs={"short": timedelta(days=5)})) as rig:
@@ -396,7 +422,7 @@ async def test_documents_that_may_not_go_are_trouble_and_no_endless_loop(server,
         await rig.outbox.flush()
         server.ask("POST", f"/{rig.prefix}-*/_refresh")
         server.ask("PUT", f"/{rig.prefix}-*/_settings", {"index.blocks.write": True})
-        with pytest.raises(SinkUnavailable, match="job short"):
+        with pytest.raises(SinkUnavailable, match="keeps short@"):
             await rig.sink.expire(START)
         server.ask("PUT", f"/{rig.prefix}-*/_settings", {"index.blocks.write": False})
         assert await rig.sink.expire(START) == 3

@@ -165,9 +165,9 @@ KEYS = [
     ("catch_up", {}, "catch_up", CatchUp()),
     (
         "output",
-        {"streams": "separate", "max_bytes": 4096},
+        {"streams": "separate", "max_bytes": 4096, "retention": "7d"},
         "output",
-        OutputPolicy(streams=Streams.SEPARATE, max_bytes=4096),
+        OutputPolicy(streams=Streams.SEPARATE, max_bytes=4096, retention=timedelta(days=7)),
     ),
     ("durable", False, "durable", False),
     ("on_node_lost", "fail", "on_node_lost", OnNodeLost.FAIL),
@@ -315,7 +315,7 @@ INNER_KEYS = [
     "source",
     "file",
 ]
-INNER_KEYS += ["interpreter", "exit_codes", "partial_exit_codes", "window", "max", "max_bytes", "name"]
+INNER_KEYS += ["interpreter", "exit_codes", "partial_exit_codes", "window", "max", "max_bytes", "retention", "name"]
 
 
 @given(
