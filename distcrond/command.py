@@ -16,6 +16,7 @@ from distcrond.config.check import check
 from distcrond.config.flags import build_parser
 from distcrond.config.settings import Settings, read_settings
 from distcrond.errors import ConfigurationRejected, DistcrondError, InvalidValue
+from distcrond.privacy import keep_memory_private
 
 OK, FAILED, USAGE, NOTHING_USABLE = 0, 1, 2, 78
 """Exit codes (CONTRACT §1)."""
@@ -56,6 +57,7 @@ def _offline(flags: Namespace, settings: Settings) -> int:
 
 def _serve(settings: Settings, *, restored: bool) -> int:
     logs.configure(form=settings.log_format, level=settings.log_level)
+    keep_memory_private()
     try:
         armed = failpoints.arm(os.environ.get(failpoints.VARIABLE, ""))
     except InvalidValue as error:
