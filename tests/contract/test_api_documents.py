@@ -194,6 +194,20 @@ async def test_meaningless_bodies(client, served, body, pointer) -> None:
     assert served.world.orders == []
 
 
+SHELL_WORDS = ("BASH_ENV", "BASHOPTS", "ENV", "IFS", "PATH", "PS4", "SHELLOPTS")
+LOADER_WORDS = ("LD_PRELOAD", "LD_LIBRARY_PATH", "LD_AUDIT", "LD_")
+OUR_WORDS = ("DISTCRON_RUN_ID", "DISTCRON_", "dc_key")
+
+
+@pytest.mark.parametrize("name", [*SHELL_WORDS, *LOADER_WORDS, *OUR_WORDS, "", "1A", "A=B", "A B", "A\0", "Ä"])
+async def test_names_that_change_how_programs_start_are_refused(client, served, name) -> None:
+    """GUARANTEES §8, statement 10."""
+    body = {"environment": {"FINE": "1", name: "1"}}
+    problem = await refused(client, "POST", "/api/v1/jobs/invoices/run", 400, json=body)
+    assert [fault["pointer"].startswith("#/environment") for fault in problem["errors"]] == [True]
+    assert served.world.orders == []
+
+
 @pytest.mark.parametrize(
     "raw",
     [
