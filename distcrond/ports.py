@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 
 from distcrond.model.catalog import Catalog
 from distcrond.model.command import Command
-from distcrond.model.event import Event, OutputChunk
+from distcrond.model.event import Due, Event, OutputChunk
 from distcrond.model.globs import EVERY_JOB, JobGlobs
 from distcrond.model.ids import AttemptId, JobName, NodeName, RunId
 from distcrond.model.job import Job, OutputPolicy
@@ -401,8 +401,8 @@ class History(Protocol):
         """Runs by filter. Raises InvalidValue for a cursor that is not ours."""
         ...
 
-    async def requested(self, job: JobName, key: str, *, since: datetime) -> RunId | None:
-        """Find the run of a manual occurrence with that key, recorded with a nominal instant not before `since`."""
+    async def requested(self, job: JobName, key: str, *, since: datetime) -> Due | None:
+        """Find the latest manual occurrence with that key, recorded not before `since`."""
         ...
 
     async def outcomes(self, *, since: datetime) -> Mapping[str, int]:

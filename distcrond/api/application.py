@@ -13,6 +13,7 @@ from distcrond.api.answers import SAFE_HEADERS
 from distcrond.api.auth import Door
 from distcrond.api.bodies import MAX_BODY, read_body
 from distcrond.api.call import Call, Parts
+from distcrond.api.match import require_match
 from distcrond.api.parameters import read_query
 from distcrond.api.problems import PROBLEM_JSON, Problem, problem_of, problem_response
 from distcrond.api.route import Route
@@ -53,6 +54,7 @@ def _endpoint(route: Route, parts: Parts, door: Door) -> AiohttpHandler:
         body = await read_body(request, route.body, parts.clock)
         call = Call(request=request, parts=parts, principal=principal, now=now, query=query, body=body)
         require_sight(route, call)
+        require_match(route, call)
         return await route.handler(call)
 
     return handle if route.method == "GET" else _audited(handle, door)

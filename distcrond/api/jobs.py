@@ -33,9 +33,10 @@ async def show_job(call: Call) -> web.Response:
     """One job with its last failures and figures."""
     name = known_job(call)
     try:
-        return answer(await call.queries.job(name))
+        document = await call.queries.job(name)
     except NotFound:
         raise no_such_job(call, name) from None
+    return answer(document, headers={"ETag": f'"{document["definition"]}"'})
 
 
 async def list_reports(call: Call) -> web.Response:

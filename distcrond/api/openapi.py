@@ -21,6 +21,7 @@ from distcrond.api.scope import Scope
 from distcrond.model.ids import JOB_NAME_PATTERN, NAME_PATTERN
 
 _ALWAYS = (400, 401, 403, 404, 405, 408, 413, 415, 421, 500, 503)
+_IF_MATCH = {"If-Match": "the ETag of the job: only if its definition is still that one"}
 _VARIABLES = {
     "job": JOB_NAME_PATTERN,
     "node": NAME_PATTERN,
@@ -95,14 +96,16 @@ def _query(route: Route) -> list[dict[str, Any]]:
 
 
 def _headers(route: Route) -> list[dict[str, Any]]:
+    taken = (_IF_MATCH if route.takes_if_match else {}) | dict(route.headers or {})
     return [
         {"name": name, "in": "header", "description": meaning, "required": False, "schema": {"type": "string"}}
-        for name, meaning in (route.headers or {}).items()
+        for name, meaning in taken.items()
     ]
 
 
 def _responses(route: Route) -> dict[str, Any]:
-    responses = {str(status): _refusal() for status in (*_ALWAYS, *route.refusals)}
+    possible = (*_ALWAYS, *route.refusals, *((412,) if route.takes_if_match else ()))
+    responses = {str(status): _refusal() for status in possible}
     for good in (route.answer, *route.more_answers):
         known = responses.get(str(good.status), {}) if good.status < 400 or route.scope is Scope.OPEN else {}
         responses[str(good.status)] = _success(good, known)

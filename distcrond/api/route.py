@@ -69,6 +69,11 @@ class Route:
             raise TypeError(f"{self.method} {self.path} changes something, which reading must not")
 
     @property
+    def takes_if_match(self) -> bool:
+        """Whether it changes a job, and so may be asked to change no other definition than a certain one."""
+        return self.method != "GET" and "{job}" in self.path
+
+    @property
     def methods(self) -> tuple[str, ...]:
         """The method, and HEAD beside GET."""
         return ("GET", "HEAD") if self.method == "GET" and self.head else (self.method,)

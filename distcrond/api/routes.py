@@ -73,7 +73,7 @@ _API = (
         scope=Scope.READ,
         handler=jobs.show_job,
         summary="One job with its last failures and figures",
-        answer=Answer(schema="Job"),
+        answer=Answer(schema="Job", headers={"ETag": "the hash of its definition, for If-Match"}),
     ),
     Route(
         method="GET",
@@ -111,7 +111,7 @@ _API = (
         scope=Scope.OPERATE,
         handler=jobs.run_job,
         summary="Run a job now",
-        headers={"Idempotency-Key": "the same key within a day answers the same run"},
+        headers={"Idempotency-Key": "the same key within a day answers the same run; with another order 409"},
         body=RUN_REQUEST,
         refusals=(409,),
         answer=Answer(status=202, schema="RunStarted", headers={"Location": "the run"}),

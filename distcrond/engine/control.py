@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from distcrond.engine.desired import Desired
 from distcrond.engine.dispatcher import Pokes
@@ -86,8 +86,8 @@ class Control:
 
         Raises:
             NotFound: no such job or node.
-            Conflict: a manual run of the job waits already (SEMANTICS §4), the job is disabled, or nothing is started
-                any more (`Tenure`).
+            Conflict: a manual run of the job waits already (SEMANTICS §4), the job is disabled, the key was used for
+                another order, or nothing is started any more (`Tenure`).
         """
         if self._tenure.is_over:
             raise Conflict(Reason.STALE_GENERATION, self._tenure.why)
@@ -123,11 +123,22 @@ class Control:
         return job
 
     async def _requested(self, order: Order) -> RunId | None:
-        recorded = await self._history.requested(order.job, order.key, since=self._clock.now() - _KEY_LIVES)
-        if recorded is not None:
-            return recorded
+        """Find the run that this order made before. Raises Conflict if another one did with the same key."""
+        recorded = await self._history.requested(order.job, order.key, since=self._since(order))
         # Memory comes second: the same request may have arrived twice, and been recorded while we read.
-        return next((run.id for run in self._scribe.ledger.of_job(order.job) if run.occurrence.key == order.key), None)
+        open_runs = self._scribe.ledger.of_job(order.job)
+        found = [(run.occurrence, run.request) for run in open_runs if run.occurrence.key == order.key]
+        if recorded is not None:
+            found.append((recorded.occurrence, recorded.request))
+        if not found:
+            return None
+        if not all(_is_same(order, occurrence, request) for occurrence, request in found):
+            raise Conflict("key_reused", "this Idempotency-Key was used for another order of this job: take a new one")
+        return found[0][0].run
+
+    def _since(self, order: Order) -> datetime:
+        """A day ago; but with an instant of its own the run's id follows from the key, and it can exist but once."""
+        return self._clock.now() - _KEY_LIVES if order.scheduled_at is None else datetime.min.replace(tzinfo=UTC)
 
     def _refuse_second(self, job: Job, order: Order) -> None:
         """A manual run never coalesces: it has its own slot, one per job (SEMANTICS §4)."""
@@ -199,3 +210,12 @@ class Control:
         if known is None:
             raise NotFound("node_unknown", f"there is no node {node!r}")
         await self._health.probe(known)
+
+
+def _is_same(order: Order, occurrence: Occurrence, request: Request | None) -> bool:
+    """Whether it is what the order asks for. A run whose request nobody remembers is taken for it."""
+    nominal = order.scheduled_at or occurrence.due
+    if request is None:
+        return occurrence.nominal == nominal
+    asked = (nominal, dict(order.environment), order.nodes, order.force)
+    return asked == (occurrence.nominal, dict(request.environment), request.nodes, request.force)

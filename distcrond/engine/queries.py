@@ -88,6 +88,10 @@ class Queries:
         """The names of all jobs in order, from memory: for "did you mean"."""
         return sorted(self._desired.catalog.jobs)
 
+    def definition(self, name: JobName) -> str:
+        """The hash of a job's definition. Raises NotFound."""
+        return self._job(name).definition
+
     async def job(self, name: JobName) -> Document:
         """One job as in `jobs`, with `errors` (the last failures: `{run, at, outcome, reason, node}`).
 

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 from distcrond.errors import JournalError
 from distcrond.journals import questions
 from distcrond.journals.database import Database
+from distcrond.model.event import Due
 from distcrond.model.ids import JobName, RunId
 from distcrond.model.report import Document
 from distcrond.model.run import Stream
@@ -46,8 +47,8 @@ class SqliteHistory:
         """
         return await self._ask(lambda connection: questions.search(connection, query))
 
-    async def requested(self, job: JobName, key: str, *, since: datetime) -> RunId | None:
-        """The run of a manual occurrence with that key; see `History.requested`."""
+    async def requested(self, job: JobName, key: str, *, since: datetime) -> Due | None:
+        """The latest manual occurrence with that key; see `History.requested`."""
         return await self._ask(lambda connection: questions.requested(connection, job, key, since))
 
     async def outcomes(self, *, since: datetime) -> Mapping[str, int]:

@@ -11,6 +11,7 @@ from typing import Final
 from distcrond.journals import codec
 from distcrond.journals.query import make_cursor, phrases, runs_statement
 from distcrond.journals.text import unpack
+from distcrond.model.event import Due
 from distcrond.model.happening import NEED_RUN, TOLD
 from distcrond.model.ids import JobName, RunId
 from distcrond.model.report import Document
@@ -34,8 +35,8 @@ _OUTPUT: Final = (
     " AND stream = :stream AND start <= :offset), 0) ORDER BY start"
 )
 _REQUESTED: Final = (
-    "SELECT id FROM runs WHERE job = (SELECT id FROM names WHERE name = ?) AND requested = ? AND scheduled >= ?"
-    " ORDER BY scheduled DESC LIMIT 1"
+    "SELECT type, v, body FROM runs JOIN events ON events.run = runs.ref AND type = 'Due'"
+    " WHERE job = (SELECT id FROM names WHERE name = ?) AND requested = ? AND at >= ? ORDER BY seq DESC LIMIT 1"
 )
 _OUTCOMES: Final = "SELECT trouble, count(*) FROM runs WHERE scheduled >= ? AND open IS NULL GROUP BY trouble"
 _SUMMARY: Final = (
@@ -86,10 +87,11 @@ def _rare(connection: sqlite3.Connection, query: RunQuery) -> bool:
     return any(connection.execute(_COUNT, (phrase, _RARE)).fetchone()[0] < _RARE for phrase in phrases(query))
 
 
-def requested(connection: sqlite3.Connection, job: JobName, key: str, since: datetime) -> RunId | None:
-    """The run of a manual occurrence with that key, scheduled not before `since`."""
+def requested(connection: sqlite3.Connection, job: JobName, key: str, since: datetime) -> Due | None:
+    """The latest manual occurrence with that key, recorded not before `since`."""
     row = connection.execute(_REQUESTED, (job, key, codec.to_micros(since))).fetchone()
-    return RunId(row[0]) if row else None
+    event = codec.decode_event(*row) if row else None
+    return event if isinstance(event, Due) else None
 
 
 def outcomes(connection: sqlite3.Connection, since: datetime) -> dict[str, int]:

@@ -253,6 +253,56 @@ async def test_meaningless_key(client, key) -> None:
     assert problem["errors"][0]["pointer"] == "Idempotency-Key"
 
 
+async def test_a_key_is_for_one_order(client, served) -> None:
+    async def order(body) -> tuple[int, str]:
+        path = "/api/v1/jobs/invoices/run"
+        async with client.post(path, json=body, headers={"Idempotency-Key": "k"}) as answer:
+            document = await answer.json()
+            return answer.status, document.get("reason") or document["id"]
+
+    first = await order({"force": True})
+    assert first[0] == 202
+    assert await order({"force": True}) == first
+    assert await order({}) == (409, "key_reused")
+
+
+@pytest.mark.parametrize(
+    ("tag", "status"),
+    [
+        ("{}", 202),
+        ('"sha256:other", {}', 202),
+        ("*", 202),
+        ('"sha256:other"', 412),
+        ("W/{}", 412),
+        ("nonsense", 412),
+        ("", 412),
+    ],
+)
+async def test_a_change_of_a_job_that_is_another_one_by_now_is_refused(client, served, tag, status) -> None:
+    async with client.get("/api/v1/jobs/invoices") as answer:
+        present = answer.headers["ETag"]
+        assert present == f'"{(await answer.json())["definition"]}"'
+    headers = {"If-Match": tag.format(present)}
+    async with client.post("/api/v1/jobs/invoices/run", headers=headers) as answer:
+        assert answer.status == status
+        assert status == 202 or (await answer.json())["reason"] == "job_changed"
+    assert len(served.world.orders) == (status == 202)
+    async with client.post("/api/v1/jobs/nope/run", headers=headers) as answer:
+        assert answer.status == 404
+
+
+async def test_openapi_tells_of_if_match_where_it_counts(client) -> None:
+    paths = (await get(client, "/api/v1/openapi.json"))["paths"]
+    taking = [
+        (method, path)
+        for path, operations in paths.items()
+        for method, operation in operations.items()
+        if "If-Match" in [each["name"] for each in operation["parameters"]] and "412" in operation["responses"]
+    ]
+    assert ("post", "/api/v1/jobs/{job}/run") in taking
+    assert all("{job}" in path and method != "get" for method, path in taking)
+
+
 async def test_conflicts(client, served) -> None:
     problem = await refused(client, "POST", "/api/v1/jobs/busy/run", 409)
     assert "waits already" in problem["detail"]

@@ -159,6 +159,45 @@ async def test_a_key_survives_a_crash(world: World) -> None:
     assert await world.trigger(key="k") == first
 
 
+DAYS_AGO = after(days=-3)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({}, {"environment": {"A": "1"}}),
+        ({"environment": {"A": "1"}}, {"environment": {"A": "2"}}),
+        ({}, {"nodes": (NodeName("a"),)}),
+        ({}, {"force": True}),
+        ({}, {"scheduled_at": DAYS_AGO}),
+        ({"scheduled_at": DAYS_AGO}, {}),
+        ({"scheduled_at": DAYS_AGO}, {"scheduled_at": after(days=-2)}),
+    ],
+)
+async def test_a_key_that_another_order_has_used_is_refused(world: World, first, second) -> None:
+    await world.start(a_job(), a_node("a"))
+    run = await world.trigger(key="k", **first)
+    for _ in range(2):
+        with pytest.raises(Conflict) as refusal:
+            await world.trigger(key="k", **second)
+        assert refusal.value.reason == "key_reused"
+        assert await world.trigger(key="k", **first) == run
+        await world.pass_(seconds=2)
+        await world.restart()
+    assert len(world.begun()) == 1
+
+
+async def test_a_key_with_an_instant_of_choice_is_one_run_for_ever(world: World) -> None:
+    world.interval = timedelta(hours=1)
+    await world.start(a_job(), a_node("a"))
+    run = await world.trigger(key="k", scheduled_at=DAYS_AGO)
+    await world.pass_(hours=30)
+    assert (await world.run(run))["outcome"] == "success"
+    assert await world.trigger(key="k", scheduled_at=DAYS_AGO) == run
+    await world.pass_(seconds=2)
+    assert len(world.begun()) == 1
+
+
 async def test_an_instant_of_choice_is_recorded_as_scheduled(world: World) -> None:
     await world.start(a_job(), a_node("a"))
     run = await world.trigger(scheduled_at=after(days=-3))

@@ -229,6 +229,9 @@ class FakeControl(Control):
             raise Conflict("waiting", "a manual run of busy waits already")
         self.world.orders.append(order)
         same = [run for run in self.world.runs.values() if order.key and run.occurrence.key == order.key]
+        before = [replace(each, by=order.by) for each in self.world.orders if order.key and each.key == order.key]
+        if any(each != order for each in before):
+            raise Conflict("key_reused", "that key was used for another order")
         if same:
             return same[0].id
         key = order.key or f"nonce{len(self.world.orders)}"
@@ -308,6 +311,10 @@ class FakeQueries(Queries):
 
     def job_names(self) -> Sequence[JobName]:
         return [JobName(name) for name in sorted(self.world.jobs)]
+
+    def definition(self, name: JobName) -> str:
+        self._known(name)
+        return str(self.world.jobs[name]["definition"])
 
     async def job(self, name: JobName) -> Document:
         self._known(name)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import http.client
+import socket
 from contextlib import closing
 from urllib.parse import urlsplit
 
 import pytest
 from support.daemon import exchange, until
 
+from distcrond.api.routes import ROUTES
+
+WITHOUT_END = ("/api/v1/events",)
 TRIGGER = "/api/v1/jobs/job/run"
 
 
@@ -17,6 +21,7 @@ def link(shared):
     """The link that a daemon printed on its terminal; `shared` is that daemon."""
     shared.node("here")
     shared.job("job", shell_command="echo done")
+    shared.job("looked-at", shell_command="echo done")
     return shared.start_on_terminal()
 
 
@@ -54,6 +59,29 @@ def test_plain_tcp_changes_nothing(tcp, shared):
         assert answer.status in (401, 403), answer
         assert answer.headers["Content-Type"].startswith("application/problem+json")
     assert not shared.all_runs("&job=job")
+
+
+def test_reading_everything_changes_nothing(shared):
+    """All that can be read, of a daemon that has something to show; the number of its last event stays what it is."""
+    run = shared.run_job("looked-at")["id"]
+    names = {"job": "looked-at", "node": "here", "run": run, "kind": "job", "sink": "none", "token": "none"}
+    before = last_event(shared)
+    for route in ROUTES:
+        if route.method == "GET" and route.path not in WITHOUT_END:
+            for method in route.methods:
+                status = shared.ask(method, route.path.format(**names)).status
+                assert status == {"/api/v1/sinks/{sink}": 404, "/-/enter/{token}": 403}.get(route.path, 200), route.path
+    assert last_event(shared) == before
+
+
+def last_event(place) -> int:
+    """The number with which a new stream of events begins."""
+    with closing(http.client.HTTPConnection("localhost")) as connection:
+        connection.sock = socket.socket(socket.AF_UNIX)
+        connection.sock.connect(str(place.socket))
+        connection.request("GET", WITHOUT_END[0])
+        answer = connection.getresponse()
+        return int(next(line for line in iter(answer.readline, b"") if line.startswith(b"id: "))[4:])
 
 
 def test_the_session_changes_with_the_page_s_header_and_origin_only(tcp, link, cookie, shared):
