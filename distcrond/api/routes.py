@@ -187,7 +187,7 @@ _API = (
     Route(
         method="GET",
         path="/api/v1/nodes/{node}/host-keys",
-        scope=Scope.READ,
+        scope=Scope.ADMIN,  # it connects to the node each time
         handler=nodes.show_host_keys,
         summary="The host keys that a node shows, and those that are known of it",
         parameters=(Parameter(name="jump", kind=Kind.FLAG, meaning="1 = those of its jump host"),),

@@ -42,7 +42,7 @@ POST    /api/v1/runs/{run}/cancel         operate  202   404
 GET     /api/v1/nodes                     read     200   200
 GET     /api/v1/nodes/{node}              read     200   200
 POST    /api/v1/nodes/{node}/probe        operate  202   403
-GET     /api/v1/nodes/{node}/host-keys    read     200   403
+GET     /api/v1/nodes/{node}/host-keys    admin    200   403
 PUT     /api/v1/nodes/{node}/host-keys    admin    200   403
 GET     /api/v1/upcoming                  read     200   200
 GET     /api/v1/events                    read     200   200
