@@ -416,8 +416,13 @@ limit() {
   exec 3<&- 7>&- 8>&- 9>&-
   doze "$1"
   trap '' TERM
-  read_record "$dc_key"
-  [ -z "$dc_state" ] && lives || exit
+  while :; do
+    read_record "$dc_key"
+    [ -z "$dc_state" ] && lives || exit
+    # sudo, which we cannot signal, has not let it begin yet: its time is up as soon as it does
+    [ -n "$dc_owner" ] && [ -z "$dc_began" ] || break
+    sleep 1
+  done
   mark "$dc_key" timeout && reach "$dc_key" TERM
   dc_rest=$2 dc_pause=1
   while [ "$dc_rest" -gt 0 ]; do
@@ -457,7 +462,7 @@ dismiss() {
 collect() {
   dc_stream=$1 dc_key=$2 dc_token=$3 dc_head=$6 dc_segment=$7
   [ -z "$5" ] || [ "$dc_stream" = e ] || hear_sudo || return
-  dc_last=-1
+  dc_last=-1 dc_lost=0
   fill "$dc_key.$dc_stream" "$dc_head"
   dc_total=$dc_got dc_kept=$dc_got
   while [ $dc_end = full ]; do
@@ -471,6 +476,7 @@ collect() {
   if [ $dc_end = broken ]; then
     dc_last=-1
     drain
+    dc_total=$((dc_total + dc_lost))
   fi
   # the token tells it from the end of a duplicate start, which had nothing to read
   # without a record there is none to be made: somebody would look for its claim
@@ -491,7 +497,8 @@ fill() {
     dc_report=$(LC_ALL=C "$dc_dd" bs=$dc_block count=$dc_count 2>&1 >>"$1" 9>&-) || dc_end=broken
     tally "$dc_report" || { dc_end=broken; return; }
     dc_got=$((dc_got + dc_bytes))
-    [ $dc_end = full ] || return
+    # what dd had in its hands is gone, and of which size it was: all counts are lower bounds from here on
+    [ $dc_end = full ] || { dc_lost=1; return; }
     [ $dc_reads -eq $dc_count ] || { dc_end=eof; return; }
   done
 }

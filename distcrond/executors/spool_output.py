@@ -102,6 +102,11 @@ class Tape:
         return None
 
     @property
+    def broken(self) -> bool:
+        """Whether the node's disk took no more: from there on the output was counted, in part only."""
+        return self._eof is not None and self._eof.last < 0 and self._eof.printed > self._eof.head
+
+    @property
     def size(self) -> OutputSize:
         """What was printed and is readable, as far as known."""
         if self._eof is None:

@@ -52,6 +52,7 @@ While somebody watches closely, each tick looks."""
 _WATCH_SHARE = 0.01  # seconds more per followed attempt: a question costs the node about a millisecond
 _RETRY = 1.0
 _FOUND = "the node has a record of an earlier start and refused to start it again"
+_BROKEN = "the node could not store all output: how much was printed is a lower bound"
 _SPOOL_TROUBLE = frozenset({Reason.SPOOL_GONE, Reason.SPOOL_UNUSABLE, Reason.STALE_GENERATION})
 
 
@@ -401,7 +402,8 @@ class SpoolSession:
     def _ended(self) -> Ended:
         output = {name: tape.size for name, tape in self._tapes.items()}
         said = None if self._exit is None else exit_of(self._exit)
-        detail = _FOUND if self._found else ""
+        broken = any(tape.broken for tape in self._tapes.values())
+        detail = "; ".join(text for text, holds in ((_FOUND, self._found), (_BROKEN, broken)) if holds)
         return Ended(
             exit=said, lost=self._lost, stopped_for=self._stopped_for, detail=detail, output=output, pid=self._pid
         )

@@ -274,6 +274,23 @@ async def test_an_ordinary_user_needs_nothing_more(shell, tmp_path):
 
 
 @pytest.mark.parametrize("shell", SHELLS)
+async def test_the_limit_holds_for_a_command_that_sudo_lets_begin_after_it(shell, tmp_path):
+    async with open_sudo_rig(shell, tmp_path) as rig:
+        gate, sudo = tmp_path / "gate", tmp_path / "bin" / "sudo"
+        waits = f"until [ -e {gate} ]; do sleep 0.02; done\n"
+        sudo.write_text(sudo.read_text().replace("exec", waits + "exec"))
+        what = limited(STUBBORN, run_as=ALLOWED)
+        session = await rig.begin(what)
+        await rig.claimed(what.attempt)
+        await CLOCK.sleep(1)
+        assert facts(rig, what) == []
+        gate.touch()
+        seen = await collect(session)
+        assert (seen.signal, seen.end.stopped_for) == (9, Reason.TIMEOUT)
+        await until(lambda: not carriers(what.attempt))
+
+
+@pytest.mark.parametrize("shell", SHELLS)
 async def test_the_tree_of_another_user_ends_at_the_limit(shell, tmp_path):
     async with open_sudo_rig(shell, tmp_path) as rig:
         what = limited(STUBBORN, run_as=ALLOWED)

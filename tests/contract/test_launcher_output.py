@@ -74,6 +74,7 @@ async def test_of_a_flood_head_and_tail_are_kept_and_all_is_counted(rig: Rig):
     assert seen.text() == head + tail
     assert [chunk.offset for chunk in seen.chunks][-1] == 2_950_005
     assert size(seen) == OutputSize(printed=3_000_005, kept=100_001, next=3_000_005)
+    assert seen.end.detail == ""
 
 
 async def test_a_flood_costs_the_node_no_more_than_its_cap(rig: Rig):
@@ -215,8 +216,26 @@ async def test_a_disk_that_fills_up_costs_output_and_not_the_exit_code(shell, tm
             assert seen.code == 9
             assert ["exit", "9"] in rig.record(what.attempt)
             assert seen.text().startswith(b"early\n")
-            assert size(seen).printed >= 1_900_000
+            assert 1_900_000 <= size(seen).printed <= 2_000_006
             assert size(seen).kept < 400_000
+            assert "lower bound" in seen.end.detail
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+async def test_of_the_last_words_on_a_full_disk_it_is_said_that_they_are_missing(shell, tmp_path):
+    """They were in nobody's hands but those of the reader that could not write them."""
+    with small_disk(tmp_path / "disk", "size=400k") as disk:
+        async with open_rig(shell, disk) as rig:
+            gate = tmp_path / "gate"
+            what = order(f"until [ -e {gate} ]; do sleep 0.02; done; echo last words; exit 9")
+            session = await rig.begin(what)
+            await rig.claimed(what.attempt)
+            fill_up(disk)
+            gate.touch()
+            seen = await collect(session)
+            assert (seen.code, seen.text()) == (9, b"")
+            assert 1 <= size(seen).printed <= len("last words\n")
+            assert "lower bound" in seen.end.detail
 
 
 @ONE_SHELL
