@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from distcrond.engine.desired import Desired
+from distcrond.engine.seldom import Seldom
 from distcrond.engine.tenure import Tenure
 from distcrond.errors import ExecutorError
 from distcrond.model.ids import NodeName
@@ -22,6 +23,7 @@ _log = logging.getLogger(__name__)
 _SUSPECT_AFTER = 1.0
 """Seconds until a node that has just fallen silent is asked again; no node is asked more often than that."""
 _LONGEST_BACKOFF = 60.0
+_REMIND_AFTER = timedelta(hours=6)
 _PROBE_TIMEOUT = timedelta(seconds=10)
 
 
@@ -61,6 +63,7 @@ class Health:
         self._changed = changed
         self._board: dict[NodeName, NodeStatus] = {}
         self._watches: dict[NodeName, asyncio.Event] = {}
+        self._reminders = Seldom(clock, _REMIND_AFTER)
         self._catalog_changed = asyncio.Event()
         self._catalog_changed.set()
         desired.observe(self._catalog_changed.set)
@@ -142,7 +145,10 @@ class Health:
         if alarm or before.state is not state:
             level = logging.ERROR if alarm else logging.INFO
             _log.log(level, "node %s is %s%s", name, state, f": {reason} {detail}".rstrip() if reason else "")
+            self._reminders.told(name)
             self._changed(name)
+        elif state is NodeState.DOWN and self._reminders.may_tell(name) is not None:
+            _log.warning("node %s is still down, since %s: %s %s", name, after.since, reason, detail)
 
     def _pause(self, name: NodeName) -> float:
         """Seconds until the next probe: doubling while the node is down, spread so that nodes do not march in step."""

@@ -10,6 +10,7 @@ from datetime import timedelta
 from distcrond.engine.desired import Desired
 from distcrond.engine.difference import compare
 from distcrond.engine.scribe import Scribe
+from distcrond.engine.seldom import Seldom
 from distcrond.model.catalog import Catalog
 from distcrond.model.event import Reloaded
 from distcrond.model.problem import Problem
@@ -20,7 +21,7 @@ _NAMED = 10
 """Names of each kind in a log line; the journal has them all."""
 _TOLD = 20
 """Problems that get a log line of their own at once; API and `check` have them all."""
-_REMIND_AFTER = timedelta(days=1).total_seconds()
+_REMIND_AFTER = timedelta(days=1)
 
 
 class Refresh:
@@ -35,7 +36,8 @@ class Refresh:
         self._definitions = definitions
         self._interval = interval.total_seconds()
         self._reading = asyncio.Lock()
-        self._told_at = clock.monotonic()
+        self._reminders = Seldom(clock, _REMIND_AFTER)
+        self._reminders.told("problems")
 
     async def run(self) -> None:
         """Look once in an interval, until cancelled."""
@@ -44,7 +46,7 @@ class Refresh:
             async with self._reading:
                 catalog = await self._definitions.read()
                 if catalog is not self._desired.catalog:
-                    await self._put_in_force(catalog, by="files")
+                    await self._put_in_force(catalog, by="files", is_asked=False)
             self._remind()
 
     async def now(self, *, by: str) -> Reloaded:
@@ -52,22 +54,25 @@ class Refresh:
         async with self._reading:
             return await self._put_in_force(await self._definitions.read(), by=by)
 
-    async def _put_in_force(self, catalog: Catalog, *, by: str) -> Reloaded:
-        changes = await compare(self._desired.catalog, catalog, self._clock)
+    async def _put_in_force(self, catalog: Catalog, *, by: str, is_asked: bool = True) -> Reloaded:
+        before = self._desired.catalog
+        changes = await compare(before, catalog, self._clock)
         reloaded = Reloaded(at=self._clock.now(), by=by, **changes._asdict(), problems=len(catalog.problems))
-        tell_problems(catalog.problems, told=self._desired.catalog.problems)
+        if not is_asked and not any(changes) and catalog.problems == before.problems:
+            self._desired.swap(catalog)  # files were touched, and say what they said
+            return reloaded
+        tell_problems(catalog.problems, told=before.problems)
         written = self._scribe.record(reloaded)
         self._desired.swap(catalog)
         await written
         _log.info("reloaded by %s: %s", by, _in_words(reloaded))
-        self._told_at = self._clock.monotonic()
+        self._reminders.told("problems")
         return reloaded
 
     def _remind(self) -> None:
         """What stays wrong is told again once a day, in one line."""
         problems = self._desired.catalog.problems
-        if problems and self._clock.monotonic() - self._told_at >= _REMIND_AFTER:
-            self._told_at = self._clock.monotonic()
+        if problems and self._reminders.may_tell("problems") is not None:
             _log.warning("still %d problems in files, first %s", len(problems), _and_what_holds(problems[0]))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Generator, Iterable, Sequence
 from functools import partial
 from typing import Any
 
+from distcrond.engine.diary import write_down
 from distcrond.engine.feed import Feed
 from distcrond.model.event import AttemptStarted, Due, Event, Gapped, JobDefined, MarkMoved, OutputChunk, RunClosed
 from distcrond.model.ids import JobName, RunId
@@ -145,6 +146,7 @@ class Scribe:
                 self._broken.set_exception(error)
             return
         self.written += 1
+        write_down(page.events, page.runs)
         for run in page.runs.values():
             if run.state is State.FINISHED:
                 self.ledger.forget(run.id)

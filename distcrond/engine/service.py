@@ -31,6 +31,7 @@ from distcrond.engine.retention import Retention
 from distcrond.engine.room import MIN_FREE, Room
 from distcrond.engine.runner import Runner
 from distcrond.engine.scribe import Scribe
+from distcrond.engine.seldom import Seldom
 from distcrond.engine.tenure import Tenure
 from distcrond.engine.trust import Trust
 from distcrond.model.event import ClockShifted, ClockStepped, DaemonStopped
@@ -67,6 +68,7 @@ class Engine:
     ) -> None:
         self._clock = clock
         self._desired = desired
+        self._steps = Seldom(clock, timedelta(minutes=1))
         feed = Feed()
         self._news = news = News(clock=clock, history=history, feed=feed)
         pokes = Pokes()
@@ -205,7 +207,10 @@ class Engine:
         self._placing.look_again()
 
     def _clock_stepped(self, delta: timedelta) -> None:
-        _log.warning("the wall clock stepped by %.1f s", delta.total_seconds())
+        left_out = self._steps.may_tell("clock")
+        if left_out is not None:
+            more = f", after {left_out} more steps of which no line told" if left_out else ""
+            _log.warning("the wall clock stepped by %.1f s%s", delta.total_seconds(), more)
         now = self._clock.now()
         began = [run.id for run in self._scribe.ledger.runs.values() if run.started_at and not run.finished_at]
         shifted = (ClockShifted(at=now, run=run, delta=delta) for run in began)
