@@ -30,9 +30,17 @@ def main(arguments: Sequence[str]) -> int:
     try:
         settings = read_settings(vars(flags), os.environ)
     except ConfigurationRejected as error:
-        print(error, file=sys.stderr)
-        return USAGE
+        return _rejected(error, is_check=hasattr(flags, "check"))
     return _offline(flags, settings) if _is_offline(flags) else _serve(settings, restored=hasattr(flags, "restored"))
+
+
+def _rejected(error: ConfigurationRejected, *, is_check: bool) -> int:
+    """A check reports wrong settings as it does wrong files; without them nobody knows where the files are."""
+    print(error, file=sys.stdout if is_check else sys.stderr)
+    if not is_check:
+        return USAGE
+    print("the settings are wrong: jobs and nodes were not looked at")
+    return FAILED
 
 
 def _is_offline(flags: Namespace) -> bool:

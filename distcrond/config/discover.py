@@ -140,7 +140,7 @@ class _Walk:
         try:
             if known is not None and known.signature == signature(entry.stat(follow_symlinks=False)):
                 self.files[path] = known
-            elif not _is_ignored(entry.name):
+            elif not is_ignored(entry.name):
                 self._look(entry, place)
         except FileFault as fault:
             self._refuse_entry(entry, place, fault)
@@ -193,7 +193,8 @@ class _Place:
     namespace: str
 
 
-def _is_ignored(name: str) -> bool:
+def is_ignored(name: str) -> bool:
+    """Whether a name is hidden, or of something that editors, package managers and file systems leave behind."""
     return name.startswith(".") or name.endswith(_LEFTOVERS) or ".dpkg-" in name or name == _OF_MOUNTS
 
 

@@ -14,7 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from distcrond.config.defaults import Layers
+from distcrond.config.defaults import Layers, merge
 from distcrond.config.document import Source, read_document
 from distcrond.config.faults import FileFault, Finding, Pointer, in_order, problem_of
 from distcrond.config.files import read_bytes
@@ -31,6 +31,7 @@ from distcrond.config.reporting import (
     parse_url,
     parse_value,
 )
+from distcrond.config.settings_files import settings_files
 from distcrond.config.validate import validate
 from distcrond.errors import ConfigurationRejected, InvalidValue
 from distcrond.model.problem import Problem
@@ -109,7 +110,9 @@ def read_settings(flags: Mapping[str, Any], environment: Mapping[str, str]) -> S
     """
     collected = _Collected()
     config = flags.get("config") or environment.get(f"{_PREFIX}CONFIG")
-    for path in _files(Path(config) if config else DEFAULT_CONFIG, is_required=bool(config)):
+    files, problems = settings_files(Path(config) if config else DEFAULT_CONFIG, is_required=bool(config))
+    collected.problems += problems
+    for path in files:
         collected.add_file(path)
     for name, text in environment.items():
         collected.add_variable(name, text)
@@ -237,14 +240,13 @@ class _Collected:
         if findings or not isinstance(source.data, dict):
             return
         for pointer, value in _flat(source.data):
-            self.given[_name(pointer)] = _Given(value, pointer, origin(pointer), source, base)
+            name = _name(pointer)
+            self.given[name] = _Given(self._merged(name, value), pointer, origin(pointer), source, base)
 
-
-def _files(config: Path, *, is_required: bool) -> Iterator[Path]:
-    """The settings file, then `conf.d/*.yaml` beside it in the order of names."""
-    if is_required or config.exists():
-        yield config.absolute()
-    yield from sorted(config.absolute().parent.glob("conf.d/*.yaml"))
+    def _merged(self, name: str, value: Any) -> Any:
+        """Lay a map over the one that an earlier file has; all else takes its place."""
+        earlier = self.given.get(name)
+        return value if earlier is None else merge(earlier.value, value)
 
 
 def _flat(data: Mapping[str, Any], pointer: Pointer = ()) -> Iterator[tuple[Pointer, Any]]:

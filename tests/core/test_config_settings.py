@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from distcrond.command import main
 from distcrond.config import settings as module
 from distcrond.config.flags import build_parser
 from distcrond.config.settings import Settings, read_settings
@@ -112,6 +114,101 @@ def test_conf_d_is_merged_in_the_order_of_names(tmp_path):
     (tmp_path / "conf.d/10.yaml").write_text("log_level: info\napi: {listen: 'b:2'}\n")
     settings = read(DISTCRON_CONFIG=str(tmp_path / "x.yaml"))
     assert (settings.log_level, settings.listen, settings.socket) == ("debug", ("b", 2), Path("/s"))
+
+
+def test_maps_are_merged_and_lists_replaced(tmp_path):
+    (tmp_path / "conf.d").mkdir()
+    group = "elasticsearch:\n  urls: [http://a:1, http://b:2]\n  job_retention: {a: 30d, b: 30d}\n"
+    (tmp_path / "x.yaml").write_text(group)
+    (tmp_path / "conf.d/10.yaml").write_text("elasticsearch: {job_retention: {b: 7d, c: 7d}, index_prefix: x}\n")
+    (tmp_path / "conf.d/20.yaml").write_text("elasticsearch:\n  urls: [http://c:3]\n")
+    settings = read("--config", str(tmp_path / "x.yaml"))
+    assert settings.elasticsearch.urls == ("http://c:3",)
+    assert settings.elasticsearch.index_prefix == "x"
+    assert settings.elasticsearch.job_retention == {
+        "a": timedelta(days=30),
+        "b": timedelta(days=7),
+        "c": timedelta(days=7),
+    }
+    assert settings.origins["elasticsearch.urls"] == f"{tmp_path}/conf.d/20.yaml:2"
+    assert settings.origins["elasticsearch.job_retention"] == f"{tmp_path}/conf.d/10.yaml:1"
+
+
+def test_what_editors_leave_in_conf_d_is_not_read(tmp_path):
+    (tmp_path / "conf.d").mkdir()
+    for name in (".#10.yaml", ".10.yaml", "10.yaml~", "10.yaml.rpmnew", "README"):
+        (tmp_path / "conf.d" / name).write_text("nonsense: [")
+    assert read(DISTCRON_CONFIG="", XDG_STATE_HOME=str(tmp_path)) is not None
+    (tmp_path / "x.yaml").write_text("{}")
+    assert read("--config", str(tmp_path / "x.yaml")).origins == {}
+
+
+@pytest.mark.parametrize("name", ["10.yml", "10.json"])
+def test_a_file_of_conf_d_that_would_be_passed_over_is_refused(tmp_path, name):
+    (tmp_path / "conf.d").mkdir()
+    (tmp_path / "x.yaml").write_text("{}")
+    (tmp_path / "conf.d" / name).write_text("{}")
+    (problem,) = refused("--config", str(tmp_path / "x.yaml"))
+    assert (problem.code, problem.hint) == ("bad_name", "rename it to 10.yaml")
+
+
+def test_a_conf_d_that_others_may_write_to_is_refused_unread(tmp_path):
+    (tmp_path / "conf.d").mkdir()
+    (tmp_path / "conf.d").chmod(0o777)
+    (tmp_path / "x.yaml").write_text("{}")
+    (tmp_path / "conf.d" / "10.yaml").write_text("nonsense: [")
+    assert [problem.code for problem in refused("--config", str(tmp_path / "x.yaml"))] == ["writable_by_others"]
+
+
+def test_a_conf_d_that_is_no_directory_and_files_that_are_no_files(tmp_path):
+    (tmp_path / "x.yaml").write_text("{}")
+    (tmp_path / "conf.d").write_text("")
+    assert [problem.code for problem in refused("--config", str(tmp_path / "x.yaml"))] == ["unreadable"]
+    (tmp_path / "conf.d").unlink()
+    (tmp_path / "conf.d").mkdir()
+    os.mkfifo(tmp_path / "conf.d" / "10.yaml")
+    (tmp_path / "conf.d" / "20.yaml").mkdir()
+    (tmp_path / "conf.d" / "30.yaml").symlink_to("nowhere")
+    found = refused("--config", str(tmp_path / "x.yaml"))
+    assert [problem.code for problem in found] == ["not_a_file", "not_a_file", "unreadable"]
+
+
+def test_a_settings_file_that_leads_nowhere_is_no_missing_one(monkeypatch, tmp_path):
+    (tmp_path / "distcrond.yaml").symlink_to("nowhere")
+    monkeypatch.setattr(module, "DEFAULT_CONFIG", tmp_path / "distcrond.yaml")
+    assert [problem.code for problem in refused()] == ["unreadable"]
+
+
+def test_a_check_covers_the_settings(tmp_path, capsys):
+    (tmp_path / "x.yaml").write_text("log_level: loud\n")
+    assert main(["--check", "--config", str(tmp_path / "x.yaml")]) == 1
+    said = capsys.readouterr()
+    assert said.out.splitlines() == [
+        f'{tmp_path}/x.yaml:1:12: error: `log_level` cannot be "loud" (one of debug, info, warning, error)',
+        "the settings are wrong: jobs and nodes were not looked at",
+    ]
+    assert said.err == ""
+    assert main(["--config", str(tmp_path / "x.yaml")]) == 2
+
+
+def test_secrets_are_never_shown(tmp_path):
+    (tmp_path / "key").write_text("canary-in-file\n")
+    (tmp_path / "key").chmod(0o600)
+    (tmp_path / "x.yaml").write_text(
+        f"elasticsearch: {{urls: [http://a:1], password_file: {tmp_path}/key, username: u}}\n"
+    )
+    by_file = read("--config", str(tmp_path / "x.yaml"))
+    by_environment = read(DISTCRON_ES__URL="http://a:1", DISTCRON_ES__API_KEY="canary-in-environment")
+    for settings in (by_file, by_environment):
+        assert "canary" not in "\n".join(settings.described())
+        assert "canary" not in repr(settings)
+    assert by_file.elasticsearch.read_password() == "canary-in-file"
+    assert by_environment.elasticsearch.read_api_key() == "canary-in-environment"
+    assert "elasticsearch.api_key: ***  # environment DISTCRON_ES__API_KEY" in by_environment.described()
+    named = read(
+        DISTCRON_ES__URL="http://a:1", DISTCRON_ES__PASSWORD_FILE=str(tmp_path / "key"), DISTCRON_ES__USERNAME="u"
+    )
+    assert named.elasticsearch.read_password() == "canary-in-file"
 
 
 @pytest.mark.parametrize(
