@@ -158,16 +158,17 @@ async def build(settings: Settings, *, restored: bool = False) -> AsyncIterator[
             life=life,
             keep_records=keep_records,
         )
+        local = LocalExecutor(
+            clock=clock,
+            spool_directory=state / "spool",
+            daemon_id=ledger.daemon,
+            generation=ledger.generation,
+            life=life,
+            keep_records=keep_records,
+        )
         executors: dict[str, Executor] = {
             "ssh": ssh,
-            "local": LocalExecutor(
-                clock=clock,
-                spool_directory=state / "spool",
-                daemon_id=ledger.daemon,
-                generation=ledger.generation,
-                life=life,
-                keep_records=keep_records,
-            ),
+            "local": local,
         }
         for executor in executors.values():
             stack.push_async_callback(executor.close)
@@ -181,6 +182,7 @@ async def build(settings: Settings, *, restored: bool = False) -> AsyncIterator[
             definitions=files,
             vault=HostVault(os.environ),
             host_keys={"ssh": ssh.trust},
+            examiners={"ssh": ssh, "local": local},
             health_check_interval=settings.health_check_interval,
             outboxes=reports.outboxes,
             free_bytes=database.free,

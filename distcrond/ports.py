@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
 
 from distcrond.model.catalog import Catalog
+from distcrond.model.checkup import NodeFacts
 from distcrond.model.command import Command
 from distcrond.model.event import Due, Event, OutputChunk
 from distcrond.model.globs import EVERY_JOB, JobGlobs
@@ -238,6 +239,18 @@ class HostKeyView:
     state: TrustState
     shown: Sequence[HostKey]
     known: Sequence[KnownKey]
+
+
+class Examiner(Protocol):
+    """Asks nodes about themselves; starts nothing there that outlives the question."""
+
+    async def examine(self, node: Node, *, timeout: timedelta) -> NodeFacts:
+        """What a node tells; nothing of it if it takes no questions.
+
+        Raises:
+            NodeUnreachable, StartRefused, StartUnknown: there is no way to it, or it broke.
+        """
+        ...
 
 
 class HostKeys(Protocol):

@@ -48,6 +48,11 @@ async def show_schema(call: Call) -> web.Response:
     return answer(json.loads(schema_text(kind)))
 
 
+async def examine(call: Call) -> web.Response:
+    """Look at everything that runs need."""
+    return answer(await call.queries.doctor.examine())
+
+
 async def show_health(call: Call) -> web.Response:
     """200 while the daemon does its work, 503 with the reasons otherwise."""
     health = call.queries.health()

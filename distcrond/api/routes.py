@@ -341,6 +341,14 @@ _API = (
     ),
     Route(
         method="GET",
+        path="/api/v1/doctor",
+        scope=Scope.READ,
+        handler=ops.examine,
+        summary="Look at everything that runs need, and say what to do",
+        answer=Answer(schema="Doctor"),
+    ),
+    Route(
+        method="GET",
         path="/-/healthy",
         scope=Scope.OPEN,
         handler=ops.show_health,

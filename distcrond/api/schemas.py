@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from distcrond.api.parameters import INSTANT_OR_DISTANCE
+from distcrond.model.checkup import CheckState
 from distcrond.model.globs import GLOB_PATTERN
 from distcrond.model.ids import NAME_PATTERN
 from distcrond.model.reason import Reason
@@ -40,6 +41,7 @@ def _list_of(item: Schema) -> Schema:
     return _shape({"items": {"type": "array", "items": item}, "next": _or_null(_TEXT)})
 
 
+_CHECK_STATE: Schema = {"type": "string", "enum": [str(state) for state in CheckState]}
 _OUTPUT = _shape({"bytes": _WHOLE, "kept": _WHOLE, "truncated": _FLAG})
 _OF_EVERY_ATTEMPT = {
     "number": _WHOLE,
@@ -222,6 +224,18 @@ COMPONENTS: dict[str, Schema] = {
     "Health": _shape({"healthy": _FLAG, "ready": _FLAG, "reasons": _TEXTS, "warnings": _TEXTS}),
     "Reloaded": _shape({"added": _TEXTS, "changed": _TEXTS, "removed": _TEXTS, "problems": _WHOLE}),
     "RunStarted": _shape({"id": _TEXT}),
+    "Doctor": _shape(
+        {
+            "at": _INSTANT,
+            "state": _CHECK_STATE,
+            "checks": {
+                "type": "array",
+                "items": _shape(
+                    {"subject": _TEXT, "check": _TEXT, "state": _CHECK_STATE, "text": _TEXT, "remedy": _TEXT}
+                ),
+            },
+        }
+    ),
     "HostKeys": _shape(
         {
             "node": _TEXT,

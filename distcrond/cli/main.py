@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "nodes": ("nodes", "All nodes and how they are."),
     "node": ("node", "One node."),
     "trust": ("trust", "The host keys of a node: show them, and pin them once they are confirmed."),
+    "doctor": ("doctor", "Look at everything that runs need, and say what to do."),
     "runs": ("runs", "Past and present runs, by filter."),
     "run": ("run", "Run a job now."),
     "logs": ("logs", "Output of a run, or of a job's latest one."),
@@ -40,7 +41,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 LATER = frozenset(
     {
         *("rerun", "why", "pause", "resume", "drain", "undrain", "import", "export"),
-        *("backfill", "upcoming", "simulate", "top", "report", "doctor", "kibana"),
+        *("backfill", "upcoming", "simulate", "top", "report", "kibana"),
     }
 )
 """Commands of CONTRACT §1 that do not exist yet: absent from the help, refused by name."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from distcrond.engine.desired import Desired
 from distcrond.engine.difference import Difference, problem_document
+from distcrond.engine.doctor import Doctor
 from distcrond.engine.feed import Feed, Follower
 from distcrond.engine.health import Health
 from distcrond.engine.news import Interest, News, Watcher
@@ -57,6 +58,7 @@ class Queries:
         news: News,
         outboxes: Outboxes,
         pulse: Pulse,
+        doctor: Doctor,
         difference: Difference,
     ) -> None:
         self._clock = clock
@@ -70,6 +72,7 @@ class Queries:
         self._news = news
         self._outboxes = outboxes
         self._pulse = pulse
+        self.doctor = doctor
         self._difference = difference
 
     # ------------------------------------------------------------ jobs

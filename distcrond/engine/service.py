@@ -16,6 +16,7 @@ from distcrond.engine.control import Control
 from distcrond.engine.desired import Desired
 from distcrond.engine.difference import Difference
 from distcrond.engine.dispatcher import Dispatcher, Pokes
+from distcrond.engine.doctor import Doctor
 from distcrond.engine.feed import Feed
 from distcrond.engine.generator import Generator
 from distcrond.engine.health import Health
@@ -38,7 +39,7 @@ from distcrond.model.event import ClockShifted, ClockStepped, DaemonStopped
 from distcrond.model.happening import node_changed
 from distcrond.model.ids import NodeName
 from distcrond.model.ledger import Ledger
-from distcrond.ports import Clock, Definitions, Executor, History, HostKeys, Journal, Vault
+from distcrond.ports import Clock, Definitions, Examiner, Executor, History, HostKeys, Journal, Vault
 
 _log = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ class Engine:
         definitions: Definitions,
         vault: Vault,
         host_keys: Mapping[str, HostKeys] = MappingProxyType({}),
+        examiners: Mapping[str, Examiner] = MappingProxyType({}),
         health_check_interval: timedelta = timedelta(seconds=10),
         file_check_interval: timedelta = timedelta(seconds=2),
         outboxes: Outboxes | None = None,
@@ -169,6 +171,9 @@ class Engine:
             news=news,
             outboxes=outboxes,
             pulse=pulse,
+            doctor=Doctor(
+                clock=clock, desired=desired, health=health, outboxes=outboxes, room=room, examiners=examiners
+            ),
             difference=Difference(clock=clock, desired=desired, definitions=definitions),
         )
 

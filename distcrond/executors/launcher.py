@@ -48,6 +48,7 @@ from distcrond.model.ids import AttemptId
 from distcrond.model.reason import Reason
 from distcrond.model.run import Spool
 from distcrond.ports import Clock
+from distcrond.rules.checkup import NETWORK_DISKS
 
 OLD_AGE = 10_000
 """Starts after which the shell should be replaced: bash keeps 0.5 KiB and dash a job slot of each (LAUNCHER rule 6)."""
@@ -62,10 +63,6 @@ BLOCK_PATIENCE = 120.0
 """Seconds that one block of data may take from its request to its end: 2 KiB/s."""
 MAX_EVENTS = 200_000
 """Events between two of our heartbeats, several times what thousands of runs per second make; more is a flood."""
-NETWORK_DISKS = frozenset(
-    {"nfs", "cifs", "smb", "smb2", "afs", "k-afs", "ceph", "coda", "gfs/gfs2", "gpfs", "lustre", "ocfs2", "v9fs"}
-)
-"""File systems, as `stat` names them, that can be away while the node is not (LAUNCHER rule 11)."""
 _log = logging.getLogger(__name__)
 _RELEASES = 100  # files deleted at once; fewer wait for the tick
 _SIZES = 100  # files asked for in one line

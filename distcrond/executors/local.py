@@ -8,15 +8,19 @@ from __future__ import annotations
 import asyncio
 import os
 import pwd
+import secrets
+from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
 
 from distcrond.errors import NodeUnreachable, StartRefused
 from distcrond.executors.channel import Listener, Pipe
+from distcrond.executors.checkup_script import parse, script
 from distcrond.executors.deadline import within
 from distcrond.executors.launcher import Launcher, LauncherSettings
 from distcrond.executors.spool_session import SpoolSession
+from distcrond.model.checkup import NodeFacts
 from distcrond.model.node import Node
 from distcrond.model.reason import Reason
 from distcrond.model.run import Spool, Stream
@@ -90,6 +94,20 @@ class LocalExecutor:
     async def probe(self, node: Node, *, timeout: timedelta) -> None:  # noqa: ARG002
         """See `ports.Executor.probe`."""
         await (await self._ready(timeout)).ping(timeout)
+
+    async def examine(self, node: Node, *, timeout: timedelta) -> NodeFacts:  # noqa: ARG002
+        """See `ports.Examiner`."""
+        mark, began = secrets.token_hex(8), self._clock.now()
+        text = script(mark, self._settings.spool_directory)
+        asked = await asyncio.create_subprocess_exec(
+            *self._shell, "-c", text, stdin=DEVNULL, stdout=PIPE, stderr=DEVNULL, env=_clean_environment(), cwd="/"
+        )
+        try:
+            answer, _ = await within(self._clock, timeout, asked.communicate())
+        except TimeoutError:
+            asked.kill()
+            raise NodeUnreachable(Reason.CONNECT_TIMEOUT, "the local shell does not answer") from None
+        return parse(answer, mark, between=(began, self._clock.now()))
 
     async def close(self) -> None:
         """See `ports.Executor.close`."""

@@ -16,11 +16,13 @@ from distcrond.executors.known_hosts import KnownHosts
 from distcrond.executors.launcher import Launcher, LauncherSettings
 from distcrond.executors.plain import PlainSession
 from distcrond.executors.spool_session import SpoolSession
+from distcrond.executors.ssh_examine import examine
 from distcrond.executors.ssh_keys import KeyRing
 from distcrond.executors.ssh_pool import SshPool
 from distcrond.executors.ssh_resident import Resident
 from distcrond.executors.ssh_settled import SettledSession
 from distcrond.executors.ssh_trust import SshTrust
+from distcrond.model.checkup import NodeFacts
 from distcrond.model.ids import NodeName
 from distcrond.model.node import Node
 from distcrond.model.reason import Reason
@@ -111,6 +113,10 @@ class SshExecutor:
             await self._in_time(timeout, self._ping(self._resident(node), timeout))
         else:  # a connection that stands is tested by its own keepalives
             await self._in_time(timeout, self._pool.link(node).ensure())
+
+    async def examine(self, node: Node, *, timeout: timedelta) -> NodeFacts:
+        """See `ports.Examiner`."""
+        return await self._in_time(timeout, examine(self._pool.link(node), self._clock))
 
     async def close(self) -> None:
         """See `ports.Executor.close`."""

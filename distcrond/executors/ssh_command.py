@@ -102,6 +102,11 @@ def signal_command(attempt: AttemptId, name: str | None, run_as: str | None) -> 
     return RemoteCommand(text=_shell(run_as), stdin=_line(line))
 
 
+def question(text: str) -> RemoteCommand:
+    """A line of shell that only asks."""
+    return RemoteCommand(text=_shell(None), stdin=_line(text))
+
+
 def _words(command: Command) -> tuple[tuple[str, ...], bytes | None]:
     """The words to run, and what their standard input is, if not empty."""
     match command:

@@ -19,7 +19,17 @@ from distcrond.cli.main import COMMANDS, LATER
 from distcrond.clock import SystemClock
 from distcrond.model.reason import Reason
 from distcrond.model.run import Outcome, Stream
-from tests.support.fake_engine import ENDINGS, OPEN_JOB, Ending, Served, World, make_world, serve
+from tests.support.fake_engine import (
+    ENDINGS,
+    FINGERPRINT,
+    OPEN_JOB,
+    Ending,
+    Served,
+    World,
+    a_check,
+    make_world,
+    serve,
+)
 
 PROGRAM = Path(sys.executable).parent / "distcronctl"
 
@@ -542,6 +552,39 @@ async def test_usage(ctl, words, hint) -> None:
     shown = await ctl(*words)
     assert (shown.code, shown.out) == (2, "")
     assert hint in shown.err
+
+
+@pytest.mark.parametrize(
+    ("states", "code", "line"),
+    [
+        ((), 0, "0 of 0"),
+        (("ok",), 0, "1 of 1"),
+        (("ok", "warn"), 0, "1 of 2"),
+        (("ok", "warn", "fail"), 1, "1 of 3"),
+    ],
+)
+async def test_doctor_fails_only_with_a_failed_check(ctl, served, states, code, line) -> None:
+    served.world.checks = [a_check(state, remedy="" if state == "ok" else "do so") for state in states]
+    shown = await ctl("doctor")
+    assert (shown.code, line in shown.err) == (code, True)
+    assert len(shown.out.splitlines()) == sum(state != "ok" for state in states)
+    assert len((await ctl("doctor", "--all")).out.splitlines()) == len(states)
+    document = await ctl("doctor", "-o", "json")
+    assert (document.code, document.json()["checks"]) == (code, served.world.checks)
+
+
+async def test_trust_pins_only_what_was_confirmed(ctl, served) -> None:
+    alone = await ctl("trust", "web1")
+    assert (alone.code, served.world.pinned) == (4, [])
+    assert FINGERPRINT in alone.out
+    assert (await ctl("trust", "web1", "--fingerprint", "SHA256:else")).code == 4
+    served.world.trust = "changed"
+    assert "--replace" in (await ctl("trust", "web1", "--yes")).err
+    assert served.world.pinned == []
+    assert (await ctl("trust", "web1", "--yes", "--replace")).code == 0
+    assert served.world.pinned == [FINGERPRINT]
+    again = await ctl("trust", "web1", "--jump", "-o", "json")
+    assert (again.code, again.json()["state"], again.json()["host"]) == (0, "trusted", "bastion")
 
 
 @pytest.mark.parametrize("name", sorted(LATER)[::6])

@@ -21,6 +21,7 @@ from distcrond.api.server import Api
 from distcrond.api.tokens import TokenBook
 from distcrond.clock import SystemClock
 from distcrond.engine.control import Control, Order
+from distcrond.engine.doctor import Doctor
 from distcrond.engine.feed import Feed, Follower
 from distcrond.engine.news import Interest, News, Watcher
 from distcrond.engine.queries import Queries
@@ -86,6 +87,7 @@ class World:
     orders: list[Order] = field(default_factory=list)
     cancelled: list[tuple[str, str]] = field(default_factory=list)
     probed: list[str] = field(default_factory=list)
+    checks: list[Document] = field(default_factory=list)
     trust: str = "unknown"
     pinned: list[str] = field(default_factory=list)
     problems: list[Document] = field(default_factory=list)
@@ -272,6 +274,22 @@ class FakeControl(Control):
         self.world.probed.append(node)
 
 
+class FakeDoctor(Doctor):
+    """Finds what the world says."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    async def examine(self) -> Document:
+        checks = self.world.checks
+        worst = next((word for word in ("fail", "warn") if word in {check["state"] for check in checks}), "ok")
+        return {"at": format_instant(self.world.now), "state": worst, "checks": checks}
+
+
+def a_check(state: str, **facts: str) -> Document:
+    return {"subject": "node web1", "check": "clock", "text": "so it is", "remedy": "", **facts, "state": state}
+
+
 FINGERPRINT = "SHA256:" + "A" * 43
 
 
@@ -305,6 +323,7 @@ class FakeQueries(Queries):
 
     def __init__(self, world: World) -> None:
         self.world = world
+        self.doctor = FakeDoctor(world)
 
     async def jobs(self) -> Sequence[Document]:
         return [self._job(name) for name in sorted(self.world.jobs)]
