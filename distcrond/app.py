@@ -186,6 +186,7 @@ async def build(settings: Settings, *, restored: bool = False) -> AsyncIterator[
             health_check_interval=settings.health_check_interval,
             outboxes=reports.outboxes,
             free_bytes=database.free,
+            journal_size=database.size,
             min_free=settings.journal.min_free,
             keep=settings.journal.retention,
             beat=lambda: notify("WATCHDOG=1"),

@@ -127,5 +127,5 @@ async def _as_problems(request: web.Request, handler: AiohttpHandler) -> web.Str
 
 async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
     response.headers.update(SAFE_HEADERS)
-    if request.path.startswith(("/api/", "/-/")) or response.content_type == PROBLEM_JSON:
+    if request.path.startswith(("/api/", "/-/", "/metrics")) or response.content_type == PROBLEM_JSON:
         response.headers["Cache-Control"] = "no-store"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from distcrond.api import credentials, events, jobs, nodes, ops, output, runs, sinks
+from distcrond.api.metrics import show_metrics
 from distcrond.api.openapi import openapi_handler
 from distcrond.api.parameters import CURSOR, MAX_LIMIT, Kind, Parameter, limit
 from distcrond.api.route import Answer, Reach, Route
@@ -364,6 +365,14 @@ _API = (
         summary="Has it begun its work?",
         answer=Answer(schema="Health"),
         more_answers=(Answer(status=503, schema="Health"),),
+    ),
+    Route(
+        method="GET",
+        path="/metrics",
+        scope=Scope.READ,
+        handler=show_metrics,
+        summary="Figures for Prometheus",
+        answer=Answer(media_type="text/plain"),
     ),
     Route(
         method="GET",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import heapq
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -44,6 +45,7 @@ class Generator:
         desired: Desired,
         history: History,
         room: Room,
+        gapped: Counter[str],
         admitted: Callable[[JobName], None],
     ) -> None:
         self._clock = clock
@@ -52,6 +54,7 @@ class Generator:
         self._desired = desired
         self._history = history
         self._room = room
+        self._gapped = gapped
         self._admitted = admitted
         self._jobs: dict[JobName, Job] = {}
         self._schedules: dict[JobName, Schedule] = {}
@@ -165,6 +168,8 @@ class Generator:
             catch_up=job.catch_up,
         )
         for gap in harvest.gaps:
+            reason = Reason.RESTORED if may_have_run(gap.first, restored_at) else gap.reason
+            self._gapped[reason.value] += gap.count
             yield Gapped(
                 at=now,
                 job=job.name,
@@ -172,7 +177,7 @@ class Generator:
                 last=gap.last,
                 count=gap.count,
                 exact=gap.exact,
-                reason=Reason.RESTORED if may_have_run(gap.first, restored_at) else gap.reason,
+                reason=reason,
             )
         due = {occurrence.run: occurrence for occurrence in _occurrences(job, harvest.due)}
         due = {run: occurrence for run, occurrence in due.items() if not self._is_decided(run)}

@@ -100,6 +100,11 @@ class Outbox:
         return self._health.lag
 
     @property
+    def is_well(self) -> bool:
+        """Whether the sink takes reports, as of the last try."""
+        return self._health.is_well
+
+    @property
     def told(self) -> int:
         """The number of the event up to which the sink needs nothing from the journal any more."""
         is_refilling = self._refill is not None and self._refill.finished is None
@@ -326,6 +331,11 @@ class _Health:
         self._sink = sink
         self._trouble: SinkError | None = None
         self._since: datetime | None = None
+
+    @property
+    def is_well(self) -> bool:
+        """Whether the last try went well."""
+        return self._trouble is None
 
     def failed(self, error: SinkError, now: datetime) -> None:
         """Note a failed try."""

@@ -29,6 +29,10 @@ class Outboxes:
         """Events that each sink does not know of yet."""
         return {name: outbox.lag for name, outbox in self._outboxes.items()}
 
+    def well(self) -> dict[str, bool]:
+        """Whether each sink takes reports."""
+        return {name: outbox.is_well for name, outbox in self._outboxes.items()}
+
     def told(self) -> int | None:
         """The number of the event up to which all sinks were told; None without sinks."""
         return min((outbox.told for outbox in self._outboxes.values()), default=None)

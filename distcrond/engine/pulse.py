@@ -7,12 +7,16 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from distcrond.engine.agenda import Agenda
+from distcrond.engine.figures import Histogram
 from distcrond.engine.room import Room
 from distcrond.engine.scribe import Scribe
 from distcrond.engine.tenure import Tenure
 from distcrond.model.reason import Reason
 from distcrond.ports import Clock
 
+NOT_RUNNING, JOURNAL_STALLED = "not_running", "journal_stalled"
+TROUBLES = (NOT_RUNNING, JOURNAL_STALLED, Reason.DISK_FULL.value, Reason.STALE_GENERATION.value)
+"""All that `troubles` may say."""
 _BEAT = timedelta(seconds=1)
 _PATIENCE = 5.0
 """Seconds without a single answer of the disk to what was recorded."""
@@ -22,12 +26,21 @@ class Pulse:
     """Beats while the loops run. A loop that fails ends the daemon, so what is left to watch is the disk."""
 
     def __init__(
-        self, *, clock: Clock, agenda: Agenda, scribe: Scribe, tenure: Tenure, room: Room, beat: Callable[[], None]
+        self,
+        *,
+        clock: Clock,
+        agenda: Agenda,
+        scribe: Scribe,
+        tenure: Tenure,
+        room: Room,
+        loop_lag: Histogram,
+        beat: Callable[[], None],
     ) -> None:
         self._clock = clock
         self._agenda = agenda
         self._tenure = tenure
         self._room = room
+        self._loop_lag = loop_lag
         self._beat = beat
         self._scribe = scribe
         self._running = False
@@ -46,8 +59,10 @@ class Pulse:
                 self._look()
                 self._beat()
                 awake = asyncio.Event()
+                begin = self._clock.monotonic()
                 self._agenda.after(_BEAT, awake.set)
                 await awake.wait()
+                self._loop_lag.note(max(0.0, self._clock.monotonic() - begin - _BEAT.total_seconds()))
         finally:
             self._running = False
 
@@ -68,10 +83,10 @@ class Pulse:
         when it has too little room to start anything, `stale_generation` when a node has told us to stand back.
         """
         if not self._running:
-            return ["not_running"]
+            return [NOT_RUNNING]
         silent = self._clock.monotonic() - self._wrote_at
         troubles = {
-            "journal_stalled": self._scribe.unwritten > 0 and silent > _PATIENCE,
+            JOURNAL_STALLED: self._scribe.unwritten > 0 and silent > _PATIENCE,
             Reason.DISK_FULL.value: self._room.is_short,
             Reason.STALE_GENERATION.value: self._tenure.is_over,
         }

@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections import deque
 from datetime import datetime, timedelta
 
+from distcrond.engine.figures import Histogram
+
 _REMEMBERED = 1000
 
 
 class Punctuality:
-    """Lateness of the last thousand scheduled starts: from the due instant to the start leaving for the node."""
+    """Lateness of the last thousand scheduled starts, and of all in a histogram: from due until the start leaves."""
 
-    def __init__(self) -> None:
+    def __init__(self, histogram: Histogram) -> None:
         self._late: deque[float] = deque(maxlen=_REMEMBERED)
+        self._histogram = histogram
 
     def started(self, *, due: datetime, at: datetime) -> None:
         """Note a start."""
         self._late.append((at - due) / timedelta(milliseconds=1))
+        self._histogram.note((at - due).total_seconds())
 
     def percentiles(self) -> dict[str, float | None]:
         """`{p50, p95, p99}` in milliseconds; None before the first start."""

@@ -13,6 +13,7 @@ from distcrond.engine.difference import Difference, problem_document
 from distcrond.engine.doctor import Doctor
 from distcrond.engine.feed import Feed, Follower
 from distcrond.engine.health import Health
+from distcrond.engine.metrics import Family, Metrics
 from distcrond.engine.news import Interest, News, Watcher
 from distcrond.engine.outboxes import Outboxes
 from distcrond.engine.placing import Placing
@@ -60,6 +61,7 @@ class Queries:
         pulse: Pulse,
         doctor: Doctor,
         difference: Difference,
+        metrics: Metrics,
     ) -> None:
         self._clock = clock
         self._ledger = ledger
@@ -74,6 +76,7 @@ class Queries:
         self._pulse = pulse
         self.doctor = doctor
         self._difference = difference
+        self._metrics = metrics
 
     # ------------------------------------------------------------ jobs
 
@@ -338,6 +341,10 @@ class Queries:
     async def difference(self, *, limit: int) -> Document:
         """The files as they are now beside what is in force; see `Difference.document`."""
         return await self._difference.document(limit=limit)
+
+    def metrics(self) -> Iterator[Family]:
+        """What a monitoring system asks for; see `Metrics`."""
+        return self._metrics.families()
 
     def health(self) -> Document:
         """`{healthy, ready, reasons: […], warnings: […]}`: ready means that runs can start; node troubles do not count.

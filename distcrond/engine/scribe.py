@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -55,12 +55,16 @@ class Scribe:
     What is recorded in one turn of the event loop, by whomever, is one append: starts that are due together cost the
     journal one. Memory runs ahead of the disk by one commit. That is safe because later appends stand behind earlier
     ones, and because a commit that fails ends the daemon (`watch`), which then rebuilds its memory from the disk.
+    `ended` is called with each run that has its terminal record on the disk.
     """
 
-    def __init__(self, *, journal: Journal, ledger: Ledger, feed: Feed) -> None:
+    def __init__(
+        self, *, journal: Journal, ledger: Ledger, feed: Feed, ended: Callable[[Run], None] = lambda _: None
+    ) -> None:
         self.ledger = ledger
         self._journal = journal
         self._feed = feed
+        self._ended = ended
         self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._pending: set[asyncio.Future[None]] = set()
         self._page: Receipt | None = None  # takes what is recorded in this turn
@@ -148,6 +152,6 @@ class Scribe:
         self.written += 1
         write_down(page.events, page.runs)
         for run in page.runs.values():
-            if run.state is State.FINISHED:
-                self.ledger.forget(run.id)
+            if run.state is State.FINISHED and self.ledger.forget(run.id):
+                self._ended(run)
         self._feed.publish(page.runs)

@@ -18,8 +18,10 @@ from distcrond.engine.difference import Difference
 from distcrond.engine.dispatcher import Dispatcher, Pokes
 from distcrond.engine.doctor import Doctor
 from distcrond.engine.feed import Feed
+from distcrond.engine.figures import Figures
 from distcrond.engine.generator import Generator
 from distcrond.engine.health import Health
+from distcrond.engine.metrics import Metrics
 from distcrond.engine.news import News
 from distcrond.engine.outboxes import Outboxes
 from distcrond.engine.placing import Placing
@@ -65,6 +67,7 @@ class Engine:
         outboxes: Outboxes | None = None,
         free_bytes: Callable[[], int] = lambda: sys.maxsize,
         min_free: int = MIN_FREE,
+        journal_size: Callable[[], int] = lambda: 0,
         keep: timedelta | None = None,
         beat: Callable[[], None] = lambda: None,
     ) -> None:
@@ -74,8 +77,9 @@ class Engine:
         feed = Feed()
         self._news = news = News(clock=clock, history=history, feed=feed)
         pokes = Pokes()
-        punctuality = Punctuality()
-        self._scribe = scribe = Scribe(journal=journal, ledger=ledger, feed=feed)
+        figures = Figures()
+        punctuality = Punctuality(figures.lateness)
+        self._scribe = scribe = Scribe(journal=journal, ledger=ledger, feed=feed, ended=figures.run_ended)
         tenure = Tenure(clock=clock, scribe=scribe)
         self._agenda = agenda = Agenda(clock)
         self._room = room = Room(clock=clock, free=free_bytes, min_free=min_free, changed=self._room_changed)
@@ -124,6 +128,7 @@ class Engine:
             desired=desired,
             history=history,
             room=room,
+            gapped=figures.gapped,
             admitted=pokes.job,
         )
         self._recovery = Recovery(
@@ -144,7 +149,27 @@ class Engine:
         self._refresh = refresh = Refresh(
             clock=clock, desired=desired, scribe=scribe, definitions=definitions, interval=file_check_interval
         )
-        self._pulse = pulse = Pulse(clock=clock, agenda=agenda, scribe=scribe, tenure=tenure, room=room, beat=beat)
+        self._pulse = pulse = Pulse(
+            clock=clock,
+            agenda=agenda,
+            scribe=scribe,
+            tenure=tenure,
+            room=room,
+            loop_lag=figures.loop_lag,
+            beat=beat,
+        )
+        metrics = Metrics(
+            clock=clock,
+            ledger=ledger,
+            desired=desired,
+            health=health,
+            placing=placing,
+            outboxes=outboxes,
+            pulse=pulse,
+            room=room,
+            figures=figures,
+            journal_size=journal_size,
+        )
         self.control = Control(
             clock=clock,
             scribe=scribe,
@@ -175,6 +200,7 @@ class Engine:
                 clock=clock, desired=desired, health=health, outboxes=outboxes, room=room, examiners=examiners
             ),
             difference=Difference(clock=clock, desired=desired, definitions=definitions),
+            metrics=metrics,
         )
 
     async def run(self) -> None:

@@ -69,6 +69,13 @@ class Database:
         """Bytes that the disk has left for us; no end of them in memory."""
         return sys.maxsize if self._path is None else free_bytes(self._path.parent)
 
+    def size(self) -> int:
+        """Bytes of the file and its log."""
+        if self._path is None:
+            return 0
+        files = (self._path, self._path.with_name(f"{self._path.name}-wal"))
+        return sum(file.stat().st_size for file in files if file.exists())
+
     def is_copy(self) -> bool:
         """Whether the file is another one than when it was settled last: a backup, or somebody's copy."""
         settled = self.writer.execute("SELECT value FROM facts WHERE name = 'inode'").fetchone()

@@ -21,13 +21,15 @@ class JobState:
     """What is remembered of a job beyond its files.
 
     `mark`: occurrences up to here are decided, under the schedule named `schedule`. `last_node` is the node chosen
-    last, from which `round_robin` goes on. `last_outcome` is that of the latest run that was not skipped.
+    last, from which `round_robin` goes on. `last_outcome` is that of the latest run that was not skipped;
+    `last_success` is when a run last ended well.
     """
 
     mark: datetime | None = None
     schedule: str = ""
     last_node: NodeName | None = None
     last_outcome: Outcome | None = None
+    last_success: datetime | None = None
 
 
 _UNHEARD_OF = JobState()
@@ -64,14 +66,15 @@ class Ledger:
         """The job's state; an empty one if nothing was recorded yet."""
         return self.jobs.get(name, _UNHEARD_OF)
 
-    def forget(self, run: RunId) -> None:
-        """Drop a finished run from memory; the journal keeps it."""
+    def forget(self, run: RunId) -> bool:
+        """Drop a finished run from memory; the journal keeps it. False if it was dropped before."""
         known = self.runs.pop(run, None)
         if known is not None:
             siblings = self._of_job[known.job.name]
             del siblings[run]
             if not siblings:
                 del self._of_job[known.job.name]
+        return known is not None
 
 
 def fold(ledger: Ledger, event: ev.Event) -> None:
@@ -123,7 +126,9 @@ def _fold_run(ledger: Ledger, event: ev.RunEvent) -> None:
     if isinstance(event, ev.AttemptStarted):
         ledger.jobs[name] = change(ledger.job(name), last_node=event.node)
     elif isinstance(event, ev.RunClosed) and event.outcome is not Outcome.SKIPPED:
-        ledger.jobs[name] = change(ledger.job(name), last_outcome=event.outcome)
+        state = ledger.job(name)
+        succeeded = event.at if event.outcome is Outcome.SUCCESS else state.last_success
+        ledger.jobs[name] = change(state, last_outcome=event.outcome, last_success=succeeded)
 
 
 Changes = dict[str, Any]

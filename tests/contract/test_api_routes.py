@@ -61,6 +61,7 @@ DELETE  /api/v1/tokens/{name}             admin    200   403
 GET     /api/v1/doctor                    read     200   403
 GET     /-/healthy                        open     200   200
 GET     /-/ready                          open     200   200
+GET     /metrics                          read     200   403
 GET     /-/enter/{token}                  open     403   403
 GET     /api/v1/openapi.json              read     200   200
 """

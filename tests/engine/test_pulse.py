@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from distcrond.engine.agenda import Agenda
+from distcrond.engine.figures import Histogram
 from distcrond.engine.pulse import Pulse
 from distcrond.testing import FakeClock
 
@@ -24,6 +25,7 @@ async def parts():
         scribe=scribe,
         tenure=SimpleNamespace(is_over=False),
         room=SimpleNamespace(is_short=False),
+        loop_lag=Histogram((0.1, 1.0)),
         beat=lambda: beats.append(clock.monotonic()),
     )
     async with asyncio.TaskGroup() as tasks:

@@ -23,6 +23,7 @@ from distcrond.clock import SystemClock
 from distcrond.engine.control import Control, Order
 from distcrond.engine.doctor import Doctor
 from distcrond.engine.feed import Feed, Follower
+from distcrond.engine.metrics import Family, Sample
 from distcrond.engine.news import Interest, News, Watcher
 from distcrond.engine.queries import Queries
 from distcrond.engine.trust import Confirmed, Trust
@@ -446,6 +447,10 @@ class FakeQueries(Queries):
             "outbox": {},
             "health": self.health(),
         }
+
+    def metrics(self) -> Iterator[Family]:
+        runs = [Sample(1, {"job_name": name}) for name in self.world.jobs]
+        yield Family("distcrond_runs_total", "counter", "Ended runs.", runs)
 
     async def sinks(self) -> Sequence[Document]:
         return [make_sink()]
