@@ -438,12 +438,12 @@ class History(Protocol):
         """What the next `span` numbers after `after` have that is told (`model.happening`); None = after the last."""
         ...
 
-    async def summary(self, job: JobName, *, limit: int) -> Mapping[str, Any]:
-        """Figures over the last `limit` finished runs of the job.
+    async def summaries(self, jobs: Collection[JobName], *, limit: int) -> Mapping[JobName, Mapping[str, Any]]:
+        """Figures over the last `limit` finished runs of each of the jobs; many cost few questions.
 
         Returns:
-            `{runs, success, failure, last, last_success, last_failure, durations_ms: {p50, p95, max}}`; the `last…`
-            are run documents or None.
+            By job `{runs, success, failure, last, last_success, last_failure, durations_ms: {p50, p95, max}}`; the
+            `last…` are run documents or None.
         """
         ...
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -71,6 +71,7 @@ class Placing:
         self._waiting: dict[Slot, None] = {}
         self._urgent: set[Slot] = set()
         self._full: set[Group] = set()
+        self._by_node: dict[JobName, defaultdict[NodeName | None, list[Slot]]] = {}
         self._active: dict[Slot, NodeName] = {}
         self._load: Counter[NodeName] = Counter()
         self._alarms: dict[Slot, tuple[datetime, Alarm]] = {}
@@ -129,6 +130,7 @@ class Placing:
         one of them is released: a pass stays cheap while they queue.
         """
         urgent, self._urgent = self._urgent, set()
+        self._by_node.clear()
         for slot in list(self._waiting):
             run = self._scribe.ledger.runs.get(slot[0])
             if run is None or run.targets[slot[1]].state is not State.WAITING:
@@ -191,15 +193,21 @@ class Placing:
 
     def _rivals(self, job: JobName, node: NodeName | None) -> tuple[list[Slot], int]:
         """The job's waiting slots on the node, oldest first, and how many of its targets run there."""
-        runs = sorted(self._scribe.ledger.of_job(job), key=lambda run: (run.occurrence.due, run.id))
-        slots = [
-            (run.id, target.index)
-            for run in runs
-            for target in run.targets
-            if target.node == node and target.state is not State.FINISHED
-        ]
+        slots = [slot for slot in self._slots_by_node(job)[node] if self._target(slot).state is not State.FINISHED]
         waiting = [slot for slot in slots if slot in self._waiting]
         return waiting, len(slots) - len(waiting)
+
+    def _slots_by_node(self, job: JobName) -> Mapping[NodeName | None, Sequence[Slot]]:
+        """The job's slots, oldest first; found once in a pass, since each target of a run for all nodes asks."""
+        if job not in self._by_node:
+            found = self._by_node[job] = defaultdict(list)
+            for run in sorted(self._scribe.ledger.of_job(job), key=lambda run: (run.occurrence.due, run.id)):
+                for target in run.targets:
+                    found[target.node].append((run.id, target.index))
+        return self._by_node[job]
+
+    def _target(self, slot: Slot) -> Target:
+        return self._run(slot).targets[slot[1]]
 
     def _run(self, slot: Slot) -> Run:
         return self._scribe.ledger.runs[slot[0]]

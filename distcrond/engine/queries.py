@@ -88,7 +88,7 @@ class Queries:
         `schedule`, `policy` and `command` are as the file has them.
         """
         catalog = self._desired.catalog
-        return [await self._job_document(catalog.jobs[name]) for name in sorted(catalog.jobs)]
+        return await self._job_documents([catalog.jobs[name] for name in sorted(catalog.jobs)])
 
     def job_names(self) -> Sequence[JobName]:
         """The names of all jobs in order, from memory: for "did you mean"."""
@@ -103,7 +103,7 @@ class Queries:
 
         Raises NotFound.
         """
-        document = await self._job_document(self._job(name))
+        (document,) = await self._job_documents([self._job(name)])
         return {**document, "errors": await self._errors(name)}
 
     def _job(self, name: JobName) -> Job:
@@ -112,12 +112,16 @@ class Queries:
             raise NotFound("job_unknown", f"there is no job {name!r}")
         return job
 
-    async def _job_document(self, job: Job) -> Document:
+    async def _job_documents(self, jobs: Sequence[Job]) -> list[Document]:
+        """The history is asked once, however many they are."""
+        figures = await self._history.summaries([job.name for job in jobs], limit=_FIGURES_OVER)
+        return [self._job_document(job, figures[job.name]) for job in jobs]
+
+    def _job_document(self, job: Job, figures: Mapping[str, Any]) -> Document:
         catalog = self._desired.catalog
         written = catalog.documents.get(job.name, {})
         place = catalog.places.get(job.name)
         _, coming = next(self._coming(job), (None, None))
-        figures = await self._history.summary(job.name, limit=_FIGURES_OVER)
         return {
             "name": job.name,
             "namespace": job.name.rpartition(".")[0],

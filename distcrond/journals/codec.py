@@ -241,6 +241,11 @@ def encode_words(words: Iterable[str | int]) -> str:
     return _ENCODER.encode(list(words)).decode()
 
 
+def encode_numbers(numbers: Iterable[int]) -> str:
+    """As `encode_words`, of numbers."""
+    return _ENCODER.encode(list(numbers)).decode()
+
+
 def to_micros(moment: datetime) -> int:
     """Turn an aware instant into microseconds since 1970, exactly."""
     return (moment - _EPOCH) // _MICROSECOND

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from distcrond.errors import JournalError
 from distcrond.journals import questions
@@ -68,12 +68,12 @@ class SqliteHistory:
         place = questions.Place(run=run, target=target, attempt=attempt, stream=stream)
         return await self._ask(lambda connection: questions.output(connection, place, offset, limit))
 
-    async def summary(self, job: JobName, *, limit: int) -> Mapping[str, Any]:
-        """The last finished runs in numbers; see `History.summary`.
+    async def summaries(self, jobs: Collection[JobName], *, limit: int) -> Mapping[JobName, Document]:
+        """The last finished runs of jobs in numbers; see `History.summaries`.
 
         A failure is what ended as failure, partial, timeout, lost or missed. Durations are those of started runs.
         """
-        return await self._ask(lambda connection: questions.summary(connection, job, limit))
+        return await self._ask(lambda connection: questions.summaries(connection, jobs, limit))
 
     async def events(self, after: int, *, limit: int) -> Sequence[Recorded]:
         """Events with a number above `after`, in order, at most `limit`."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from distcrond.journals import codec
 from distcrond.journals.query import make_cursor, phrases, runs_statement
@@ -39,10 +39,12 @@ _REQUESTED: Final = (
     " WHERE job = (SELECT id FROM names WHERE name = ?) AND requested = ? AND at >= ? ORDER BY seq DESC LIMIT 1"
 )
 _OUTCOMES: Final = "SELECT trouble, count(*) FROM runs WHERE scheduled >= ? AND open IS NULL GROUP BY trouble"
-_SUMMARY: Final = (
-    "SELECT ref, trouble, duration FROM runs WHERE job = (SELECT id FROM names WHERE name = ?) AND open IS NULL"
-    " ORDER BY scheduled DESC, ref DESC LIMIT ?"
+_SUMMARIES: Final = (
+    "SELECT names.name, runs.ref, trouble, duration FROM json_each(:jobs) JOIN names ON names.name = json_each.value"
+    " JOIN runs ON runs.ref IN (SELECT ref FROM runs WHERE job = names.id AND open IS NULL"
+    " ORDER BY scheduled DESC, ref DESC LIMIT :limit) ORDER BY names.id, scheduled DESC, runs.ref DESC"
 )
+_DOCUMENTS: Final = "SELECT ref, document FROM runs WHERE ref IN (SELECT value FROM json_each(?))"
 _HAPPENED: Final = (
     "SELECT seq, type, v, body, CASE WHEN type IN (SELECT value FROM json_each(:need_run)) THEN document END"
     " FROM events LEFT JOIN runs ON runs.ref = events.run"
@@ -52,6 +54,14 @@ _KINDS: Final = {
     "need_run": codec.encode_words([kind.__name__ for kind in NEED_RUN]),
     "told": codec.encode_words([kind.__name__ for kind in TOLD]),
 }
+
+
+class _Finished(NamedTuple):
+    """What a summary needs of a run."""
+
+    ref: int
+    trouble: str | None
+    duration: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,27 +164,34 @@ def _stored(connection: sqlite3.Connection, place: Place, offset: int) -> Iterat
             yield start, unpack(packed, data)
 
 
-def summary(connection: sqlite3.Connection, job: JobName, limit: int) -> Document:
-    """The last `limit` finished runs of a job in numbers, and the last of each kind."""
-    rows: list[tuple[int, str | None, int | None]] = connection.execute(_SUMMARY, (job, limit)).fetchall()
-    successes = [ref for ref, trouble, _ in rows if trouble is None]
-    failures = [ref for ref, trouble, _ in rows if trouble in _FAILURES]
+def summaries(connection: sqlite3.Connection, jobs: Collection[JobName], limit: int) -> dict[JobName, Document]:
+    """Of each job the last `limit` finished runs in numbers, and the last of each kind; in two statements."""
+    finished: dict[JobName, list[_Finished]] = {job: [] for job in jobs}
+    for job, *facts in connection.execute(_SUMMARIES, {"jobs": codec.encode_words(jobs), "limit": limit}):
+        finished[job].append(_Finished(*facts))
+    latest = {job: _latest(runs) for job, runs in finished.items()}
+    refs = {ref for refs in latest.values() for ref in refs.values() if ref is not None}
+    rows = connection.execute(_DOCUMENTS, (codec.encode_numbers(refs),))
+    documents: dict[int | None, Document] = {ref: codec.decode_document(body) for ref, body in rows}
     return {
-        "runs": len(rows),
-        "success": len(successes),
-        "failure": len(failures),
-        "last": _first_document(connection, [ref for ref, _, _ in rows]),
-        "last_success": _first_document(connection, successes),
-        "last_failure": _first_document(connection, failures),
-        "durations_ms": _durations([duration for _, _, duration in rows if duration is not None]),
+        job: {
+            "runs": len(runs),
+            "success": sum(run.trouble is None for run in runs),
+            "failure": sum(run.trouble in _FAILURES for run in runs),
+            **{kind: documents.get(ref) for kind, ref in latest[job].items()},
+            "durations_ms": _durations([run.duration for run in runs if run.duration is not None]),
+        }
+        for job, runs in finished.items()
     }
 
 
-def _first_document(connection: sqlite3.Connection, refs: Sequence[int]) -> Document | None:
-    if not refs:
-        return None
-    row = connection.execute("SELECT document FROM runs WHERE ref = ?", (refs[0],)).fetchone()
-    return codec.decode_document(row[0])
+def _latest(runs: Sequence[_Finished]) -> dict[str, int | None]:
+    """The refs of the first of each kind; newest first."""
+    return {
+        "last": next((run.ref for run in runs), None),
+        "last_success": next((run.ref for run in runs if run.trouble is None), None),
+        "last_failure": next((run.ref for run in runs if run.trouble in _FAILURES), None),
+    }
 
 
 def _durations(milliseconds: list[int]) -> dict[str, int | None]:

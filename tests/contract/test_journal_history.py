@@ -457,15 +457,17 @@ async def test_summary(shelf):
     outcomes = [Outcome.FAILURE, Outcome.SUCCESS, Outcome.TIMEOUT, Outcome.SKIPPED, Outcome.SUCCESS]
     runs = [await tell(shelf, story, b"", outcome=outcome) for outcome in outcomes]
     await shelf.journal.append(story.batch(story.due(job)))
-    summary = await shelf.history.summary(job.name, limit=100)
+    nobody = JobName("nobody")
+    found = await shelf.history.summaries([job.name, nobody], limit=100)
+    summary = found[job.name]
     assert (summary["runs"], summary["success"], summary["failure"]) == (5, 2, 2)
     assert summary["last"]["id"] == summary["last_success"]["id"] == runs[4]
     assert summary["last_failure"]["id"] == runs[2]
     durations = [(await shelf.history.run(run))["duration_ms"] for run in runs]
     ranked = sorted(durations)
     assert summary["durations_ms"] == {"p50": ranked[2], "p95": ranked[4], "max": ranked[4]}
-    assert (await shelf.history.summary(job.name, limit=2))["runs"] == 2
-    assert await shelf.history.summary(JobName("nobody"), limit=9) == {
+    assert (await shelf.history.summaries([job.name], limit=2))[job.name]["runs"] == 2
+    assert found[nobody] == {
         "runs": 0,
         "success": 0,
         "failure": 0,

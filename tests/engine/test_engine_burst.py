@@ -9,7 +9,10 @@ import pytest
 from world import ALL, World, a_job, a_node, cron, once
 
 from distcrond.engine import placing
-from distcrond.model.event import AttemptStarted
+from distcrond.model.event import AttemptStarted, Held
+from distcrond.model.ids import JobName
+from distcrond.model.ledger import Ledger
+from distcrond.model.run import Run
 from distcrond.ports import WorkOrder
 from distcrond.testing import Script, ScriptedExecutor, ScriptedNode
 
@@ -105,3 +108,21 @@ async def test_cancelled_alarms_are_swept_out_long_before_their_time(world: Worl
     await world.until(seconds=60)
     assert len(world.begun()) >= 25 * 59
     assert len(world.engine._agenda._by_span) <= 1100
+
+
+async def test_targets_for_all_nodes_find_their_rivals_together(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[str] = []
+    of_job = Ledger.of_job
+
+    def counted(ledger: Ledger, name: JobName) -> list[Run]:
+        looks.append(name)
+        return of_job(ledger, name)
+
+    world.interval = timedelta(hours=1)
+    world.executor.script(Script(takes=timedelta(seconds=90)))
+    await world.start(a_job(schedule=cron("* * * * *"), select=ALL), *(a_node(f"n{number}") for number in range(200)))
+    await world.until(minutes=1, seconds=59)
+    monkeypatch.setattr(Ledger, "of_job", counted)
+    await world.until(minutes=2, seconds=1)  # the second run waits for the first, on every node
+    assert len(await world.events(Held)) == 200
+    assert len(looks) < 20

@@ -437,3 +437,19 @@ async def test_problems_of_the_files(world: World) -> None:
             "active": "last_good",
         }
     ]
+
+
+async def test_the_history_is_asked_as_often_for_many_jobs_as_for_one(world: World) -> None:
+    await world.start(*(a_job(f"j{number}", once(minutes=1)) for number in range(40)), a_node("a", capacity=50))
+    await world.until(minutes=2)
+    statements: list[str] = []
+    asked = []
+    for remaining in (40, 1):
+        await world.swap(*list(world.desired.catalog.jobs.values())[:remaining], a_node("a"))
+        world.database.writer.set_trace_callback(statements.append)
+        documents = await world.engine.queries.jobs()
+        world.database.writer.set_trace_callback(None)
+        assert [job["stats"]["runs"] for job in documents] == [1] * remaining
+        asked.append(len(statements))
+        statements.clear()
+    assert asked[0] == asked[1] > 0
