@@ -30,6 +30,7 @@ _FIRST_LOOK = 0.05
 _SLOWEST_START = 10.0
 _SLOWEST_LOOK = 1.0
 _LOOK_LIMIT = timedelta(seconds=20)
+_MAY_RUN = "a plain command cannot be followed after its session: it may still run there, and no limit ends it"
 _LEFT = re.compile(rb"(?:^|\n)left (\d{1,7})\n\Z")
 
 
@@ -162,7 +163,7 @@ class PlainSession:
     def adopt(self) -> None:
         """Settle an attempt of an earlier life: without a spool nobody can tell how it ended."""
         self._channel.settled.set()
-        self._finish(Ended(lost=Reason.CONNECTION_LOST, detail="a plain command cannot be followed after its session"))
+        self._finish(Ended(lost=Reason.CONNECTION_LOST, detail=_MAY_RUN))
 
     async def events(self) -> AsyncIterator[SessionEvent]:
         """See `ports.Session.events`."""
@@ -250,7 +251,7 @@ class PlainSession:
         if channel.begun or channel.exit is None:
             lost = Reason.CONNECTION_LOST if channel.exit is None else None
             sizes = {stream: kept.size() for stream, kept in channel.streams.items()}
-            return Ended(exit=channel.exit, lost=lost, output=sizes)
+            return Ended(exit=channel.exit, lost=lost, detail=_MAY_RUN if lost else "", output=sizes)
         if channel.preamble.found is not None:
             return NotStarted(reason=Reason.WORKING_DIRECTORY, detail=self._order.working_directory or "")
         text = channel.complaints.decode("utf-8", "replace").strip()

@@ -58,12 +58,16 @@ class Answer:
 
 @dataclass(slots=True)
 class Place:
-    """A configuration directory with everything that a daemon writes, below /tmp because socket paths are short."""
+    """A configuration directory with everything that a daemon writes, below /tmp because socket paths are short.
+
+    `within` are words that start the daemon somewhere special.
+    """
 
     root: Path
     process: subprocess.Popen[bytes] | None = None
     flags: list[str] = field(default_factory=list)
     variables: dict[str, str] = field(default_factory=dict)
+    within: tuple[str, ...] = ()
     lives: int = 0
 
     @property
@@ -321,7 +325,7 @@ class Place:
         return False
 
     def _open(self, command: list[str], **streams: Any) -> None:
-        self.process = subprocess.Popen(command, env=self.environment, cwd=self.root, **streams)
+        self.process = subprocess.Popen([*self.within, *command], env=self.environment, cwd=self.root, **streams)
 
     def _end(self, number: signal.Signals, seconds: float) -> int:
         assert self.process is not None

@@ -49,6 +49,8 @@ def find_sshd() -> str | None:
 class Sshd:
     """One server. `host` and `port` stay the same over restarts; `within` are words that start it somewhere special.
 
+    One that is `apart` is in a network where we are not.
+
     Everything that its sessions start carries `mark` in its environment.
     """
 
@@ -57,6 +59,7 @@ class Sshd:
     directory: Path
     host_key: asyncssh.SSHKey
     within: tuple[str, ...] = ()
+    apart: bool = False
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -79,6 +82,8 @@ class Sshd:
             time.sleep(0.005)
 
     def _accepts(self) -> bool:
+        if self.apart:
+            return "Server listening" in self.log()
         with contextlib.suppress(OSError), socket.create_connection((self.host, self.port), timeout=1):
             return True
         return False
@@ -171,12 +176,12 @@ class Farm:
         """The file with the host keys of all servers."""
         return self.directory / "known_hosts"
 
-    def add(self, count: int = 1, *, within: tuple[str, ...] = (), **options: str) -> list[Sshd]:
+    def add(self, count: int = 1, *, within: tuple[str, ...] = (), apart: bool = False, **options: str) -> list[Sshd]:
         """Start further servers, all at once; `options` are sshd_config keywords over Debian's defaults.
 
-        What `SetEnv` says is added to our own.
+        What `SetEnv` says is added to our own. Those `apart` need a `ListenAddress` and a `Port`.
         """
-        added = [self._make(len(self.servers) + index, within, options) for index in range(count)]
+        added = [self._make(len(self.servers) + index, within, options, apart=apart) for index in range(count)]
         for server in added:
             server.spawn()
         self.servers += added
@@ -214,11 +219,11 @@ class Farm:
         _signal(list(_marked(str(self.directory))), signal.SIGKILL)
         shutil.rmtree(self.directory, ignore_errors=True)
 
-    def _make(self, number: int, within: tuple[str, ...], options: Mapping[str, str]) -> Sshd:
+    def _make(self, number: int, within: tuple[str, ...], options: Mapping[str, str], *, apart: bool) -> Sshd:
         directory = self.directory / f"host{number}"
         directory.mkdir(mode=0o755)
         host = options.get("ListenAddress", f"127.0.0.{number % 250 + 1}")
-        port = _free_port(host)
+        port = int(options["Port"]) if apart else _free_port(host)
         key = asyncssh.generate_private_key("ssh-ed25519")
         _write_private(directory / "host_key", key)
         settings = {
@@ -228,7 +233,7 @@ class Farm:
             "AuthorizedKeysFile": str(self.directory / "authorized_keys"),
             "UsePAM": "yes" if os.geteuid() == 0 else "no",
         }
-        server = Sshd(host=host, port=port, directory=directory, host_key=key, within=within)
+        server = Sshd(host=host, port=port, directory=directory, host_key=key, within=within, apart=apart)
         _give(server.home, self.user)
         settings |= options
         settings["SetEnv"] = f"DISTCRON_FARM={self.directory} {server.mark} {options.get('SetEnv', '')}"

@@ -18,6 +18,7 @@ import pytest
 from support import parts
 from support.checker import Execution, digest, moment, noting, read_ledger, read_said
 from support.daemon import Place, children, now, until
+from support.roads import FAR, open_road
 from support.sshd import Farm, Sshd
 from support.valve import open_valve
 
@@ -162,12 +163,52 @@ def test_a_network_that_swallows_everything(place, farm, server, seconds):
         talk.assert_whole()
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("seconds", [0.0, 60.0])
+def test_a_road_that_swallows_everything(place, farm, seconds):
+    """Daemon and node are in networks of their own; no interface goes down, and nobody is told."""
+    with open_road() as road:
+        place.within = road.near
+        [server] = farm.add(1, within=road.far, apart=True, ListenAddress=FAR, Port="2222")
+        place.ssh_node("web", farm.node(server, keepalive=1).options, capacity=50)
+        talk = begun(place, "web")
+        talk.begin(times=2)
+        road.swallow()
+        shut = now()
+        contact(talk, "lost")
+        talk.let_end()
+        until(lambda: (now() - shut).total_seconds() > seconds, seconds + 1)
+        assert all(place.get(f"runs/{run}")["state"] == "running" for run in talk.runs)
+        road.heal()
+        talk.assert_whole()
+
+
 # ---------------------------------------------------------------- the daemon
 
 
 def test_a_restarted_daemon_adopts_soon_what_runs_and_what_ended(talk):
     figures = adoptions(talk, times=2)
     assert max(max(each) for each in figures.values()) < GENEROUS, figures
+
+
+def test_a_plain_run_is_lost_with_its_daemon_and_the_command_goes_on(place, farm, server):
+    place.ssh_node("web", farm.node(server).options, durable=False)
+    place.job("plain", shell_command=noting(TALKS), policy={"hosts": ["web"]}, timeout="30m")
+    place.start()
+    talk = Talk(place, ("web",))
+    run = place.trigger("plain")
+    talk.runs[run] = "web"
+    until(lambda: b"says 1" in talk.heard(run), what=place.log)
+    place.kill()
+    place.start()
+    [target] = place.finished(run)["targets"]
+    assert (target["outcome"], target["reason"], target["exit_code"]) == ("lost", "connection_lost", None)
+    assert "may still run" in target["detail"]
+    assert len(target["attempts"]) == 1
+    assert b"says 1" in place.output(run, "web")
+    talk.let_end()
+    [execution] = talk.executions()
+    assert execution.code == 0, "it ran to its own end, once"
 
 
 @pytest.mark.long
