@@ -1,7 +1,10 @@
 """What reporting to Elasticsearch costs: `python -m tests.bench.bench_sink [--runs 34000] [--major 9] [--stub]`.
 
-A journal is filled with whole runs of one line of output each, then drained: three documents per run. Client CPU is
-that of this process while it drains (reading the journal, making documents, sending, reading the answers), per run.
+A journal is filled with whole runs of one line of output each, then drained: three documents per run (the run, the
+execution, the line). CPU is that of this process, from `getrusage`, per run. First all at once, as the outbox does it
+beside an event loop. Then part by part, one after the other in one thread: reading the journal, making documents of
+what was read (as structures that nobody encodes), and the client: encoding them, putting requests together, sending
+them to a stub and reading its answers.
 
 Lateness: a hundred times a second a timer is due and the record of a start is made durable, without a sink, beside one
 that has nothing to do, and beside one that drains the backlog. In the engine the record is made half a second ahead, so
@@ -25,8 +28,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -39,7 +43,8 @@ from distcrond.journals.outbox_book import SqliteOutboxBook
 from distcrond.journals.outgoing import SqliteOutgoing
 from distcrond.journals.sqlite import SqliteJournal
 from distcrond.model.ledger import Ledger
-from distcrond.ports import Batch, Parcel, Receipt
+from distcrond.ports import Batch, Parcel, Receipt, Report
+from distcrond.sinks import bulk, documents
 from distcrond.sinks.documents import Documents
 from distcrond.sinks.elasticsearch import Connection, ElasticsearchSink
 from tests.bench.bench_journal import JOBS, definitions, jobs, joined, whole_run
@@ -83,17 +88,72 @@ async def fill(database: Database, runs: int) -> None:
     await journal.close()
 
 
+async def parts(database: Database, sink: ElasticsearchSink, runs: int) -> None:
+    """The CPU of each part, as what it adds to those before it."""
+
+    def read() -> Iterator[Report]:
+        outgoing, seq = SqliteOutgoing(database), 0
+        while extract := outgoing.after(seq, limit=4000, epoch=1):
+            yield from extract.reports
+            seq = extract.upto
+        outgoing.close()
+
+    def pack() -> Iterator[Parcel]:
+        return sink.pack(read(), with_output=True)
+
+    await sink.prepare()
+    reading = cpu_of(lambda: consume(read()))
+    with mock.patch.object(documents, "_encode", nothing), mock.patch.object(bulk, "_lines", nothing):
+        making = cpu_of(lambda: consume(pack())) - reading
+    packing = cpu_of(lambda: consume(pack())) - making - reading
+    parcels = list(pack())
+    begin = cpu()
+    for parcel in parcels:
+        await sink.deliver(parcel)
+    sending = cpu() - begin
+    every = {"reading": reading, "documents": making, "client": packing + sending}
+    told = "  ".join(f"{name} {seconds / runs * 1e3:.4f}" for name, seconds in every.items())
+    size = sum(len(parcel.body.data) for parcel in parcels) / runs
+    print(
+        f"part by part, ms CPU per run:  {told} (encode {packing / runs * 1e3:.4f}, send {sending / runs * 1e3:.4f})"
+        f"  together {sum(every.values()) / runs * 1e3:.4f}  n {runs} runs of {size:.0f} bytes",
+        flush=True,
+    )
+
+
+def nothing(_: object) -> bytes:
+    return b""
+
+
+def consume(items: Iterator[object]) -> None:
+    for _ in items:
+        pass
+
+
+def cpu_of(work: Callable[[], None]) -> float:
+    begin = cpu()
+    work()
+    return cpu() - begin
+
+
+def cpu() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
 async def drain(database: Database, sink: ElasticsearchSink | NoServer, runs: int, title: str) -> None:
     outgoing, book = SqliteOutgoing(database), SqliteOutboxBook(":memory:")
     outbox = Outbox(clock=SystemClock(), sink=sink, source=outgoing, book=book)  # type: ignore[arg-type]
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    begin, cpu = time.perf_counter(), time.process_time()
+    begin, before = time.perf_counter(), cpu()
     await outbox.flush()
-    seconds, spent = time.perf_counter() - begin, time.process_time() - cpu
+    seconds, spent = time.perf_counter() - begin, cpu() - before
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory) / 1024
     print(
         f"{title}: {runs * 3 / seconds:8.0f} documents/s  {spent / runs * 1e3:.4f} ms CPU per run"
-        f"  {spent / runs / 3 * 1e6:.1f} us per document  memory +{grown:.1f} MiB"
+        f"  {spent / runs / 3 * 1e6:.1f} us per document  memory {memory / 1024:.0f} +{grown:.1f} MiB"
+        f"  n {runs * 3} documents",
+        flush=True,
     )
     outbox.close()
     outgoing.close()
@@ -242,6 +302,10 @@ async def main(arguments: argparse.Namespace) -> None:
             if not arguments.stub:
                 print(f"    {server.count(f'bench{number}-*')} documents are there")
                 server.wipe(f"bench{number}")
+        sink = elasticsearch(url, "parts")
+        for _ in range(arguments.rounds):
+            await parts(database, sink, arguments.runs)
+        await sink.close()
         if not arguments.stub:
             for process in descendants(server.process.pid):
                 give_way(process)
