@@ -20,7 +20,7 @@ from distcrond.api.schemas import COMPONENTS
 from distcrond.api.scope import Scope
 from distcrond.model.ids import JOB_NAME_PATTERN, NAME_PATTERN
 
-_ALWAYS = (400, 401, 403, 404, 405, 408, 413, 415, 421, 500, 503)
+_ALWAYS = (400, 401, 403, 404, 405, 408, 413, 414, 415, 421, 431, 500, 503)
 _IF_MATCH = {"If-Match": "the ETag of the job: only if its definition is still that one"}
 _VARIABLES = {
     "job": JOB_NAME_PATTERN,

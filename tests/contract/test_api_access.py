@@ -163,6 +163,16 @@ async def test_own_names_are_admitted_on_any_port(tmp_path, host) -> None:
         assert answer.status == 200
 
 
+@pytest.mark.parametrize("method", ["OPTIONS", "GET", "POST"])
+async def test_no_answer_lets_other_origins_in(served, tcp, method) -> None:
+    asking = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
+    asking |= {"Access-Control-Request-Headers": "authorization", "Access-Control-Request-Private-Network": "true"}
+    for path in ("/api/v1/jobs", "/api/v1/jobs/invoices/run", "/-/healthy", "/", "/none"):
+        async with tcp.request(method, path, headers=asking) as answer:
+            assert not [name for name in answer.headers if name.startswith("Access-Control-")]
+            assert answer.headers["Cross-Origin-Resource-Policy"] == "same-origin"
+
+
 async def test_two_hosts_or_none_are_refused(served) -> None:
     for head in (b"Host: localhost\r\nHost: evil.example\r\n", b""):
         status, _ = await raw(served, b"GET /api/v1/jobs HTTP/1.1\r\n" + head + b"Connection: close\r\n\r\n")

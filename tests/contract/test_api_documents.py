@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import aiohttp
 import pytest
+from jsonschema import Draft202012Validator
+from schemathesis.specs.openapi.definitions import OPENAPI_31
 
 from distcrond.model.span import format_instant, parse_instant
 from tests.support.fake_engine import ENDINGS, OPEN_JOB, Served, serve
@@ -374,6 +378,15 @@ async def test_openapi_lists_every_route(client) -> None:
     assert set(document["paths"]["/api/v1/jobs/{job}/run"]["post"]["responses"]) >= {"202", "400", "403", "404", "409"}
     scopes = [operation["x-distcron-scope"] for path in document["paths"].values() for operation in path.values()]
     assert set(scopes) == {"open", "read", "operate", "admin"}
+
+
+async def test_openapi_is_what_it_says(client) -> None:
+    document = await get(client, "/api/v1/openapi.json")
+    Draft202012Validator(OPENAPI_31).validate(document)
+    named = set(re.findall(r'"#/components/schemas/([^"]+)"', json.dumps(document)))
+    assert named <= set(document["components"]["schemas"])
+    for schema in document["components"]["schemas"].values():
+        Draft202012Validator.check_schema(schema)
 
 
 async def test_api_answers_are_never_stored(client) -> None:

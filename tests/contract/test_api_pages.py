@@ -25,7 +25,10 @@ async def test_served_with_the_headers(client, path) -> None:
     async with client.get(path) as answer:
         text = await answer.text()
         assert answer.status == 200
-    assert answer.headers["Content-Security-Policy"].startswith("default-src 'self'")
+    policy = answer.headers["Content-Security-Policy"]
+    assert policy.startswith("default-src 'self'")
+    assert "frame-ancestors 'none'" in policy
+    assert "unsafe" not in policy
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     assert not re.search(r"""(?:src|href)="(?:https?:)?//""", text)
     async with client.get(path, headers={"If-None-Match": answer.headers["ETag"]}) as again:
@@ -59,6 +62,7 @@ async def test_every_element_the_script_names_exists(client) -> None:
 
 
 async def test_no_other_file_is_served(client) -> None:
-    for path in ("/static/", "/static/../pages.py", "/static/%2e%2e/pages.py", "/index.html", "/favicon.ico"):
+    climbing = ("/static/../pages.py", "/static/%2e%2e/pages.py", "/static/..%2fpages.py", "/static/%2e%2e%2ffiles.py")
+    for path in (*climbing, "/static/", "/static//etc/passwd", "/static/app.js%00", "/index.html", "/favicon.ico"):
         async with client.get(path) as answer:
             assert answer.status == 404

@@ -164,11 +164,12 @@ class Visitors:
             assert answer.status == 303
             return answer.headers["Set-Cookie"].split(";")[0]
 
-    async def ask(self, credential: str, method: str, path: str) -> int:
-        """Ask, look at the shape of the answer, and return its status."""
+    async def ask(self, credential: str, method: str, path: str, **more: Any) -> int:
+        """Ask, with `more` in the body; look at the shape of the answer, and return its status."""
         served = self._there if "elsewhere" in credential else self._here
         name = "socket" if credential == "socket" else "there" if served is self._there else "here"
         body, headers = BODIES.get((method, path)), self._headers[credential]
+        body = {**(body or {}), **more} if more else body
         place = await prepared(served, path)
         async with self._clients[name].request(
             method, place, headers=headers, json=body, allow_redirects=False
@@ -242,3 +243,9 @@ async def test_every_change_is_audited_with_who_asked(visitors, caplog) -> None:
         status = await visitors.ask(credential, method, path)
         lines = [record.getMessage() for record in caplog.records if record.name == AUDIT]
         assert sum(line.startswith(f"{by}: {method} '/api/v1/") and line.endswith(f": {status}") for line in lines) == 1
+
+
+async def test_no_change_takes_a_key_that_it_does_not_know(visitors) -> None:
+    for method, path in LINES:
+        if method not in ("GET", "HEAD"):
+            assert await visitors.ask("socket", method, path, nonsense=1) == 400, (method, path)
