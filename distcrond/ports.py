@@ -599,6 +599,14 @@ class Sink(Protocol):
         """
         ...
 
+    async def describe(self) -> str:
+        """What is there now, with its version, in words for people; asks the place itself.
+
+        Raises:
+            SinkUnavailable, SinkRefuses: as `deliver`.
+        """
+        ...
+
     def checkpoint(self) -> str:
         """Note that all delivered so far counts; answers what `resume` needs to tell it from what comes after."""
         ...

@@ -11,7 +11,7 @@ from distcrond.engine.desired import Desired
 from distcrond.engine.health import Health
 from distcrond.engine.outboxes import Outboxes
 from distcrond.engine.room import Room
-from distcrond.errors import ExecutorError
+from distcrond.errors import ExecutorError, SinkRefuses, SinkUnavailable
 from distcrond.model.checkup import Check, CheckState
 from distcrond.model.node import Node, NodeState
 from distcrond.model.reason import Reason
@@ -66,7 +66,7 @@ class Doctor:
     async def _examine(self) -> Document:
         nodes = [node for _, node in sorted(self._desired.catalog.nodes.items()) if node.enabled]
         found = [("daemon", self._daemon())]
-        found += [(f"sink {sink['sink']}", [_sink(sink)]) for sink in await self._outboxes.documents()]
+        found += [(f"sink {sink['sink']}", [await self._sink(sink)]) for sink in await self._outboxes.documents()]
         looks = await asyncio.gather(*map(self._node, nodes))
         found += [(f"node {node.name}", look) for node, look in zip(nodes, looks, strict=True)]
         checks = [_document(subject, check) for subject, checks in found for check in checks]
@@ -91,6 +91,17 @@ class Doctor:
         text = f"{problems} problems in job and node files" if problems else "nothing wrong in job and node files"
         yield Check(name="files", state=state, text=text, remedy=_if(state, "distcronctl check"))
 
+    async def _sink(self, sink: Document) -> Check:
+        if sink["state"] != "ok":
+            state = _FAIL if sink["state"] == "refused" else _WARN
+            return _troubled(state, f"{sink['reason']}: {sink['detail']}")
+        try:
+            return _told(sink, await self._outboxes.one(sink["sink"]).describe())
+        except SinkUnavailable as error:
+            return _troubled(_WARN, str(error))
+        except SinkRefuses as error:
+            return _troubled(_FAIL, str(error))
+
     # ------------------------------------------------------------ nodes
 
     async def _node(self, node: Node) -> Sequence[Check]:
@@ -110,13 +121,13 @@ class Doctor:
                 return unreachable(Reason.CONNECT_TIMEOUT, f"no answer within {_PATIENCE.total_seconds():g}s")
 
 
-def _sink(sink: Document) -> Check:
-    if sink["state"] != "ok":
-        text = f"{sink['reason']}: {sink['detail']}"
-        state = _FAIL if sink["state"] == "refused" else _WARN
-        remedy = "see its own log; what it misses waits in the journal"
-        return Check(name="reachable", state=state, text=text, remedy=remedy)
-    text = f"{sink['lag']} events are not there yet, {sink['dead']} documents were refused"
+def _troubled(state: CheckState, text: str) -> Check:
+    remedy = "see its own log; what it misses waits in the journal"
+    return Check(name="reachable", state=state, text=text, remedy=remedy)
+
+
+def _told(sink: Document, what: str) -> Check:
+    text = f"{what}; {sink['lag']} events are not there yet, {sink['dead']} documents were refused"
     if sink["dead"] or sink["lag"] > _LAG:
         remedy = "GET /api/v1/sinks names what was refused and why"
         return Check(name="reachable", state=_WARN, text=text, remedy=remedy)

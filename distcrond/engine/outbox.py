@@ -119,6 +119,10 @@ class Outbox:
         await self._sink.prepare()
         self._is_prepared = True
 
+    async def describe(self) -> str:
+        """What the sink is, asked now. Raises as `setup`."""
+        return await self._sink.describe()
+
     async def reindex(self) -> Document:
         """Begin to tell the sink everything the journal has; returns the progress, which `status` goes on showing.
 

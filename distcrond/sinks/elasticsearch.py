@@ -113,6 +113,11 @@ class ElasticsearchSink:
         for kind in KINDS:
             await self.ask("PUT", f"/_index_template/{self._prefix}-{kind}", template(kind, self._prefix))
 
+    async def describe(self) -> str:
+        """The product and its version."""
+        answer = await self.ask("GET", "/")
+        return f"Elasticsearch {answer['version']['number']}"
+
     def checkpoint(self) -> str:
         """Nothing: ids and versions tell what is there."""
         return ""

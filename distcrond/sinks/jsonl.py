@@ -71,6 +71,10 @@ class JsonLinesSink:
         except OSError as error:
             raise SinkUnavailable("unwritable", f"{self._directory}: {error.strerror}") from None
 
+    async def describe(self) -> str:
+        """The directory."""
+        return f"JSON lines in {self._directory}"
+
     def checkpoint(self) -> str:
         """The file of each name and how long it is; nothing of what is there comes again."""
         self._there.clear()

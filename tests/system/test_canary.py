@@ -6,9 +6,10 @@ GUARANTEES §8, statements 8 (log, API, index, argv, crash) and 35 (`local` runs
 from __future__ import annotations
 
 import base64
-import json
 import os
+import resource
 import secrets
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,9 @@ from pathlib import Path
 import pytest
 from support.daemon import until
 from support.elastic_stub import open_stub
+from support.parts import not_allowed
 
+SOURCE = Path(__file__).parents[2]
 KINDS = ("FROM_FILE", "FROM_CREDENTIAL", "FROM_ENVIRONMENT")
 CRASH = """
 import os
@@ -153,18 +156,52 @@ def test_no_canary_is_seen_outside_its_cage(place, farm, birds):
         login = base64.b64encode(f"distcron:{birds['password']}".encode()).decode()
         assert f"Basic {login}" in stub.credentials, "the password was of use"
         assert "Traceback" in place.log()
-        assert json.dumps(SOURCES["FROM_CREDENTIAL"])  # the names of cages are no secret
 
 
-def test_no_core_and_no_look_into_the_memory(place):
-    """By the kernel's own word, of a process that did what the daemon does first."""
+DAEMON = """
+import ctypes, os, sys, distcrond.privacy
+if os.geteuid() == 0:
+    os.setgroups([]), os.setgid(65534), os.setuid(65534)
+    ctypes.CDLL(None).prctl(4, 1)  # as after the execution of a program: open to its user
+if sys.argv[1] == "private":
+    distcrond.privacy.keep_memory_private()
+print(1, flush=True)
+input()
+"""
+
+
+@pytest.mark.parametrize("private", [False, True])
+def test_no_look_into_the_memory(private):
+    """What a `local` command, which is a process of the same user, can see of a daemon that carries a secret."""
+    user = {"user": 65534, "group": 65534, "extra_groups": []} if os.geteuid() == 0 else {}
+    words = [sys.executable, "-c", DAEMON, "private" if private else "open"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(words, env={"BIRD": "canary", "PYTHONPATH": str(SOURCE)}, cwd="/", **pipes) as daemon:
+        assert daemon.stdout.readline() == b"1\n"
+        for file in ("environ", "mem") if private else ("environ",):  # the rest may be closed by the system anyway
+            look = ["/usr/bin/head", "-c", "1", f"/proc/{daemon.pid}/{file}"]
+            seen = subprocess.run(look, capture_output=True, check=False, text=True, **user)
+            assert ("Permission denied" in seen.stderr) is private, seen
+        daemon.communicate(b"\n")
+
+
+def test_no_core_is_written(place):
+    """By the kernel's own word on how the daemon died, and on how a process did that minds nothing."""
     place.start()
     assert place.process is not None
-    shown = place.variables | {"PATH": os.environ["PATH"]}
-    text = (
-        "import ctypes, distcrond.privacy as p; print(l := ctypes.CDLL(None).prctl(3), end=' ');"
-        "p.keep_memory_private(); print(ctypes.CDLL(None).prctl(3))"
-    )
-    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True, env=shown)
-    assert done.stdout.split() == ["1", "0"]
-    assert Path(f"/proc/{place.process.pid}/environ").stat().st_uid == 0
+    other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, cwd=place.root)
+    if not dumps_core(other):
+        not_allowed("write a core file")
+    assert not dumps_core(place.process)
+
+
+def dumps_core(process: subprocess.Popen[bytes]) -> bool:
+    """Let a process die where it stands; whether the kernel wrote its memory down."""
+    hard = resource.prlimit(process.pid, resource.RLIMIT_CORE)[1]
+    resource.prlimit(process.pid, resource.RLIMIT_CORE, (hard, hard))
+    process.send_signal(signal.SIGABRT)
+    _, status = os.waitpid(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.stdin is not None:
+        process.stdin.close()
+    return os.WCOREDUMP(status)

@@ -26,7 +26,7 @@ def test_a_healthy_place_and_one_with_troubles(place, farm):
     gate = place.ledger / "go"
     command = f"echo up; until [ -e {gate} ]; do sleep 0.1; done"
     place.job("long", shell_command=command, policy={"hosts": ["web"]})
-    place.start()
+    place.start("--storage", "plain", "--log-directory", str(place.root / "reports"))
     place.await_nodes(web="up", bare="up", here="up")
     run = place.trigger("long")
     place.await_output(run, "web", b"up\n")
@@ -39,6 +39,8 @@ def test_a_healthy_place_and_one_with_troubles(place, farm):
     assert ("node bare", "spool") not in checks
     assert checks["node here", "spool"]["text"] == str(place.root / "state" / "spool")
     assert {checks["daemon", name]["state"] for name in ("disk", "time_zones", "files")} == {"ok"}
+    assert ("sink plain", "reachable") in checks
+    assert str(place.root / "reports") in checks["sink plain", "reachable"]["text"]
     assert place.ask("GET", "/api/v1/doctor").document["state"] == document["state"]
 
     place.ssh_node("stranger", farm.node(bad, ssh_known_hosts_file=str(place.root / "nothing")).options)
