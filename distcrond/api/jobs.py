@@ -21,6 +21,7 @@ _REFUSED_NAMES = frozenset({"BASH_ENV", "BASHOPTS", "ENV", "IFS", "PATH", "PS4",
 """Names through which a caller would choose another program than the job's (GUARANTEES 10)."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LONGEST_KEY = 255
+_ONLY_THE_SCHEDULE = "the job is paused: its schedule rests, this run does not"
 
 
 async def list_jobs(call: Call) -> web.Response:
@@ -66,7 +67,8 @@ async def run_job(call: Call) -> web.Response:
         run = await call.control.trigger(order)
     except NotFound:
         raise no_such_job(call, name) from None
-    return answer({"id": run}, status=202, headers={"Location": f"/api/v1/runs/{run}"})
+    started = {"id": run} if call.queries.pause(name) is None else {"id": run, "note": _ONLY_THE_SCHEDULE}
+    return answer(started, status=202, headers={"Location": f"/api/v1/runs/{run}"})
 
 
 def known_job(call: Call) -> JobName:

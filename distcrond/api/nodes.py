@@ -23,19 +23,19 @@ async def list_nodes(call: Call) -> web.Response:
 
 async def show_node(call: Call) -> web.Response:
     """One node."""
-    return answer(call.queries.node(_known_node(call)))
+    return answer(call.queries.node(known_node(call)))
 
 
 async def probe_node(call: Call) -> web.Response:
     """Look at a node now; answers when the look is asked for, `GET` shows what it saw."""
-    name = _known_node(call)
+    name = known_node(call)
     await call.control.probe(name)
     return answer({"name": name}, status=202)
 
 
 async def show_host_keys(call: Call) -> web.Response:
     """Ask a node's server for its host keys; logs in nowhere but at a jump host."""
-    name = _known_node(call)
+    name = known_node(call)
     with _unreachable():
         return answer(await call.control.trust.look(name, jump=call.query.flag("jump")))
 
@@ -44,7 +44,7 @@ async def pin_host_keys(call: Call) -> web.Response:
     """Trust host keys that somebody has confirmed."""
     body = call.body
     wish = Confirmed(
-        node=_known_node(call),
+        node=known_node(call),
         fingerprints=tuple(body["fingerprints"]),
         by=call.by,
         replace=bool(body.get("replace")),
@@ -62,7 +62,12 @@ def _unreachable() -> Iterator[None]:
         raise Problem(502, error.reason, error.detail) from None
 
 
-def _known_node(call: Call) -> NodeName:
+def known_node(call: Call) -> NodeName:
+    """Read the node's name from the path.
+
+    Raises:
+        Problem: 404.
+    """
     text = call.path("node")
     try:
         name = node_name(text)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from distcrond.api import credentials, events, jobs, nodes, ops, output, runs, sinks
+from distcrond.api import credentials, events, holds, jobs, nodes, ops, output, runs, sinks
 from distcrond.api.metrics import show_metrics
 from distcrond.api.openapi import openapi_handler
 from distcrond.api.parameters import CURSOR, MAX_LIMIT, Kind, Parameter, limit
 from distcrond.api.route import Answer, Reach, Route
-from distcrond.api.schemas import NOTHING, PIN_REQUEST, RUN_REQUEST, TOKEN_REQUEST
+from distcrond.api.schemas import NOTHING, PIN_REQUEST, RUN_REQUEST, TOKEN_REQUEST, UNTIL
 from distcrond.api.scope import Scope
 from distcrond.model.run import Outcome, State, Stream
 
@@ -118,6 +118,42 @@ _API = (
         answer=Answer(status=202, schema="RunStarted", headers={"Location": "the run"}),
     ),
     Route(
+        method="POST",
+        path="/api/v1/jobs/{job}/pause",
+        scope=Scope.OPERATE,
+        handler=holds.pause_job,
+        summary="Let the schedule of a job rest",
+        body=UNTIL,
+        answer=Answer(schema="Paused"),
+    ),
+    Route(
+        method="POST",
+        path="/api/v1/jobs/{job}/resume",
+        scope=Scope.OPERATE,
+        handler=holds.resume_job,
+        summary="End a job's pause",
+        body=NOTHING,
+        answer=Answer(schema="Paused"),
+    ),
+    Route(
+        method="POST",
+        path="/api/v1/pause",
+        scope=Scope.OPERATE,
+        handler=holds.pause_all,
+        summary="Let all schedules rest",
+        body=UNTIL,
+        answer=Answer(schema="Paused"),
+    ),
+    Route(
+        method="POST",
+        path="/api/v1/resume",
+        scope=Scope.OPERATE,
+        handler=holds.resume_all,
+        summary="End the pause of all jobs",
+        body=NOTHING,
+        answer=Answer(schema="Paused"),
+    ),
+    Route(
         method="GET",
         path="/api/v1/runs",
         scope=Scope.READ,
@@ -174,6 +210,24 @@ _API = (
         reach=Reach.NO_JOB,
         handler=nodes.show_node,
         summary="One node",
+        answer=Answer(schema="Node"),
+    ),
+    Route(
+        method="POST",
+        path="/api/v1/nodes/{node}/drain",
+        scope=Scope.OPERATE,
+        handler=holds.drain_node,
+        summary="Keep new runs from a node",
+        body=UNTIL,
+        answer=Answer(schema="Node"),
+    ),
+    Route(
+        method="POST",
+        path="/api/v1/nodes/{node}/undrain",
+        scope=Scope.OPERATE,
+        handler=holds.undrain_node,
+        summary="Let a node take runs again",
+        body=NOTHING,
         answer=Answer(schema="Node"),
     ),
     Route(

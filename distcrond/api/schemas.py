@@ -108,12 +108,14 @@ _REPORT = _shape(
         },
     }
 )
+_HOLD = _or_null(_shape({"since": _INSTANT, "until": _or_null(_INSTANT), "by": _TEXT}))
 _JOB = _shape(
     {
         "name": _TEXT,
         "description": _TEXT,
         "owners": {"type": "array"},
         "enabled": _FLAG,
+        "paused": _HOLD,
         "schedule": {},
         "policy": {},
         "command": {},
@@ -135,6 +137,8 @@ _NODE = _shape(
         "labels": {"type": "object"},
         "connection_type": _TEXT,
         "state": _TEXT,
+        "drained": _HOLD,
+        "contact": _TEXT,
         "reason": _or_null(_TEXT),
         "running": _WHOLE,
         "capacity": _WHOLE,
@@ -213,17 +217,15 @@ COMPONENTS: dict[str, Schema] = {
     ),
     "Stats": _shape(
         {
-            "jobs": _WHOLE,
-            "nodes": _WHOLE,
-            "running": _WHOLE,
-            "failing": _WHOLE,
-            "late": _WHOLE,
+            **dict.fromkeys(("jobs", "nodes", "running", "failing", "late", "paused", "drained"), _WHOLE),
+            "all_paused": _HOLD,
             "health": _ref("Health"),
         }
     ),
     "Health": _shape({"healthy": _FLAG, "ready": _FLAG, "reasons": _TEXTS, "warnings": _TEXTS}),
     "Reloaded": _shape({"added": _TEXTS, "changed": _TEXTS, "removed": _TEXTS, "problems": _WHOLE}),
-    "RunStarted": _shape({"id": _TEXT}),
+    "RunStarted": _shape({"id": _TEXT, "note": _TEXT}, "id"),
+    "Paused": _shape({"job": _or_null(_TEXT), "paused": _HOLD}),
     "Doctor": _shape(
         {
             "at": _INSTANT,
@@ -337,5 +339,12 @@ PIN_REQUEST: Schema = {
     },
 }
 """Which of the keys that a server shows are right."""
+
+UNTIL: Schema = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {"until": _or_null(INSTANT_OR_DISTANCE)},
+}
+"""How long a pause or a drain lasts: an instant, or a distance such as `2h`; without it until somebody ends it."""
 
 NOTHING: Schema = {"type": "object", "additionalProperties": False, "properties": {}}

@@ -27,6 +27,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "logs": ("logs", "Output of a run, or of a job's latest one."),
     "next": ("coming", "What runs next, and when."),
     "cancel": ("cancel", "End a run."),
+    "pause": ("pause", "Let the schedule of a job, or of all jobs, rest."),
+    "resume": ("resume", "End the pause of a job, or of all jobs."),
+    "drain": ("drain", "Keep new runs from a node."),
+    "undrain": ("undrain", "Let a node take runs again."),
     "check": ("check", "Look for mistakes in job and node files, without a daemon."),
     "diff": ("diff", "What a reload would change, with the next runs before and after."),
     "reload": ("reload", "Read the files again now, and say what changed."),
@@ -40,7 +44,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 LATER = frozenset(
     {
-        *("rerun", "why", "pause", "resume", "drain", "undrain", "import", "export"),
+        *("rerun", "why", "import", "export"),
         *("backfill", "upcoming", "simulate", "top", "report", "kibana"),
     }
 )

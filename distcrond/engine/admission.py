@@ -8,6 +8,7 @@ from datetime import datetime
 from distcrond.engine.agenda import Agenda, Alarm
 from distcrond.engine.closing import Closing
 from distcrond.engine.desired import Desired, group_of
+from distcrond.engine.holds import Holds
 from distcrond.engine.scribe import Scribe
 from distcrond.model.event import Held, RunOpened
 from distcrond.model.ids import JobName, NodeName, RunId
@@ -30,6 +31,7 @@ class Admission:
         scribe: Scribe,
         agenda: Agenda,
         desired: Desired,
+        holds: Holds,
         closing: Closing,
         opened: Callable[[Run], None],
         poke: Callable[[JobName], None],
@@ -37,6 +39,7 @@ class Admission:
         self._scribe = scribe
         self._agenda = agenda
         self._desired = desired
+        self._holds = holds
         self._closing = closing
         self._opened = opened
         self._poke = poke
@@ -80,6 +83,9 @@ class Admission:
     def _ended_early(self, run: Run, now: datetime) -> bool:
         if run.cancel_requested_by is not None:
             self._closing.run_as(run.id, Outcome.CANCELLED, Reason.CANCELLED)
+            return True
+        if self._holds.skips(run):
+            self._closing.run_as(run.id, Outcome.SKIPPED, Reason.PAUSED)
             return True
         if may_have_run(run.occurrence.due, self._scribe.ledger.restored_at):
             self._closing.run(run.id, UNKNOWN)

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from distcrond.engine.desired import Desired
 from distcrond.engine.dispatcher import Pokes
 from distcrond.engine.health import Health
+from distcrond.engine.holds import PAUSED, Holds
 from distcrond.engine.outboxes import Outboxes
 from distcrond.engine.placing import Placing
 from distcrond.engine.refresh import Refresh
@@ -18,9 +19,10 @@ from distcrond.engine.scribe import Scribe
 from distcrond.engine.tenure import Tenure
 from distcrond.engine.trust import Trust
 from distcrond.errors import Conflict, NotFound
-from distcrond.model.event import CancelRequested, Due, JobDefined
+from distcrond.model.event import CancelRequested, Drained, Due, HoldEvent, JobDefined, Paused, Resumed, Undrained
 from distcrond.model.ids import JobName, NodeName, RunId
 from distcrond.model.job import Job
+from distcrond.model.node import Node
 from distcrond.model.occurrence import Occurrence, Request, Trigger
 from distcrond.model.policy import Overlap
 from distcrond.model.reason import Reason
@@ -36,8 +38,8 @@ class Order:
     """A request to run a job now.
 
     `key` is the Idempotency-Key: the same one for the same job within a day answers the same run; empty = always a new
-    run. `force` ignores overlap. `nodes` replaces the policy's choice. `scheduled_at` is recorded as the nominal
-    instant instead of now.
+    run. `force` ignores overlap, and that a job is disabled or a named node drained. `nodes` replaces the policy's
+    choice. `scheduled_at` is recorded as the nominal instant instead of now.
     """
 
     job: JobName
@@ -60,6 +62,7 @@ class Control:
         desired: Desired,
         history: History,
         health: Health,
+        holds: Holds,
         placing: Placing,
         runner: Runner,
         pokes: Pokes,
@@ -73,6 +76,7 @@ class Control:
         self._desired = desired
         self._history = history
         self._health = health
+        self._holds = holds
         self._placing = placing
         self._runner = runner
         self._pokes = pokes
@@ -82,12 +86,12 @@ class Control:
         self.trust = trust
 
     async def trigger(self, order: Order) -> RunId:
-        """Run a job now.
+        """Run a job now, also while its schedule rests.
 
         Raises:
             NotFound: no such job or node.
-            Conflict: a manual run of the job waits already (SEMANTICS §4), the job is disabled, the key was used for
-                another order, or nothing is started any more (`Tenure`).
+            Conflict: a manual run of the job waits already (SEMANTICS §4), the job is disabled, a named node is
+                drained, the key was used for another order, or nothing is started any more (`Tenure`).
         """
         if self._tenure.is_over:
             raise Conflict(Reason.STALE_GENERATION, self._tenure.why)
@@ -118,8 +122,13 @@ class Control:
         for name in order.nodes:
             if self._desired.node(name) is None:
                 raise NotFound("node_unknown", f"there is no node {name!r}")
-        if not job.enabled and not order.force:
+        if order.force:
+            return job
+        if not job.enabled:
             raise Conflict(Reason.DISABLED, f"job {job.name!r} is disabled; force runs it all the same")
+        for name in order.nodes:
+            if self._holds.drain(name) is not None:
+                raise Conflict(Reason.DRAINED, f"node {name!r} is drained; force runs it there all the same")
         return job
 
     async def _requested(self, order: Order) -> RunId | None:
@@ -173,6 +182,65 @@ class Control:
             elif target.state is State.WAITING:
                 self._placing.hurry(slot)
 
+    async def pause(self, job: JobName | None, *, by: str, until: datetime | None) -> None:
+        """Let the schedule of a job, or of all jobs (None), rest: what has not begun yet is skipped.
+
+        Raises:
+            NotFound: no such job.
+        """
+        self._must_exist(job)
+        written = await self._holds.change(Paused(at=self._clock.now(), job=job, by=by, until=until))
+        for run in list(self._scribe.ledger.runs.values()):
+            if job in (None, run.job.name) and self._holds.skips(run):
+                self._skip_targets(run)
+        if written is not None:
+            await written
+
+    async def resume(self, job: JobName | None, *, by: str) -> None:
+        """End the pause of a job, or that of all jobs (None); each leaves the other alone.
+
+        Raises:
+            NotFound: no such job.
+        """
+        self._must_exist(job)
+        await self._hold(Resumed(at=self._clock.now(), job=job, by=by))
+
+    async def _hold(self, event: HoldEvent) -> None:
+        written = await self._holds.change(event)
+        if written is not None:
+            await written
+
+    def _must_exist(self, job: JobName | None) -> None:
+        if job is not None and job not in self._desired.catalog.jobs:
+            raise NotFound("job_unknown", f"there is no job {job!r}")
+
+    def _skip_targets(self, run: Run) -> None:
+        self._pokes.job(run.job.name)
+        for target in run.targets:
+            slot = (run.id, target.index)
+            if self._placing.is_active(slot):
+                self._runner.withdraw(slot, PAUSED)
+            elif target.state is State.WAITING:
+                self._placing.hurry(slot)
+
+    async def drain(self, node: NodeName, *, by: str, until: datetime | None) -> None:
+        """Keep new runs from a node; what runs there goes on.
+
+        Raises:
+            NotFound: no such node.
+        """
+        self._node(node)
+        await self._hold(Drained(at=self._clock.now(), node=node, by=by, until=until))
+
+    async def undrain(self, node: NodeName, *, by: str) -> None:
+        """Let a node take runs again.
+
+        Raises:
+            NotFound: no such node.
+        """
+        self._node(node)
+        await self._hold(Undrained(at=self._clock.now(), node=node, by=by))
+
     async def reload(self, *, by: str) -> Document:
         """Read the files again and go on with them; returns `{added, changed, removed, problems}`.
 
@@ -206,10 +274,13 @@ class Control:
         Raises:
             NotFound: no such node.
         """
-        known = self._desired.node(node)
+        await self._health.probe(self._node(node))
+
+    def _node(self, name: NodeName) -> Node:
+        known = self._desired.node(name)
         if known is None:
-            raise NotFound("node_unknown", f"there is no node {node!r}")
-        await self._health.probe(known)
+            raise NotFound("node_unknown", f"there is no node {name!r}")
+        return known
 
 
 def _is_same(order: Order, occurrence: Occurrence, request: Request | None) -> bool:

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import heapq
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -24,10 +24,12 @@ from distcrond.model.reason import Reason
 from distcrond.model.spec import ScheduleSpec
 from distcrond.ports import Clock, History, RunQuery
 from distcrond.rules.restored import may_have_run
-from distcrond.schedule import Schedule, compile_schedule, due_between
+from distcrond.schedule import Gap, Schedule, compile_schedule, due_between, gap_between
 
 LEAD = timedelta(milliseconds=500)
 """Occurrences are admitted this much ahead, so that connecting and writing the intent are done when they are due."""
+
+_TICK = timedelta(microseconds=1)
 
 FARTHEST_MARK = timedelta(hours=3)
 """A watermark further ahead than this was set by a wrong clock and is pulled back to now (SEMANTICS §3)."""
@@ -64,10 +66,16 @@ class Generator:
         self._has_jobs = False
         self._stale = asyncio.Event()
         self._stale.set()
+        self.ready = asyncio.Event()
+        """Set once schedules are followed, what passed before the start included."""
 
     def reschedule(self) -> None:
         """Ask for a fresh look at the catalog, or at the time after a step of the clock."""
         self._stale.set()
+
+    def settle(self) -> None:
+        """Decide at once what has come due by now: what a pause has let pass must be counted before it ends."""
+        self._tick()
 
     async def run(self) -> None:
         """Reschedule whenever asked, the first time at once; runs until cancelled."""
@@ -93,6 +101,7 @@ class Generator:
         heapq.heapify(heap)
         self._heap = heap
         self._set_alarm()
+        self.ready.set()
 
     def _take(self, jobs: Sequence[Job]) -> list[tuple[datetime, JobName]]:
         """Put these definitions in the place of older ones; returns when they are due next."""
@@ -102,7 +111,7 @@ class Generator:
             self._jobs[job.name], self._schedules[job.name] = job, self._compile(job)
         if marks:
             self._scribe.record(*marks)
-        return [entry for job in jobs for entry in self._next_wake(job.name)]
+        return [entry for job in jobs for entry in self._next_wake(job.name, now)]
 
     async def _decided_ahead(self, now: datetime) -> frozenset[RunId]:
         """Find the runs that a clock far in the future has left ahead of us: they never run again (SEMANTICS §3)."""
@@ -127,11 +136,14 @@ class Generator:
         if state.mark is None or state.schedule != identity or state.mark > now + FARTHEST_MARK or is_back:
             yield MarkMoved(at=now, job=job.name, mark=now, schedule=identity)
 
-    def _next_wake(self, name: JobName) -> Iterator[tuple[datetime, JobName]]:
+    def _next_wake(self, name: JobName, now: datetime) -> Iterator[tuple[datetime, JobName]]:
         mark = self._scribe.ledger.job(name).mark
         coming = None if mark is None else self._schedules[name].next_after(mark)
-        if coming is not None:
-            yield coming - LEAD, name
+        if coming is None:
+            return
+        rests = coming - LEAD <= now < coming and self._scribe.ledger.pause(name) is not None
+        # A pause may end until then: what it lets pass is counted once it has passed.
+        yield coming if rests else coming - LEAD, name
 
     def _set_alarm(self) -> None:
         if self._alarm is not None:
@@ -152,33 +164,24 @@ class Generator:
         if events:
             self._scribe.record(*events)
         for name in ticked:
-            for entry in self._next_wake(name):
+            for entry in self._next_wake(name, now):
                 heapq.heappush(self._heap, entry)
             self._admitted(name)
         self._set_alarm()
 
     def _harvest(self, job: Job, now: datetime) -> Iterator[Event]:
-        state, restored_at = self._scribe.ledger.job(job.name), self._scribe.ledger.restored_at
+        state, pause = self._scribe.ledger.job(job.name), self._scribe.ledger.pause(job.name)
         assert state.mark is not None  # noqa: S101  set when the job was taken over
-        harvest = due_between(
-            self._schedules[job.name],
-            mark=state.mark,
-            now=now,
-            horizon=now + LEAD,
-            catch_up=job.catch_up,
-        )
-        for gap in harvest.gaps:
-            reason = Reason.RESTORED if may_have_run(gap.first, restored_at) else gap.reason
-            self._gapped[reason.value] += gap.count
-            yield Gapped(
-                at=now,
-                job=job.name,
-                first=gap.first,
-                last=gap.last,
-                count=gap.count,
-                exact=gap.exact,
-                reason=reason,
-            )
+        schedule, mark = self._schedules[job.name], state.mark
+        if pause is not None:
+            rested = now if pause.until is None else min(now, pause.until - _TICK)
+            gap = gap_between(schedule, after=mark, until=rested, reason=Reason.PAUSED)
+            yield from self._gaps(job.name, now, () if gap is None else (gap,))
+            if not pause.is_over(now):
+                return
+            mark = max(mark, rested)
+        harvest = due_between(schedule, mark=mark, now=now, horizon=now + LEAD, catch_up=job.catch_up)
+        yield from self._gaps(job.name, now, harvest.gaps)
         due = {occurrence.run: occurrence for occurrence in _occurrences(job, harvest.due)}
         due = {run: occurrence for run, occurrence in due.items() if not self._is_decided(run)}
         if due:
@@ -188,6 +191,21 @@ class Generator:
         if len(due) < len(harvest.due):
             # No event speaks of the occurrences that were decided before, so the mark must pass them by itself.
             yield MarkMoved(at=now, job=job.name, mark=harvest.due[-1], schedule=state.schedule)
+
+    def _gaps(self, job: JobName, now: datetime, gaps: Iterable[Gap]) -> Iterator[Gapped]:
+        restored_at = self._scribe.ledger.restored_at
+        for gap in gaps:
+            reason = Reason.RESTORED if may_have_run(gap.first, restored_at) else gap.reason
+            self._gapped[reason.value] += gap.count
+            yield Gapped(
+                at=now,
+                job=job,
+                first=gap.first,
+                last=gap.last,
+                count=gap.count,
+                exact=gap.exact,
+                reason=reason,
+            )
 
     def _is_decided(self, run: RunId) -> bool:
         return run in self._scribe.ledger.runs or run in self._decided

@@ -12,6 +12,7 @@ from distcrond.engine.agenda import Agenda, Alarm
 from distcrond.engine.closing import Closing
 from distcrond.engine.desired import Desired, Group, group_of
 from distcrond.engine.health import Health
+from distcrond.engine.holds import PAUSED, Holds
 from distcrond.engine.room import Room
 from distcrond.engine.scribe import Scribe
 from distcrond.model.event import Held
@@ -55,6 +56,7 @@ class Placing:
         agenda: Agenda,
         desired: Desired,
         health: Health,
+        holds: Holds,
         room: Room,
         closing: Closing,
         launch: Launch,
@@ -64,6 +66,7 @@ class Placing:
         self._agenda = agenda
         self._desired = desired
         self._health = health
+        self._holds = holds
         self._room = room
         self._closing = closing
         self._launch = launch
@@ -146,12 +149,10 @@ class Placing:
 
     def _place(self, run: Run, target: Target, now: datetime) -> Reason | None:
         """Start the target, close it or leave it waiting; returns the obstacle, if there is one."""
-        if run.cancel_requested_by is not None:
-            self._close(run, target, Outcome.CANCELLED, Reason.CANCELLED)
-            return Reason.CANCELLED
-        if may_have_run(run.occurrence.due, self._scribe.ledger.restored_at):
-            self._close(run, target, UNKNOWN.outcome, Reason.RESTORED, UNKNOWN.detail)
-            return Reason.RESTORED
+        over = self._end_of_waiting(run)
+        if over is not None:
+            self._close(run, target, over.outcome, over.reason, over.detail)
+            return over.reason
         if target.fixed and self._is_for_all(run) and not self._is_next_on_node(run, target, now):
             return Reason.OVERLAP
         chosen = self._choose(run, target)
@@ -167,6 +168,14 @@ class Placing:
         self.occupy(slot, chosen)
         self._launch(slot, self._desired.catalog.nodes[chosen])
         return None
+
+    def _end_of_waiting(self, run: Run) -> Verdict | None:
+        """What ends a wait for a node, whatever the nodes are."""
+        if run.cancel_requested_by is not None:
+            return Verdict(outcome=Outcome.CANCELLED, reason=Reason.CANCELLED)
+        if self._holds.skips(run):
+            return PAUSED
+        return UNKNOWN if may_have_run(run.occurrence.due, self._scribe.ledger.restored_at) else None
 
     # ------------------------------------------------------------ overlap, per node
 
@@ -216,7 +225,7 @@ class Placing:
 
     def _choose(self, run: Run, target: Target) -> NodeName | Blocked | NoRoom:
         chosen = choose(
-            [self._view(node) for node in self._candidates(run, target)],
+            [self._view(run, node) for node in self._candidates(run, target)],
             taken=frozenset() if target.fixed else self._taken(run, target) | given_up(target),
             refused=target.refused,
             durable=run.job.durable,
@@ -243,9 +252,15 @@ class Placing:
         nodes = {other.node or self._active.get((run.id, other.index)) for other in others}
         return frozenset(node for node in nodes if node is not None)
 
-    def _view(self, node: Node) -> NodeView:
+    def _view(self, run: Run, node: Node) -> NodeView:
         status = self._health.status(node.name)
-        return NodeView(node=node, state=status.state, reason=status.reason, running=self._load[node.name])
+        return NodeView(
+            node=node,
+            state=status.state,
+            reason=status.reason,
+            running=self._load[node.name],
+            drained=self._holds.bars(run, node.name),
+        )
 
     def _blocked(self, run: Run, target: Target, blocked: Blocked | NoRoom, now: datetime) -> Reason:
         if not self._is_early(run, target, now):
@@ -253,6 +268,10 @@ class Placing:
         return blocked.reason
 
     def _wait_or_miss(self, run: Run, target: Target, blocked: Blocked | NoRoom, now: datetime) -> None:
+        if target.fixed and blocked.reason is Reason.DRAINED:
+            # A node that somebody took out on purpose is no miss of a job that is for all nodes (SEMANTICS §5).
+            self._close(run, target, Outcome.SKIPPED, Reason.DRAINED)
+            return
         by_hand = run.occurrence.trigger is Trigger.MANUAL
         if blocked.hopeless or (by_hand and blocked.reason is not Reason.CAPACITY):
             self._close(run, target, Outcome.MISSED, blocked.reason, blocked.detail)
@@ -281,7 +300,7 @@ class Placing:
         if target.reason is not reason:
             self._scribe.record(Held(at=now, run=run.id, target=target.index, reason=reason, detail=detail))
 
-    def _close(self, run: Run, target: Target, outcome: Outcome, reason: Reason, detail: str = "") -> None:
+    def _close(self, run: Run, target: Target, outcome: Outcome, reason: Reason | None, detail: str = "") -> None:
         """A target that has run and finds no other node has not missed anything: its last attempt is its outcome."""
         slot = (run.id, target.index)
         last = target.attempt

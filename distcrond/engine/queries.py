@@ -13,6 +13,7 @@ from distcrond.engine.difference import Difference, problem_document
 from distcrond.engine.doctor import Doctor
 from distcrond.engine.feed import Feed, Follower
 from distcrond.engine.health import Health
+from distcrond.engine.holds import Holds
 from distcrond.engine.metrics import Family, Metrics
 from distcrond.engine.news import Interest, News, Watcher
 from distcrond.engine.outboxes import Outboxes
@@ -22,6 +23,7 @@ from distcrond.engine.punctuality import Punctuality
 from distcrond.errors import NotFound
 from distcrond.model.globs import EVERY_JOB, JobGlobs
 from distcrond.model.happening import Happening
+from distcrond.model.hold import Hold
 from distcrond.model.ids import JobName, NodeName, RunId
 from distcrond.model.job import Job
 from distcrond.model.ledger import Ledger
@@ -40,6 +42,7 @@ _ERRORS = 5
 _REPORT_OUTPUT = 32 * 1024
 """Bytes of output of each target in a report."""
 _LATE = timedelta(seconds=1)
+_TICK = timedelta(microseconds=1)
 
 
 class Queries:
@@ -53,6 +56,7 @@ class Queries:
         history: History,
         desired: Desired,
         health: Health,
+        holds: Holds,
         placing: Placing,
         feed: Feed,
         punctuality: Punctuality,
@@ -68,6 +72,7 @@ class Queries:
         self._history = history
         self._desired = desired
         self._health = health
+        self._holds = holds
         self._placing = placing
         self._feed = feed
         self._punctuality = punctuality
@@ -83,9 +88,9 @@ class Queries:
     async def jobs(self) -> Sequence[Document]:
         """All jobs by name.
 
-        Each: `{name, namespace, description, owners, enabled, schedule, policy, command, labels, runbook_url,
+        Each: `{name, namespace, description, owners, enabled, paused, schedule, policy, command, labels, runbook_url,
         definition, file, line, next (instant or null), running (open runs), last (run document or null), stats}`, where
-        `schedule`, `policy` and `command` are as the file has them.
+        `schedule`, `policy` and `command` are as the file has them and `paused` is as `pause` answers.
         """
         catalog = self._desired.catalog
         return await self._job_documents([catalog.jobs[name] for name in sorted(catalog.jobs)])
@@ -105,6 +110,10 @@ class Queries:
         """
         (document,) = await self._job_documents([self._job(name)])
         return {**document, "errors": await self._errors(name)}
+
+    def pause(self, job: JobName | None) -> Document | None:
+        """What lets the schedule of a job, or those of all jobs (None), rest: `{since, until, by}`, or None."""
+        return _hold(self._holds.pause_of_all() if job is None else self._holds.pause(job))
 
     def _job(self, name: JobName) -> Job:
         job = self._desired.catalog.jobs.get(name)
@@ -128,6 +137,7 @@ class Queries:
             "description": job.description,
             "owners": [{"name": owner.name, "email_address": owner.email_address} for owner in job.owners],
             "enabled": job.enabled,
+            "paused": _hold(self._holds.pause(job.name)),
             "schedule": written.get("schedule"),
             "policy": written.get("policy"),
             "command": _command(written),
@@ -155,8 +165,9 @@ class Queries:
     def nodes(self) -> Sequence[Document]:
         """All nodes by name.
 
-        Each: `{name, roles, labels, description, connection_type, address, enabled, state, reason, detail, running,
-        capacity, since, last_seen}`.
+        Each: `{name, roles, labels, description, connection_type, address, enabled, state, drained, contact, reason,
+        detail, running, capacity, since, last_seen}`. `drained` is `{since, until, by}` or None; while it is set it is
+        also the `state`, and `contact` is what the state would be without it.
         """
         nodes = self._desired.catalog.nodes
         return [self._node_document(nodes[name]) for name in sorted(nodes)]
@@ -169,7 +180,8 @@ class Queries:
         return self._node_document(node)
 
     def _node_document(self, node: Node) -> Document:
-        status = self._health.status(node.name)
+        status, drain = self._health.status(node.name), self._holds.drain(node.name)
+        state = "drained" if drain else status.state.value
         return {
             "name": node.name,
             "roles": sorted(node.roles),
@@ -178,7 +190,9 @@ class Queries:
             "connection_type": node.connection,
             "address": node.options.get("ssh_host"),
             "enabled": node.enabled,
-            "state": status.state.value if node.enabled else "disabled",
+            "state": state if node.enabled else "disabled",
+            "drained": _hold(drain),
+            "contact": status.state.value,
             "reason": status.reason and status.reason.value,
             "detail": status.detail,
             "running": self._placing.running_on(node.name),
@@ -256,7 +270,7 @@ class Queries:
     ) -> Sequence[Document]:
         """Coming occurrences `{job, scheduled_at, due_at, note}` of one job or of `jobs`, in order of time.
 
-        Raises NotFound.
+        A schedule that rests has none before it ends. Raises NotFound.
         """
         every = self._desired.catalog.jobs
         chosen = [self._job(job)] if job is not None else [one for name, one in every.items() if name in jobs]
@@ -267,8 +281,12 @@ class Queries:
     def _coming(self, job: Job) -> Iterator[tuple[datetime, Document]]:
         if not job.enabled or job.schedule is None:
             return
+        now, pause = self._clock.now(), self._holds.pause(job.name)
+        if pause is not None and pause.until is None:
+            return
+        begin = now if pause is None or pause.until is None else max(now, pause.until - _TICK)
         schedule = compile_schedule(job.schedule, job=job.name, zone=self._desired.catalog.zone)
-        instant = schedule.next_after(self._clock.now())
+        instant = schedule.next_after(begin)
         while instant is not None:
             shown = format_instant(instant)
             note = clock_note(schedule, instant)
@@ -290,10 +308,11 @@ class Queries:
     # ------------------------------------------------------------ the whole
 
     async def stats(self) -> Document:
-        """Counters: `{jobs, nodes, running, failing, late, runs_24h, success_24h, lateness_ms, outbox, health}`.
+        """Counters: `{jobs, nodes, running, waiting, failing, late, paused, all_paused, drained, …}`.
 
-        `lateness_ms` is `{p50, p95, p99}`; `outbox` counts by sink the events that it does not know of yet; `health`
-        is that of `health`.
+        And `{runs_24h, success_24h, lateness_ms, outbox, health}`. `paused` and `drained` count jobs and nodes,
+        `all_paused` is as `pause` answers for all jobs, `lateness_ms` is `{p50, p95, p99}`; `outbox` counts by sink the
+        events that it does not know of yet; `health` is that of `health`.
         """
         now = self._clock.now()
         outcomes = await self._history.outcomes(since=now - timedelta(days=1))
@@ -310,6 +329,9 @@ class Queries:
                 and run.occurrence.due + _LATE < now
                 for run in open_runs
             ),
+            "paused": sum(self._holds.pause(name) is not None for name in self._desired.catalog.jobs),
+            "all_paused": self.pause(None),
+            "drained": sum(self._holds.drain(name) is not None for name in self._desired.catalog.nodes),
             "runs_24h": sum(outcomes.values()),
             "success_24h": outcomes.get(Outcome.SUCCESS, 0),
             "lateness_ms": self._punctuality.percentiles(),
@@ -368,6 +390,12 @@ class Queries:
 def _command(written: Mapping[str, Any]) -> Any:
     """What the job runs, as its file has it."""
     return next((written[key] for key in ("command", "shell_command", "script") if key in written), None)
+
+
+def _hold(hold: Hold | None) -> Document | None:
+    if hold is None:
+        return None
+    return {"since": format_instant(hold.since), "until": hold.until and format_instant(hold.until), "by": hold.by}
 
 
 def _default_stream(attempt: Document) -> Stream:

@@ -164,6 +164,22 @@ class Runner:
         flight.stopped_for = reason
         flight.stopping = self._spawn(self._stop(self._look(slot)[0], flight, reason))
 
+    def withdraw(self, slot: Slot, verdict: Verdict) -> None:
+        """Close a target whose start has not left for its node yet; leave alone what has."""
+        flight = self._flights.get(slot)
+        if flight is not None and not flight.launched:
+            flight.give_up(verdict)
+
+    def has_begun(self, run: Run) -> bool:
+        """Whether any command of the run began, for all we know."""
+        return any(self._began(run, target) for target in run.targets)
+
+    def _began(self, run: Run, target: Target) -> bool:
+        flight = self._flights.get((run.id, target.index))
+        present = target.attempt if flight is None or flight.launched else None
+        ended = [attempt for attempt in target.attempts if attempt.outcome not in (None, Outcome.SKIPPED)]
+        return present is not None or bool(ended)
+
     def _watch_changed(self, run: RunId) -> None:
         """Somebody begins or ceases to look at a run's output."""
         known = self._scribe.ledger.runs.get(run)

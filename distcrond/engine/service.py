@@ -21,6 +21,7 @@ from distcrond.engine.feed import Feed
 from distcrond.engine.figures import Figures
 from distcrond.engine.generator import Generator
 from distcrond.engine.health import Health
+from distcrond.engine.holds import Holds
 from distcrond.engine.metrics import Metrics
 from distcrond.engine.news import News
 from distcrond.engine.outboxes import Outboxes
@@ -104,24 +105,7 @@ class Engine:
             feed=feed,
             punctuality=punctuality,
         )
-        self._placing = placing = Placing(
-            scribe=scribe,
-            agenda=agenda,
-            desired=desired,
-            health=health,
-            room=room,
-            closing=closing,
-            launch=runner.launch,
-            poke=pokes.any,
-        )
-        runner.on_release(placing.released)
-        self._admission = admission = Admission(
-            scribe=scribe, agenda=agenda, desired=desired, closing=closing, opened=placing.open, poke=pokes.job
-        )
-        self._dispatcher = Dispatcher(
-            clock=clock, scribe=scribe, tenure=tenure, room=room, pokes=pokes, admission=admission, placing=placing
-        )
-        self._generator = Generator(
+        self._generator = generator = Generator(
             clock=clock,
             scribe=scribe,
             agenda=agenda,
@@ -130,6 +114,38 @@ class Engine:
             room=room,
             gapped=figures.gapped,
             admitted=pokes.job,
+        )
+        self._holds = holds = Holds(
+            clock=clock,
+            scribe=scribe,
+            agenda=agenda,
+            generator=generator,
+            has_begun=runner.has_begun,
+            changed=pokes.any,
+        )
+        self._placing = placing = Placing(
+            scribe=scribe,
+            agenda=agenda,
+            desired=desired,
+            health=health,
+            holds=holds,
+            room=room,
+            closing=closing,
+            launch=runner.launch,
+            poke=pokes.any,
+        )
+        runner.on_release(placing.released)
+        self._admission = admission = Admission(
+            scribe=scribe,
+            agenda=agenda,
+            desired=desired,
+            holds=holds,
+            closing=closing,
+            opened=placing.open,
+            poke=pokes.job,
+        )
+        self._dispatcher = Dispatcher(
+            clock=clock, scribe=scribe, tenure=tenure, room=room, pokes=pokes, admission=admission, placing=placing
         )
         self._recovery = Recovery(
             clock=clock,
@@ -176,6 +192,7 @@ class Engine:
             desired=desired,
             history=history,
             health=health,
+            holds=holds,
             placing=placing,
             runner=runner,
             pokes=pokes,
@@ -190,6 +207,7 @@ class Engine:
             history=history,
             desired=desired,
             health=health,
+            holds=holds,
             placing=placing,
             feed=feed,
             punctuality=punctuality,
@@ -217,6 +235,7 @@ class Engine:
                 loops.create_task(self._agenda.run(stepped=self._clock_stepped))
                 loops.create_task(self._health.run())
                 loops.create_task(self._generator.run())
+                loops.create_task(self._holds.run())
                 loops.create_task(self._dispatcher.run())
                 loops.create_task(self._pulse.run())
                 loops.create_task(self._refresh.run())

@@ -49,6 +49,7 @@ def _plain(value: object) -> object:
 _ENCODER = msgspec.json.Encoder(enc_hook=_plain)
 _JOB_STATE = msgspec.json.Decoder(JobState)
 _REPORTED = msgspec.json.Decoder(ReportedRun)
+_KEPT = msgspec.json.Decoder(tuple[str, int, msgspec.Raw])
 
 
 # ---------------------------------------------------------------- events
@@ -73,6 +74,25 @@ def decode_event(name: str, version: int, body: bytes) -> ev.Event:
         return _decode_event(name, version, body)
     except (msgspec.DecodeError, TypeError, KeyError) as error:
         raise JournalError(f"the journal holds a damaged {name} event: {error}") from error
+
+
+def encode_kept(event: ev.Event) -> str:
+    """Show an event as one text, for a row that keeps the latest of its kind."""
+    name, version, body = encode_event(event)
+    return _ENCODER.encode([name, version, msgspec.Raw(body)]).decode()
+
+
+def decode_kept(text: str) -> ev.Event:
+    """Read `encode_kept`.
+
+    Raises:
+        JournalTooNew, JournalError: as `decode_event`.
+    """
+    try:
+        name, version, body = _KEPT.decode(text)
+    except msgspec.DecodeError as error:
+        raise JournalError(f"the journal holds a damaged event: {error}") from error
+    return decode_event(name, version, bytes(body))
 
 
 def _decode_event(name: str, version: int, body: bytes) -> ev.Event:

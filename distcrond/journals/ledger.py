@@ -16,6 +16,8 @@ _DEFINITIONS = (
     " WHERE (job, hash) IN (SELECT job, definition FROM runs WHERE open IS NOT NULL)"
 )
 _EVENTS = "SELECT type, v, body FROM events WHERE run IN (SELECT ref FROM runs WHERE open IS NOT NULL) ORDER BY seq"
+_HOLDS = ("pause:", "drain:")
+"""Facts that are the latest event of a job's, or of all jobs', pause and of a node's drain."""
 _STATES = "SELECT name, body FROM job_states JOIN names ON names.id = job_states.job"
 
 
@@ -51,6 +53,9 @@ def _read(connection: sqlite3.Connection) -> Ledger:
     if "restored_at" in facts:
         ledger.restored_at = codec.from_micros(facts["restored_at"])
     ledger.stood_back = facts.get("stood_back", "")
+    for name, value in facts.items():
+        if name.startswith(_HOLDS):
+            fold(ledger, codec.decode_kept(value))
     return ledger
 
 

@@ -89,6 +89,10 @@ def _add_event(rows: Prepared, event: ev.Event, runs: Mapping[RunId, Run]) -> No
             rows.facts.extend([("restored_at", codec.to_micros(event.at)), ("stood_back", "")])
         case ev.StoodBack():
             rows.facts.append(("stood_back", event.why))
+        case ev.Paused() | ev.Resumed():
+            rows.facts.append((f"pause:{event.job or '*'}", codec.encode_kept(event)))
+        case ev.Drained() | ev.Undrained():
+            rows.facts.append((f"drain:{event.node}", codec.encode_kept(event)))
         case ev.DaemonStopped() | ev.Reloaded() | ev.HostKeysPinned() | ev.ClockStepped() | ev.MarkMoved():
             pass
         case _:

@@ -128,6 +128,44 @@ class Gapped:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Paused:
+    """The schedule of `job`, or of all jobs (None), rests from now on, at the longest `until`."""
+
+    at: datetime
+    job: JobName | None
+    by: str
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resumed:
+    """It rests no more: `by` somebody, or `until` came."""
+
+    at: datetime
+    job: JobName | None
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drained:
+    """The node takes nothing new from now on, at the longest `until`; what runs there goes on."""
+
+    at: datetime
+    node: NodeName
+    by: str
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Undrained:
+    """The node takes runs again: `by` somebody, or `until` came."""
+
+    at: datetime
+    node: NodeName
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Due:
     """The occurrence is admitted and becomes a waiting run with the definition as it is now."""
 
@@ -287,10 +325,11 @@ RunEvent = (
     | RunClosed
 )
 JobEvent = MarkMoved | Gapped
+HoldEvent = Paused | Resumed | Drained | Undrained
 DaemonEvent = (
     DaemonStarted | JournalRestored | StoodBack | DaemonStopped | Reloaded | HostKeysPinned | ClockStepped | JobDefined
 )
-Event = RunEvent | JobEvent | DaemonEvent
+Event = RunEvent | JobEvent | HoldEvent | DaemonEvent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

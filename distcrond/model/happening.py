@@ -15,6 +15,7 @@ from distcrond.model.span import format_instant
 TOLD = (
     *(ev.Due, ev.Held, ev.AttemptStarted, ev.NodeRefused, ev.ContactChanged, ev.CancelRequested, ev.AttemptEnded),
     *(ev.RunClosed, ev.Gapped, ev.JobDefined, ev.Reloaded, ev.HostKeysPinned, ev.ClockStepped),
+    *(ev.Paused, ev.Resumed, ev.Drained, ev.Undrained),
     *(ev.DaemonStarted, ev.DaemonStopped, ev.JournalRestored, ev.StoodBack),
 )
 """Events of which people are told; output is followed at its run."""
@@ -73,7 +74,7 @@ def _reloaded(event: ev.Event, kind: str) -> list[str]:
 
 def _job_of(event: ev.Event) -> str | None:
     match event:
-        case ev.Gapped():
+        case ev.Gapped() | ev.Paused() | ev.Resumed():
             return event.job
         case ev.JobDefined():
             return event.job.name
@@ -105,11 +106,13 @@ def _told(event: ev.Event, run: Document | None) -> tuple[str, Document]:  # noq
             return _told_of_no_run(event)
 
 
-def _told_of_no_run(event: ev.Event) -> tuple[str, Document]:  # noqa: PLR0911  one line per event
+def _told_of_no_run(event: ev.Event) -> tuple[str, Document]:  # noqa: C901, PLR0911  one line per event
     match event:
         case ev.Gapped():
             span = {"from": format_instant(event.first), "to": format_instant(event.last)}
             return "gap", {**span, "count": event.count, "exact": event.exact, "reason": event.reason.value}
+        case ev.Paused() | ev.Resumed() | ev.Drained() | ev.Undrained():
+            return _told_of_hold(event)
         case ev.JobDefined():
             return "job_defined", {"definition": event.job.definition}
         case ev.Reloaded():
@@ -130,6 +133,19 @@ def _told_of_no_run(event: ev.Event) -> tuple[str, Document]:  # noqa: PLR0911  
             return "clock_stepped", {"seconds": event.delta.total_seconds()}
         case _:
             raise TypeError(f"nobody is told of a {type(event).__name__}")
+
+
+def _told_of_hold(event: ev.HoldEvent) -> tuple[str, Document]:
+    match event:
+        case ev.Paused():
+            return "paused", {"by": event.by, "until": event.until and format_instant(event.until)}
+        case ev.Resumed():
+            return "resumed", {"by": event.by}
+        case ev.Drained():
+            until = event.until and format_instant(event.until)
+            return "drained", {"node": event.node, "by": event.by, "until": until}
+        case ev.Undrained():
+            return "undrained", {"node": event.node, "by": event.by}
 
 
 def _ended(event: ev.AttemptEnded, run: Document | None) -> Document:

@@ -9,6 +9,7 @@ from typing import Any
 
 from distcrond.model import event as ev
 from distcrond.model.change import change
+from distcrond.model.hold import Hold, longest
 from distcrond.model.ids import JobName, NodeName, RunId
 from distcrond.model.job import Job
 from distcrond.model.occurrence import Trigger
@@ -41,7 +42,8 @@ class Ledger:
 
     A finished run stays until the Scribe has written it and calls `forget`. `daemon` is the daemon's id for life, made
     at its first start; `generation` counts its starts. `restored_at` is when the journal was last said to be an older
-    copy, None if it never was; `stood_back` is why nothing may be started, empty if it may.
+    copy, None if it never was; `stood_back` is why nothing may be started, empty if it may. `paused` are the schedules
+    that rest, that of None being all of them, and `drained` the nodes that take nothing new; some may be over by now.
     """
 
     runs: dict[RunId, Run] = field(default_factory=dict)
@@ -51,6 +53,8 @@ class Ledger:
     generation: int = 0
     restored_at: datetime | None = None
     stood_back: str = ""
+    paused: dict[JobName | None, Hold] = field(default_factory=dict)
+    drained: dict[NodeName, Hold] = field(default_factory=dict)
     _of_job: dict[JobName, dict[RunId, None]] = field(default_factory=dict)
 
     def of_job(self, name: JobName) -> list[Run]:
@@ -65,6 +69,10 @@ class Ledger:
     def job(self, name: JobName) -> JobState:
         """The job's state; an empty one if nothing was recorded yet."""
         return self.jobs.get(name, _UNHEARD_OF)
+
+    def pause(self, job: JobName) -> Hold | None:
+        """What lets the job's schedule rest, over or not: the longer of its own pause and that of all jobs."""
+        return longest(self.paused.get(job), self.paused.get(None)) if self.paused else None
 
     def forget(self, run: RunId) -> bool:
         """Drop a finished run from memory; the journal keeps it. False if it was dropped before."""
@@ -97,12 +105,26 @@ def fold(ledger: Ledger, event: ev.Event) -> None:
             ledger.jobs[event.job] = change(state, mark=event.mark, schedule=event.schedule)
         case ev.Gapped():
             _advance_mark(ledger, event.job, event.last)
+        case ev.Paused() | ev.Resumed() | ev.Drained() | ev.Undrained():
+            _fold_hold(ledger, event)
         case ev.DaemonStopped() | ev.Reloaded() | ev.HostKeysPinned() | ev.ClockStepped():
             pass
         case ev.Due():
             _fold_due(ledger, event)
         case _:
             _fold_run(ledger, event)
+
+
+def _fold_hold(ledger: Ledger, event: ev.HoldEvent) -> None:
+    match event:
+        case ev.Paused():
+            ledger.paused[event.job] = Hold(since=event.at, by=event.by, until=event.until)
+        case ev.Resumed():
+            ledger.paused.pop(event.job, None)
+        case ev.Drained():
+            ledger.drained[event.node] = Hold(since=event.at, by=event.by, until=event.until)
+        case ev.Undrained():
+            ledger.drained.pop(event.node, None)
 
 
 def _advance_mark(ledger: Ledger, job: JobName, instant: datetime) -> None:

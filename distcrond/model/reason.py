@@ -17,6 +17,7 @@ class Reason(StrEnum):
     CAPACITY = "capacity"
     DISK_FULL = "disk_full"
     DISABLED = "disabled"
+    PAUSED = "paused"
     NO_TARGET = "no_target"
     SECRET_MISSING = "secret_missing"  # noqa: S105  a word, no secret
     # why a node was not taken
@@ -24,6 +25,7 @@ class Reason(StrEnum):
     EXCLUDED = "excluded"
     ROLE_MISSING = "role_missing"
     NODE_DOWN = "node_down"
+    DRAINED = "drained"
     # the way to the node
     UNREACHABLE = "unreachable"
     NAME_UNKNOWN = "name_unknown"

@@ -12,12 +12,16 @@ from distcrond.model.reason import SILENCE, SPOOLLESS, Reason
 
 @dataclass(slots=True, kw_only=True)  # not frozen: one is made for every candidate of every choice
 class NodeView:
-    """A candidate as it is at this moment; `reason` says why it is down, `running` counts its targets."""
+    """A candidate as it is at this moment; `reason` says why it is down, `running` counts its targets.
+
+    `drained`: somebody keeps new runs from it.
+    """
 
     node: Node
     state: NodeState
     reason: Reason | None = None
     running: int = 0
+    drained: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,8 +33,9 @@ class Blocked:
 
     @property
     def reason(self) -> Reason:
-        """The one word to show: full nodes before silent ones, else what the nodes agree on."""
+        """The one word to show: full nodes before silent ones, and these before drained; else what they agree on."""
         words = set(self.reasons.values())
+        words = words - {Reason.DRAINED} or words
         if not words:
             return Reason.NO_TARGET
         if Reason.CAPACITY in words:
@@ -82,6 +87,8 @@ def choose(
 def _obstacle(view: NodeView, refused: Reason | None, *, durable: bool) -> Reason | None:
     if _is_final(refused):
         return refused
+    if view.drained:
+        return Reason.DRAINED
     if view.state is NodeState.DOWN and (durable or view.reason not in SPOOLLESS):
         return view.reason or Reason.NODE_DOWN
     if view.running >= view.node.capacity:

@@ -24,6 +24,7 @@ class Gap:
     """`count` occurrences from `first` to `last` inclusive that will not run; a lower bound unless `exact`.
 
     `superseded`: late, but the policy takes newer ones or none. `window_passed`: older than the catch-up window.
+    `paused`: the schedule rested.
     """
 
     first: datetime
@@ -64,6 +65,19 @@ def due_between(schedule: Schedule, *, mark: datetime, now: datetime, horizon: d
     return Harvest(due=(*made_up, *punctual), gaps=gaps, mark=max(mark, horizon))
 
 
+def gap_between(schedule: Schedule, *, after: datetime, until: datetime, reason: Reason) -> Gap | None:
+    """Sum up the occurrences later than `after` and not later than `until`, none of which runs; None if there are none.
+
+    The work is bounded as in `due_between`.
+    """
+    newest = _newest(schedule, after, until, 1)
+    first = schedule.next_after(after)
+    if not newest or first is None:
+        return None
+    count, exact = _count(schedule, after, until)
+    return Gap(first=first, last=newest[0], count=count, exact=exact, reason=reason)
+
+
 def _late(
     schedule: Schedule, mark: datetime, on_time: datetime, opening: datetime, catch_up: CatchUp
 ) -> tuple[list[datetime], tuple[Gap, ...]]:
@@ -75,8 +89,8 @@ def _late(
     made_up = _newest(schedule, max(mark, before_window), on_time - MICROSECOND, _taken(catch_up))
     given_up = (made_up[0] if made_up else on_time) - MICROSECOND
     gaps = (
-        _gap(schedule, mark, before_window, Reason.WINDOW_PASSED),
-        _gap(schedule, max(mark, before_window), given_up, Reason.SUPERSEDED),
+        gap_between(schedule, after=mark, until=before_window, reason=Reason.WINDOW_PASSED),
+        gap_between(schedule, after=max(mark, before_window), until=given_up, reason=Reason.SUPERSEDED),
     )
     return made_up, tuple(gap for gap in gaps if gap is not None)
 
@@ -113,15 +127,6 @@ def _newest(schedule: Schedule, after: datetime, until: datetime, number: int) -
     middle = after + (until - after) / 2
     newer = _newest(schedule, middle, until, number)
     return _newest(schedule, after, middle, number - len(newer)) + newer
-
-
-def _gap(schedule: Schedule, after: datetime, until: datetime, reason: Reason) -> Gap | None:
-    newest = _newest(schedule, after, until, 1)
-    first = schedule.next_after(after)
-    if not newest or first is None:
-        return None
-    count, exact = _count(schedule, after, until)
-    return Gap(first=first, last=newest[0], count=count, exact=exact, reason=reason)
 
 
 def _count(schedule: Schedule, after: datetime, until: datetime) -> tuple[int, bool]:

@@ -22,6 +22,12 @@ _PLAIN_ACTIONS: Final[dict[type, str]] = {
     ev.JournalRestored: "journal-restored",
     ev.StoodBack: "daemon-stood-back",
 }
+_HOLDS: Final[dict[type, str]] = {
+    ev.Paused: "paused",
+    ev.Resumed: "resumed",
+    ev.Drained: "drained",
+    ev.Undrained: "undrained",
+}
 
 
 def document(event: ev.Event, observer: Raw) -> tuple[str, bytes]:
@@ -42,7 +48,7 @@ def document(event: ev.Event, observer: Raw) -> tuple[str, bytes]:
     return f"{action}:{format_instant(event.at)}:{_digest(action, facts, by)}", _encode(source)
 
 
-def _told(event: ev.Event) -> tuple[str, Document, str | None]:  # noqa: PLR0911  one for each kind of event
+def _told(event: ev.Event) -> tuple[str, Document, str | None]:  # noqa: C901, PLR0911  one for each kind
     """Action, facts, and who did it."""
     match event:
         case ev.DaemonStarted():
@@ -61,6 +67,11 @@ def _told(event: ev.Event) -> tuple[str, Document, str | None]:  # noqa: PLR0911
         case ev.CancelRequested():
             job = event.run.rpartition("@")[0]
             return "run-cancelled", {"job": job, "run_id": event.run}, event.by
+        case ev.Paused() | ev.Resumed():
+            action = ("job-" if event.job else "all-jobs-") + _HOLDS[type(event)]
+            return action, {"job": event.job, "until": _until(event)}, event.by
+        case ev.Drained() | ev.Undrained():
+            return f"node-{_HOLDS[type(event)]}", {"nodes": [event.node], "until": _until(event)}, event.by
         case ev.Due(occurrence=occurrence, request=request) if request is not None:
             facts = {"job": occurrence.job, "run_id": event.run, "force": request.force or None}
             return "run-requested", facts | {"nodes": list(request.nodes) or None}, request.by
@@ -70,3 +81,8 @@ def _told(event: ev.Event) -> tuple[str, Document, str | None]:  # noqa: PLR0911
 
 def _digest(*facts: Any) -> str:
     return hashlib.blake2b(_encode(facts), digest_size=5).hexdigest()
+
+
+def _until(event: ev.HoldEvent) -> str | None:
+    until = getattr(event, "until", None)
+    return until and format_instant(until)

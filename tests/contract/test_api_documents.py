@@ -394,3 +394,48 @@ async def test_api_answers_are_never_stored(client) -> None:
         assert answer.headers["Cache-Control"] == "no-store"
         assert "default-src 'self'" in answer.headers["Content-Security-Policy"]
         assert answer.headers["Server"] == "distcrond"
+
+
+async def post(client: aiohttp.ClientSession, path: str, body: dict | None = None):
+    async with client.post(path, json=body or {}) as answer:
+        assert answer.status in (200, 202), await answer.text()
+        return await answer.json()
+
+
+async def test_a_pause_is_shown_where_the_job_is_and_a_run_says_that_it_does_not_rest(client, served) -> None:
+    until = format_instant(served.world.now + timedelta(hours=2))
+    paused = await post(client, "/api/v1/jobs/invoices/pause", {"until": until})
+    assert paused["job"] == "invoices"
+    assert (paused["paused"]["until"], paused["paused"]["by"][:5]) == (until, "unix:")
+    assert (await get(client, "/api/v1/jobs/invoices"))["paused"] == paused["paused"]
+    assert (await get(client, "/api/v1/stats"))["paused"] == 1
+    assert "paused" in (await post(client, "/api/v1/jobs/invoices/run"))["note"]
+    assert (await post(client, "/api/v1/jobs/invoices/resume")) == {"job": "invoices", "paused": None}
+    assert "note" not in await post(client, "/api/v1/jobs/invoices/run")
+
+
+async def test_all_jobs_are_paused_together(client) -> None:
+    assert (await post(client, "/api/v1/pause"))["paused"]["until"] is None
+    still = await post(client, "/api/v1/jobs/invoices/resume")
+    assert still["paused"] == (await get(client, "/api/v1/stats"))["all_paused"]
+    assert await post(client, "/api/v1/resume") == {"job": None, "paused": None}
+
+
+async def test_a_drain_is_the_state_of_its_node(client) -> None:
+    drained = await post(client, "/api/v1/nodes/web1/drain", {"until": "2h"})
+    assert (drained["state"], drained["contact"]) == ("drained", "up")
+    assert parse_instant(drained["drained"]["until"]) > parse_instant(drained["drained"]["since"])
+    assert (await post(client, "/api/v1/nodes/web1/undrain"))["state"] == "up"
+
+
+@pytest.mark.parametrize("path", ["jobs/invoices/pause", "pause", "nodes/web1/drain"])
+@pytest.mark.parametrize("until", ["soon", "2020-01-01T00:00:00Z", "0s", "2026-11-21T03:10:00", "", 5, "9999w"])
+async def test_an_end_that_means_nothing_or_has_passed_is_refused(client, path, until) -> None:
+    problem = await refused(client, "POST", f"/api/v1/{path}", 400, json={"until": until})
+    assert problem["errors"][0]["pointer"] == "#/until"
+
+
+@pytest.mark.parametrize("path", ["jobs/invoice/pause", "jobs/invoice/resume", "nodes/web/drain", "nodes/web/undrain"])
+async def test_what_does_not_exist_cannot_be_held(client, path) -> None:
+    problem = await refused(client, "POST", f"/api/v1/{path}", 404)
+    assert "did you mean" in problem["hint"]

@@ -719,3 +719,47 @@ async def test_version_and_bare_call() -> None:
     assert (await Shell(None)("--version")).out.startswith("distcronctl ")
     bare = await Shell(None)()
     assert (bare.code, "Commands:" in bare.out + bare.err) == (2, True)
+
+
+# ---------------------------------------------------------------- holds
+
+
+async def test_pause_and_resume(ctl, served) -> None:
+    paused = await ctl("pause", "invoices", "--until", "2h")
+    assert (paused.code, paused.out) == (0, "invoices\n")
+    assert "paused until" in paused.err
+    assert "‖ paused until" in (await ctl("jobs")).out
+    assert "until" in (await ctl("job", "invoices")).out
+    assert "1 paused" in (await ctl("status")).out
+    assert "its schedule rests" in (await ctl("run", "invoices")).err
+    resumed = await ctl("resume", "invoices", "-o", "json")
+    assert resumed.json() == {"job": "invoices", "paused": None}
+
+
+async def test_pause_all_and_each_pause_is_its_own(ctl) -> None:
+    assert (await ctl("pause", "exit7")).code == 0
+    paused = await ctl("pause", "--all")
+    assert (paused.out, "distcronctl resume --all" in paused.err) == ("all jobs\n", True)
+    assert "resume --all" in (await ctl("resume", "invoices")).err
+    resumed = await ctl("resume", "--all")
+    assert "resting on: exit7" in resumed.err
+
+
+@pytest.mark.parametrize("words", [("pause",), ("pause", "invoices", "--all"), ("resume",)])
+async def test_one_job_or_all(ctl, words) -> None:
+    assert (await ctl(*words)).code == 2
+
+
+async def test_drain_and_undrain(ctl) -> None:
+    drained = await ctl("drain", "web1", "--until", "90m")
+    assert (drained.code, drained.out) == (0, "web1\n")
+    assert "nothing still running there" in drained.err
+    for command in (("nodes",), ("node", "web1"), ("status",)):
+        assert "‖ drained" in (await ctl(*command)).out
+    assert (await ctl("undrain", "web1", "-o", "json")).json()["state"] == "up"
+    assert (await ctl("undrain", "web1")).out == "web1\n"
+
+
+async def test_holds_of_what_does_not_exist_and_ends_that_mean_nothing(ctl) -> None:
+    assert [(await ctl(verb, "nope")).code for verb in ("pause", "resume", "drain", "undrain")] == [3] * 4
+    assert (await ctl("pause", "invoices", "--until", "soon")).code == 2

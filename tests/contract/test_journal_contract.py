@@ -1,20 +1,37 @@
 """What every Journal must keep, on a file and in memory."""
 
 import asyncio
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.journal_shelves import OPENERS, opened
-from support.journaling import Story, make_job
+from support.journaling import START, Story, make_job
 
 from distcrond.errors import JournalError
+from distcrond.journals import codec
 from distcrond.journals.prepare import prepare
 from distcrond.model import event as ev
+from distcrond.model.hold import Hold
+from distcrond.model.ids import JobName, NodeName
 from distcrond.model.ledger import Ledger, fold
 from distcrond.model.report import run_document
 from distcrond.model.run import Outcome, Stream
 from distcrond.ports import Batch, RunQuery
+
+AT, UNTIL = datetime(2026, 11, 21, 3, 10, tzinfo=UTC), datetime(2026, 11, 21, 6, 0, 0, 500_000, tzinfo=UTC)
+STORED = [
+    ev.Paused(at=AT, job=JobName("billing.invoices"), by="unix:0", until=UNTIL),
+    ev.Paused(at=AT, job=None, by="browser:0a1b2c3d"),
+    ev.Resumed(at=UNTIL, job=JobName("billing.invoices"), by="until"),
+    ev.Resumed(at=UNTIL, job=None, by="unix:0"),
+    ev.Drained(at=AT, node=NodeName("web1"), by="unix:0", until=UNTIL),
+    ev.Drained(at=AT, node=NodeName("web1"), by="unix:0"),
+    ev.Undrained(at=UNTIL, node=NodeName("web1"), by="until"),
+]
 
 
 @pytest.fixture(params=OPENERS)
@@ -226,3 +243,40 @@ async def test_many_appends_share_transactions_and_all_arrive(shelf):
     await asyncio.gather(*[shelf.journal.append(batch) for batch in batches])
     page = await shelf.history.search(RunQuery(limit=2000))
     assert {item["id"] for item in page.items} == set(story.rows)
+
+
+async def test_pauses_and_drains_are_remembered_as_the_last_word_has_them(shelf):
+    story, job, until = Story(), make_job(), START + timedelta(days=400)
+    at, other, node = story.at, JobName("other"), NodeName("web1")
+    await shelf.journal.append(
+        story.batch(
+            ev.Paused(at=at(), job=job.name, by="anna", until=until),
+            ev.Paused(at=at(), job=other, by="anna"),
+            ev.Paused(at=at(), job=None, by="anna"),
+            ev.Drained(at=at(), node=node, by="anna"),
+            ev.Resumed(at=at(), job=other, by="bert"),
+            ev.Drained(at=at(), node=node, by="bert", until=until),
+        )
+    )
+    await shelf.reopen()
+    ledger = await shelf.journal.load()
+    assert (ledger.paused, ledger.drained) == (story.ledger.paused, story.ledger.drained)
+    assert list(ledger.drained.values()) == [Hold(since=START + timedelta(seconds=1.5), by="bert", until=until)]
+    ends = (ev.Resumed(at=at(), job=None, by="x"), ev.Undrained(at=at(), node=node, by="x"))
+    await shelf.journal.append(story.batch(*ends))
+    await shelf.reopen()
+    ledger = await shelf.journal.load()
+    assert (list(ledger.paused), ledger.drained) == ([job.name], {})
+
+
+def test_events_as_they_were_stored_are_read_for_ever():
+    """Of each kind that the journal of version 1 has not; lines are added and never changed."""
+    lines = (Path(__file__).parents[1] / "fixtures" / "events.jsonl").read_text().splitlines()
+    assert [codec.decode_kept(line) for line in lines] == STORED
+    assert [json.loads(codec.encode_kept(event)) for event in STORED] == [json.loads(line) for line in lines]
+
+
+@pytest.mark.parametrize("text", ["", "[]", '["Paused", 1]', '{"a": 1}', '["Paused", 1, {}]'])
+def test_a_damaged_event_is_an_error_of_ours(text):
+    with pytest.raises(JournalError):
+        codec.decode_kept(text)

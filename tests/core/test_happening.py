@@ -101,3 +101,14 @@ def test_a_reload_is_told_to_those_whose_definitions_it_touched() -> None:
 def test_a_node_has_no_number() -> None:
     down = node_changed(NOON, A, state=NodeState.DOWN, reason=Reason.UNREACHABLE, detail="no route")
     assert (down.seq, down.nodes, down.document["id"], down.document["state"]) == (None, {"a"}, None, "down")
+
+
+def test_pauses_and_drains() -> None:
+    paused = happening(1, ev.Paused(at=NOON, job=JobName("a.b"), by="unix:0", until=NOON), None)
+    assert (paused.jobs, paused.document["event"], paused.document["job"]) == ({"a.b"}, "paused", "a.b")
+    assert (paused.document["by"], paused.document["until"]) == ("unix:0", "2026-05-01T12:00:00Z")
+    assert told(ev.Paused(at=NOON, job=None, by="x"))["until"] is None
+    assert told(ev.Resumed(at=NOON, job=None, by="until"))["by"] == "until"
+    drained = happening(1, ev.Drained(at=NOON, node=A, by="x", until=NOON), None)
+    assert (drained.nodes, drained.document["event"], drained.document["node"]) == ({"a"}, "drained", "a")
+    assert told(ev.Undrained(at=NOON, node=A, by="x"))["node"] == "a"

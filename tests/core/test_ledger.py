@@ -13,6 +13,7 @@ from samples import NOON, a_job, an_occurrence, at
 
 from distcrond.model import event as ev
 from distcrond.model.change import change
+from distcrond.model.hold import Hold
 from distcrond.model.ids import JobName, NodeName, RunId
 from distcrond.model.ledger import JobState, Ledger, fold
 from distcrond.model.occurrence import Request, Trigger
@@ -89,6 +90,47 @@ def test_a_start_of_the_daemon_gives_its_id_and_generation() -> None:
 )
 def test_some_facts_are_for_the_record_only(event: ev.Event) -> None:
     assert folded(event) == folded()
+
+
+def test_the_longer_pause_counts() -> None:
+    own = ev.Paused(at=NOON, job=JOB.name, by="anna", until=at(60))
+    of_all = ev.Paused(at=at(1), job=None, by="bert", until=at(30))
+    ledger = folded(own, of_all)
+    assert ledger.pause(JOB.name) == Hold(since=NOON, by="anna", until=at(60))
+    assert ledger.pause(JobName("other")) == Hold(since=at(1), by="bert", until=at(30))
+    assert folded(own, ev.Paused(at=at(1), job=None, by="bert")).pause(JOB.name) == Hold(since=at(1), by="bert")
+    assert folded(own, ev.Resumed(at=at(2), job=JOB.name, by="x")).pause(JOB.name) is None
+
+
+def test_a_drain_ends_with_its_time_or_by_somebody() -> None:
+    drained = ev.Drained(at=NOON, node=A, by="anna", until=at(60))
+    hold = folded(drained).drained[A]
+    assert (hold.is_over(at(59.9)), hold.is_over(at(60))) == (False, True)
+    assert folded(drained, ev.Undrained(at=at(1), node=A, by="bert")).drained == {}
+
+
+seconds = st.integers(0, 100).map(at)
+ends = st.one_of(st.none(), seconds)
+held_jobs = st.sampled_from([JOB.name, JobName("other"), None])
+holds = st.one_of(
+    st.builds(ev.Paused, at=seconds, job=held_jobs, by=st.sampled_from("ab"), until=ends),
+    st.builds(ev.Resumed, at=seconds, job=held_jobs, by=st.just("a")),
+    st.builds(ev.Drained, at=seconds, node=st.sampled_from([A, B]), by=st.just("a"), until=ends),
+    st.builds(ev.Undrained, at=seconds, node=st.sampled_from([A, B]), by=st.just("a")),
+)
+
+
+def _subject(event: ev.HoldEvent) -> tuple[str, str | None]:
+    return ("pause", event.job) if isinstance(event, ev.Paused | ev.Resumed) else ("drain", event.node)
+
+
+@settings(deadline=None)
+@given(st.lists(holds, max_size=12))
+def test_telling_pauses_and_drains_again_changes_nothing(events: list[ev.HoldEvent]) -> None:
+    once = folded(*events)
+    assert folded(*events, *events) == once
+    latest = {_subject(event): event for event in events}
+    assert folded(*latest.values()) == once  # what the journal keeps of them
 
 
 def test_a_mark_moves_in_either_direction() -> None:

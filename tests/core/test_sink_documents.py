@@ -10,7 +10,9 @@ import pytest
 from support.journaling import Story, make_job
 
 from distcrond.journals import codec
+from distcrond.model import event as ev
 from distcrond.model.command import Argv, Script, ShellCommand
+from distcrond.model.ids import NodeName
 from distcrond.model.job import Owner
 from distcrond.model.ledger import fold
 from distcrond.model.report import original_report, run_document
@@ -280,6 +282,22 @@ def test_who_trusted_which_key_is_audited(make):
     told = source(make.audit(AuditReport(event=HostKeysPinned(at=START, by="anna", **facts), epoch=1)))
     assert (told["event"]["action"], told["user"]) == ("host-keys-pinned", {"name": "anna"})
     assert told["distcron"] == {"nodes": ["web1"], "host_keys": ["SHA256:x"]}
+
+
+@pytest.mark.parametrize(
+    ("event", "action", "facts"),
+    [
+        (ev.Paused(at=START, job=JOB.name, by="anna"), "job-paused", {"job": JOB.name}),
+        (ev.Paused(at=START, job=None, by="anna", until=START), "all-jobs-paused", {"until": "2026-11-21T03:10:00Z"}),
+        (ev.Resumed(at=START, job=JOB.name, by="anna"), "job-resumed", {"job": JOB.name}),
+        (ev.Resumed(at=START, job=None, by="anna"), "all-jobs-resumed", {}),
+        (ev.Drained(at=START, node=NodeName("web1"), by="anna"), "node-drained", {"nodes": ["web1"]}),
+        (ev.Undrained(at=START, node=NodeName("web1"), by="anna"), "node-undrained", {"nodes": ["web1"]}),
+    ],
+)
+def test_pauses_and_drains_are_audited(make, event, action, facts):
+    told = source(make.audit(AuditReport(event=event, epoch=1)))
+    assert (told["event"]["action"], told["user"], told["distcron"]) == (action, {"name": "anna"}, facts)
 
 
 def test_a_tail_is_the_last_32_kib_and_less_where_targets_are_many(make):

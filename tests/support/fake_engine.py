@@ -87,6 +87,7 @@ class World:
     output: dict[tuple[str, int, int, Stream], list[tuple[int, bytes]]] = field(default_factory=dict)
     orders: list[Order] = field(default_factory=list)
     cancelled: list[tuple[str, str]] = field(default_factory=list)
+    paused: dict[str | None, Document] = field(default_factory=dict)
     probed: list[str] = field(default_factory=list)
     checks: list[Document] = field(default_factory=list)
     trust: str = "unknown"
@@ -260,6 +261,32 @@ class FakeControl(Control):
         self.reloads.append(by)
         return {"added": ["jobs/new"], "changed": [], "removed": [], "problems": 1}
 
+    async def pause(self, job: JobName | None, *, by: str, until: datetime | None) -> None:
+        self._known(job)
+        self.world.paused[job] = self._hold(by, until)
+
+    async def resume(self, job: JobName | None, *, by: str) -> None:
+        self._known(job)
+        self.world.paused.pop(job, None)
+
+    def _known(self, job: JobName | None) -> None:
+        if job is not None and job not in self.world.jobs:
+            raise NotFound("not_found", f"no job {job}")
+
+    def _hold(self, by: str, until: datetime | None) -> Document:
+        return {"since": format_instant(self.world.now), "until": until and format_instant(until), "by": by}
+
+    async def drain(self, node: NodeName, *, by: str, until: datetime | None) -> None:
+        if node not in self.world.nodes:
+            raise NotFound("not_found", f"no node {node}")
+        self.world.nodes[node] |= {"state": "drained", "drained": self._hold(by, until)}
+
+    async def undrain(self, node: NodeName, *, by: str) -> None:
+        if node not in self.world.nodes:
+            raise NotFound("not_found", f"no node {node}")
+        shown = self.world.nodes[node]
+        self.world.nodes[node] = shown | {"state": shown["contact"], "drained": None}
+
     async def reindex(self, sink: str) -> Document:
         if sink != "elasticsearch":
             raise NotFound("sink_unknown", f"there is no sink {sink!r}")
@@ -352,6 +379,9 @@ class FakeQueries(Queries):
         ]
         return self._job(name) | {"errors": errors}
 
+    def pause(self, job: JobName | None) -> Document | None:
+        return self.world.paused.get(job) or self.world.paused.get(None)
+
     def nodes(self) -> Sequence[Document]:
         return [self.world.nodes[name] for name in sorted(self.world.nodes)]
 
@@ -441,6 +471,9 @@ class FakeQueries(Queries):
             "running": sum(run.state is State.RUNNING for run in runs),
             "failing": sum(run.outcome is Outcome.FAILURE for run in runs),
             "late": 0,
+            "paused": sum(self.pause(JobName(name)) is not None for name in self.world.jobs),
+            "all_paused": self.pause(None),
+            "drained": sum(node["drained"] is not None for node in self.world.nodes.values()),
             "runs_24h": len(runs),
             "success_24h": sum(run.outcome is Outcome.SUCCESS for run in runs),
             "lateness_ms": {"p50": 1, "p95": 2, "p99": 3},
@@ -477,6 +510,7 @@ class FakeQueries(Queries):
         runs = self._runs_of(name)
         done = [run for run in runs if run.state is State.FINISHED]
         return self.world.jobs[name] | {
+            "paused": self.pause(JobName(name)),
             "running": sum(run.state is not State.FINISHED for run in runs),
             "last": run_document(done[0]) if done else None,
             "stats": self._figures(done),
@@ -542,6 +576,8 @@ def node_document(name: str, now: datetime, **more: Any) -> Document:
         "address": f"{name}.example.com:22",
         "enabled": True,
         "state": "up",
+        "drained": None,
+        "contact": "up",
         "reason": None,
         "detail": "",
         "running": 0,
@@ -558,7 +594,9 @@ def make_world() -> World:
     for name in [*ENDINGS, OPEN_JOB, "busy", "billing.invoice"]:
         world.jobs[name] = job_document(name, now)
     world.nodes = {name: node_document(name, now) for name in ("web1", "web2")}
-    world.nodes["db1"] = node_document("db1", now, state="down", reason="connection_refused", detail="port 22 is shut")
+    world.nodes["db1"] = node_document(
+        "db1", now, state="down", contact="down", reason="connection_refused", detail="port 22 is shut"
+    )
     good = world.add_run("invoices", minutes_ago=20)
     world.write(good.id, b"all 12 invoices written\n")
     world.finish(good.id, Ending(outcome=Outcome.SUCCESS, code=0))

@@ -47,6 +47,7 @@ def _facts(job: Document, coming: list[Document], now: datetime, options: Settin
         "Description": cell(job["description"] or "-"),
         "Owners": cell(owners or "-"),
         "Schedule": cell(schedule(job) if job["enabled"] else f"disabled ({schedule(job)})"),
+        "Paused": cell(human.hold(job.get("paused"), now, utc=options.utc) or "no"),
         "Next": ", ".join(human.when(each["due_at"], now, utc=options.utc) for each in coming) or "-",
         "Policy": cell(human.plain(job["policy"])),
         "Command": cell(human.plain(job["command"])),

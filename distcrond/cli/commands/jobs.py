@@ -44,11 +44,22 @@ def _row(job: Document, now: datetime, options: Settings) -> Row:
     return [
         cell(job["name"], bold=True),
         cell(schedule(job)),
-        human.when(job["next"], now, utc=options.utc) if job["enabled"] else Cell("disabled", dim=True),
+        _next(job, now, options),
         judged(human.outcome(last)) if last else Cell("never", dim=True),
         human.when(last["finished_at"], now, utc=options.utc) if last else "",
         str(job["running"] or ""),
     ]
+
+
+def _next(job: Document, now: datetime, options: Settings) -> Cell | str:
+    if not job["enabled"]:
+        return Cell("disabled", dim=True)
+    paused = job.get("paused")
+    if not paused:
+        return human.when(job["next"], now, utc=options.utc)
+    end = human.moment(paused["until"])
+    words = f"{human.mark('paused')} paused" + (f" until {human.clock(end, now, utc=options.utc)}" if end else "")
+    return Cell(words, color=human.color("paused"))
 
 
 def _more(job: Document) -> Row:

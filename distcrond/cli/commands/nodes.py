@@ -46,8 +46,12 @@ def _row(node: Document, now: datetime, options: Settings) -> Row:
         human.when(node["since"], now, utc=options.utc),
         f"{node['running']}/{node['capacity']}",
         cell(", ".join(node["roles"])),
-        cell(str(node["reason"] or "").replace("_", " ")),
+        cell(" ".join(filter(None, (human.hold(node.get("drained"), now, utc=options.utc), _reason(node))))),
     ]
+
+
+def _reason(node: Document) -> str:
+    return str(node["reason"] or "").replace("_", " ")
 
 
 def _more(node: Document, now: datetime, options: Settings) -> Row:

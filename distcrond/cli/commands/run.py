@@ -34,13 +34,15 @@ Document = dict[str, Any]
 @click.option("--node", "nodes", metavar="NODE", multiple=True, help="Run there instead; repeatable.")
 @click.option("--wait", is_flag=True, help="Wait for the end and exit like the job.")
 @click.option("--follow", is_flag=True, help="Like --wait, and print the output as it comes.")
-@click.option("--force", is_flag=True, help="Even if the job is running already.")
+@click.option("--force", is_flag=True, help="Even if it runs already, is disabled or NODE is drained.")
 @global_options
 def command(job: str, pairs: tuple[str, ...], nodes: tuple[str, ...], *, wait: bool, follow: bool, force: bool) -> None:
     """Run a job now."""
     options = settings()
     client = Client(options)
-    run = _start(client, job, _body(pairs, nodes, force=force))
+    run, note = _start(client, job, _body(pairs, nodes, force=force))
+    if note:
+        say(note)
     if not (wait or follow):
         _announce(run, options)
         return
@@ -54,11 +56,11 @@ def command(job: str, pairs: tuple[str, ...], nodes: tuple[str, ...], *, wait: b
     click.get_current_context().exit(exit_code(document))
 
 
-def _start(client: Client, job: str, body: Document) -> str:
-    """A key of our own makes the request safe to repeat should the connection break."""
+def _start(client: Client, job: str, body: Document) -> tuple[str, str]:
+    """The run's id and a remark; a key of our own makes the request safe to repeat should the connection break."""
     headers = {"Idempotency-Key": os.urandom(16).hex()}
-    started: str = client.post(path_of("jobs", job, "run"), body, headers).document()["id"]
-    return started
+    started = client.post(path_of("jobs", job, "run"), body, headers).document()
+    return started["id"], started.get("note", "")
 
 
 def _body(pairs: tuple[str, ...], nodes: tuple[str, ...], *, force: bool) -> Document:

@@ -89,10 +89,12 @@ def _summary(stats: Document) -> str:
     runs, good = stats.get("runs_24h"), stats.get("success_24h")
     share = f", {good / runs:.1%} ok" if runs and good is not None else ""
     late = (stats.get("lateness_ms") or {}).get("p99")
+    rests = [f"{stats[word]} {word}" for word in ("paused", "drained") if stats.get(word)]
     parts = [
         f"{stats['jobs']} jobs on {stats['nodes']} nodes",
         f"{stats['running']} running",
         f"{stats['failing']} failing",
+        *rests,
         f"{runs or 0} runs in 24h{share}",
     ]
     return " · ".join(parts + ([f"start lateness p99 {human.span(late)}"] if late is not None else []))
@@ -168,7 +170,9 @@ def _nodes(facts: Document, now: datetime, options: Settings) -> list[str]:
             [
                 judged(node["state"]),
                 cell(node["name"], bold=True),
-                cell(str(node["reason"] or "").replace("_", " ")),
+                cell(
+                    human.hold(node.get("drained"), now, utc=options.utc) or str(node["reason"] or "").replace("_", " ")
+                ),
                 f"since {human.when(node['since'], now, utc=options.utc)}",
                 cell(node.get("detail") or ""),
             ]

@@ -22,6 +22,8 @@ _STYLES = {
     "suspect": ("▲", "yellow"),
     "unknown": ("◌", "bright_black"),
     "disabled": ("○", "bright_black"),
+    "drained": ("‖", "yellow"),
+    "paused": ("‖", "yellow"),
 }
 
 
@@ -70,6 +72,14 @@ def when(text: str | None, now: datetime, *, utc: bool) -> str:
     """`12:04:07, 3m ago`."""
     instant = moment(text)
     return "-" if instant is None else f"{clock(instant, now, utc=utc)}, {ago(instant, now)}"
+
+
+def hold(hold: dict[str, Any] | None, now: datetime, *, utc: bool) -> str:
+    """How long a pause or a drain lasts: ` until 12:00:00` or nothing, and who says so."""
+    if hold is None:
+        return ""
+    end = moment(hold["until"])
+    return (f"until {clock(end, now, utc=utc)} " if end else "") + f"by {hold['by']}"
 
 
 def size(count: int) -> str:
