@@ -9,7 +9,7 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -39,7 +39,7 @@ from distcrond.model.ledger import Ledger, fold
 from distcrond.model.size import format_size
 from distcrond.ports import Batch, Clock, Executor, Journal
 from distcrond.reports import Reports, open_reports
-from distcrond.systemd import notify
+from distcrond.systemd import Manager, notify
 from distcrond.vault import HostVault
 from distcrond.web import pages
 
@@ -55,10 +55,11 @@ hundred, pays some 20 µs more."""
 class Daemon:
     """A built daemon: `run` it; `api` and `engine` are for those who show it (the demo)."""
 
-    def __init__(self, *, engine: Engine, api: Api, reports: Reports) -> None:
+    def __init__(self, *, engine: Engine, api: Api, reports: Reports, clock: Clock) -> None:
         self.engine = engine
         self.api = api
         self._reports = reports
+        self._clock = clock
         self._stop = asyncio.Event()
         self._reload = asyncio.Event()
 
@@ -99,9 +100,11 @@ class Daemon:
         while True:
             await self._reload.wait()
             self._reload.clear()
+            notify("RELOADING=1", f"MONOTONIC_USEC={int(self._clock.monotonic() * 1e6)}")
             self._reports.reopen()
             self.api.renew_certificate()
             await self.engine.control.reload(by="SIGHUP")
+            notify("READY=1")
 
 
 @asynccontextmanager
@@ -172,6 +175,7 @@ async def build(settings: Settings, *, restored: bool = False) -> AsyncIterator[
         }
         for executor in executors.values():
             stack.push_async_callback(executor.close)
+        manager = Manager()
         engine = Engine(
             clock=clock,
             journal=journal,
@@ -189,7 +193,7 @@ async def build(settings: Settings, *, restored: bool = False) -> AsyncIterator[
             journal_size=database.size,
             min_free=settings.journal.min_free,
             keep=settings.journal.retention,
-            beat=lambda: notify("WATCHDOG=1"),
+            beat=lambda: manager.beat(_status(desired.catalog, engine.queries.health()["reasons"])),
         )
         api = Api(
             control=engine.control,
@@ -202,9 +206,7 @@ async def build(settings: Settings, *, restored: bool = False) -> AsyncIterator[
             pages=pages(),
         )
         await stack.enter_async_context(api)
-        desired.observe(lambda: _tell_systemd(desired.catalog))
-        _tell_systemd(desired.catalog)
-        yield Daemon(engine=engine, api=api, reports=reports)
+        yield Daemon(engine=engine, api=api, reports=reports, clock=clock)
 
 
 async def serve(settings: Settings, *, restored: bool = False, greet: Callable[[str], None] | None = None) -> None:
@@ -283,8 +285,9 @@ def _memory_of_nodes(catalog: Catalog) -> timedelta:
     return max([timedelta(hours=48), *(max(job.catch_up.window, job.start_deadline or timedelta(0)) for job in jobs)])
 
 
-def _tell_systemd(catalog: Catalog) -> None:
-    notify(f"STATUS={len(catalog.jobs)} jobs, {len(catalog.nodes)} nodes, {len(catalog.problems)} problems in files")
+def _status(catalog: Catalog, troubles: Sequence[str]) -> str:
+    files = f"{len(catalog.jobs)} jobs, {len(catalog.nodes)} nodes, {len(catalog.problems)} problems in files"
+    return f"not healthy ({', '.join(troubles)}); {files}" if troubles else files
 
 
 def _own_directory(path: Path) -> Path:

@@ -19,3 +19,16 @@ def notify(*assignments: str) -> None:
             channel.sendall("\n".join(assignments).encode())
     except OSError:
         return
+
+
+class Manager:
+    """Is told that we live, and how we are whenever that is news."""
+
+    def __init__(self) -> None:
+        self._said = ""
+
+    def beat(self, status: str) -> None:
+        """Say that the scheduler loop does its work."""
+        news = () if status == self._said else (f"STATUS={status}",)
+        self._said = status
+        notify("WATCHDOG=1", *news)

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 from support import parts
+from support.checker import noting, read_ledger
 from support.daemon import Place, until
+from support.sshd import Farm
 
 SYSTEMD = Path(__file__).parents[2] / "systemd"
 EXPOSURE = 2.0
@@ -122,9 +124,15 @@ def test_the_daemon_tells_systemd_how_it_is(place: Place, manager: Manager):
     place.node("here")
     place.start()
     until(lambda: "READY=1" in manager.hear())
-    assert "STATUS=0 jobs, 1 nodes, 0 problems in files" in manager.heard
+    until(lambda: "STATUS=0 jobs, 1 nodes, 0 problems in files" in manager.hear())
     place.job("new", shell_command="true")
+    before = time.monotonic_ns() // 1000
     place.hang_up()
+    until(lambda: manager.hear().count("READY=1") == 2)
+    begun = manager.heard.index("RELOADING=1")
+    since = int(manager.heard[begun + 1].removeprefix("MONOTONIC_USEC="))
+    assert before <= since <= time.monotonic_ns() // 1000
+    assert "READY=1" in manager.heard[begun:]
     until(lambda: "STATUS=1 jobs, 1 nodes, 0 problems in files" in manager.hear())
     before = manager.beats()
     until(lambda: manager.beats() > before)
@@ -149,3 +157,64 @@ def test_without_beats_systemd_ends_a_frozen_daemon_and_the_next_one_goes_on(pla
     until(lambda: manager.beats() > before)
     ended = until(lambda: (run := place.get(f"runs/{run_id}"))["state"] == "finished" and run)
     assert ended["outcome"] == "success"
+
+
+FREEZER = """
+import asyncio, os, threading, time
+run_forever = asyncio.BaseEventLoop.run_forever
+def frozen_when_told(loop):
+    def wait():
+        while not os.path.exists(os.environ["FREEZE"]):
+            time.sleep(0.05)
+        loop.call_soon_threadsafe(time.sleep, 1000)
+    threading.Thread(target=wait, daemon=True).start()
+    run_forever(loop)
+asyncio.BaseEventLoop.run_forever = frozen_when_told
+"""
+
+
+def test_no_other_thread_beats_for_a_loop_that_is_stuck(place: Place, manager: Manager):
+    (place.root / "sitecustomize.py").write_text(FREEZER)
+    freeze = place.root / "freeze"
+    place.variables |= {"PYTHONPATH": str(place.root), "FREEZE": str(freeze)}
+    place.node("here")
+    place.start()
+    until(lambda: manager.beats() > 1)
+    freeze.touch()
+    time.sleep(2 * BEATS_OF)
+    before = manager.beats()
+    time.sleep(3 * BEATS_OF)
+    assert manager.beats() == before
+    assert not place.is_dead, "it is the manager who ends it"
+    place.kill()
+
+
+def test_sigterm_takes_less_than_five_seconds_whatever_is_stuck(place: Place, farm: Farm):
+    """Fifty commands run, one of the nodes answers no more, and Elasticsearch takes connections but says nothing."""
+    nodes = dict(zip(("well", "hung"), farm.add(2), strict=True))
+    for name, server in nodes.items():
+        place.ssh_node(name, farm.node(server).options, capacity=50)
+        command = f"echo begun; while ! [ -e $LEDGER/go ]; do sleep 0.2; done; echo {name}"
+        place.job(name, shell_command=noting(command), policy={"hosts": [name]}, overlap="allow")
+    with socket.create_server(("127.0.0.1", 0)) as black_hole:
+        place.flags = ["--es-url", f"http://127.0.0.1:{black_hole.getsockname()[1]}"]
+        place.start()
+        place.await_nodes(**dict.fromkeys(nodes, "up"))
+        runs = [place.trigger(name, force=True) for name in nodes for _ in range(25)]
+        until(lambda: len(read_ledger(place.ledger)) == len(runs), 60, what=place.log)
+        nodes["hung"].freeze()
+        place.job("late", shell_command=noting("echo late"), schedule="@every 1s", policy={"hosts": ["well"]})
+        place.hang_up()
+        until(lambda: len(read_ledger(place.ledger)) > len(runs), what=place.log)
+        assert place.terminate() < 5
+        began = len(read_ledger(place.ledger))
+        time.sleep(2)
+        assert len(read_ledger(place.ledger)) == began, "nothing is started any more"
+        nodes["hung"].thaw()
+    (place.ledger / "go").touch()
+    place.flags = []
+    place.start()
+    ended = [place.finished(run, 60) for run in runs]
+    assert {run["outcome"] for run in ended} == {"success"}
+    assert {len(run["targets"][0]["attempts"]) for run in ended} == {1}
+    assert place.output(runs[-1], "hung") == b"begun\nhung\n"
