@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -30,11 +30,15 @@ _HOW_TO_COME_IN = "send `Authorization: Bearer TOKEN`; `distcronctl token create
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who asks: `by` is recorded with every change; `jobs` are those that exist for it."""
+    """Who asks: `by` is recorded with every change; `jobs` are those that exist for it.
+
+    `is_welcome` tells whether it still is, for answers that go on: a token can be revoked, and a session ends.
+    """
 
     by: str
     scopes: frozenset[Scope]
     jobs: JobGlobs = EVERY_JOB
+    is_welcome: Callable[[], bool] = field(default=lambda: True, compare=False)
 
 
 class Door(Protocol):
@@ -101,8 +105,15 @@ class TcpDoor:
         """Read the token, else the cookie; who brings neither is anybody."""
         if "Authorization" in request.headers:
             return self._bearer(request)
-        session = self._sessions.find(request.cookies.get(COOKIE, ""))
-        return Principal(f"browser:{session}", Scope.OPERATE.and_below) if session else self._anybody
+        cookie = request.cookies.get(COOKIE, "")
+        session = self._sessions.find(cookie)
+        if session is None:
+            return self._anybody
+        return Principal(
+            f"browser:{session}",
+            Scope.OPERATE.and_below,
+            is_welcome=lambda: self._sessions.find(cookie) is not None,
+        )
 
     def _bearer(self, request: web.Request) -> Principal:
         scheme, _, text = request.headers["Authorization"].partition(" ")
@@ -111,7 +122,12 @@ class TcpDoor:
         if token is None:
             hint = "it may have expired or been revoked: `distcronctl token list` on the daemon's machine"
             raise _unauthorized("unknown_token", "that token is not valid here", hint)
-        return Principal(f"token:{token.name}", token.scope.and_below, JobGlobs(token.jobs))
+        return Principal(
+            f"token:{token.name}",
+            token.scope.and_below,
+            JobGlobs(token.jobs),
+            is_welcome=lambda: self._tokens.find(text.strip()) is not None,
+        )
 
     def permit(self, request: web.Request, principal: Principal, scope: Scope) -> None:
         """Let a session change things only from our own page (GUARANTEES 19)."""

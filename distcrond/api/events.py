@@ -53,7 +53,7 @@ async def _tell(call: Call, watcher: Watcher, after: int | None, pipe: Pipe) -> 
         async for missed in call.queries.past(watcher, begins):
             await _write(call, pipe, missed)
         async with Bell(call.parts.clock, call.parts.streams.closing) as bell:
-            while not (bell.closing or watcher.behind):
+            while call.principal.is_welcome() and not (bell.closing or watcher.behind):
                 if await bell.ring(watcher.news(), BEAT_SECONDS):
                     await _write(call, pipe, watcher.take())
                 else:

@@ -61,7 +61,7 @@ async def _follow(call: Call, following: Following, emitter: Emitter) -> None:
         async with Bell(call.parts.clock, call.parts.streams.closing) as bell:
             if following.place is not None:
                 await emitter.attempt(following.place, following.offset)
-            while not bell.closing:
+            while call.principal.is_welcome() and not bell.closing:
                 document = await find_run(call, following.run)
                 following = _still_there(following, document)
                 target = _target(following, document)

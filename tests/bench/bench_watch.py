@@ -3,7 +3,7 @@
 Three questions. How long from a command's print on an SSH node to a follower, after silences of up to eight seconds?
 How much CPU does one round of the API's event loop take, at most, while many followers of one run are served at once
 (this is by how much they can delay a start; CPU, not seconds, since other programs share the machine)? And do idle
-streams change the lateness of starts, or the daemon's memory?
+streams change the lateness of starts, or the daemon's memory; and do clients that are slow, send too much or nonsense?
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import http.client
 import socket
+import subprocess
 import sys
 import tempfile
 import time
@@ -50,6 +51,35 @@ while selector.get_map():
     for key, _ in selector.select():
         if not key.fileobj.recv(1 << 20):
             selector.unregister(key.fileobj)
+"""
+HARASSERS = """
+import contextlib, socket, sys, time
+path, count = sys.argv[1], int(sys.argv[2])
+post = b"POST /api/v1/jobs/silent/run HTTP/1.1\\r\\nHost: x\\r\\nContent-Type: application/json\\r\\nContent-Length: "
+slow = [b"", b"GET /api/v1/jobs HTTP/1.1\\r\\nHost: x\\r\\nX-Slow: ", post + b"900000\\r\\n\\r\\n{"]
+huge = [
+    post + b"5000000\\r\\n\\r\\n" + b"x" * 5000000,
+    b"GET / HTTP/1.1\\r\\nX: " + b"x" * 5000000,
+    b"GET /" + b"x" * 5000000,
+    b"\\0" * 5000000,
+]
+def say(what):
+    one = socket.socket(socket.AF_UNIX)
+    one.settimeout(5)
+    with contextlib.suppress(OSError):
+        one.connect(path)
+        one.sendall(what)
+    return one
+opened = [say(slow[n % 3]) for n in range(count)]
+for turn in range(10**9):
+    say(huge[turn % 4]).close()
+    for n in range(turn % 20, count, 20):
+        try:
+            opened[n].send(b"x")
+        except OSError:
+            opened[n].close()
+            opened[n] = say(slow[n % 3])
+    time.sleep(0.05)
 """
 LINES = b"".join(b"line %d of a log of the usual kind, with a few words in it\n" % number for number in range(4000))
 
@@ -124,9 +154,9 @@ def timed_rounds() -> Iterator[list[float]]:
         loop._run_once = original
 
 
-def measure_idle(streams: int, rounds: int, seconds: int) -> None:
+def measure_idle(streams: int, hostile: int, rounds: int, seconds: int) -> None:
     for number in range(rounds):
-        for count in (0, streams):
+        for count, harassing in ((0, 0), (streams, 0), (streams, hostile)):
             with open_place() as place:
                 place.node("here")
                 place.job("beat", schedule="@every 1s", command=["true"])
@@ -134,9 +164,15 @@ def measure_idle(streams: int, rounds: int, seconds: int) -> None:
                 place.start()
                 place.await_nodes(here="up")
                 idle = open_streams(place, place.trigger("silent"), count)
+                words = ("-c", HARASSERS, str(place.socket), str(harassing))
+                harassers = subprocess.Popen([sys.executable, *words]) if harassing else None
                 time.sleep(seconds)
                 late = place.get("stats")["lateness_ms"]
-                print(f"{number}: {count:5} idle streams: late {late} ms, {memory(place)} MiB", flush=True)
+                who = f"{count:5} idle streams, {harassing:4} slow clients" + (" and huge requests" * bool(harassing))
+                print(f"{number}: {who}: late {late} ms, {memory(place)} MiB", flush=True)
+                if harassers is not None:
+                    harassers.kill()
+                    harassers.wait()
                 for one in idle:
                     one.close()
 
@@ -164,9 +200,10 @@ if __name__ == "__main__":
     parser.add_argument("--runs", type=int, default=4)
     parser.add_argument("--followers", type=int, default=200)
     parser.add_argument("--streams", type=int, default=1000)
+    parser.add_argument("--hostile", type=int, default=300)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=20)
     given = parser.parse_args()
     measure_delay(given.runs)
     asyncio.run(measure_crowd(given.followers))
-    measure_idle(given.streams, given.rounds, given.seconds)
+    measure_idle(given.streams, given.hostile, given.rounds, given.seconds)

@@ -13,6 +13,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from distcrond.api import events, follow
 from distcrond.api import tokens as module
 from distcrond.api.scope import Scope
 from distcrond.api.tokens import PREFIX, TokenBook, Wish
@@ -21,7 +22,7 @@ from distcrond.errors import Conflict, InvalidValue, NotFound
 from distcrond.model.event import CancelRequested
 from distcrond.model.globs import EVERY_JOB, GLOB_PATTERN, JobGlobs, job_globs
 from distcrond.model.span import parse_instant
-from tests.support.fake_engine import Served, serve
+from tests.support.fake_engine import OPEN_JOB, Served, serve
 
 PATH = "/api/v1/tokens"
 
@@ -92,6 +93,18 @@ async def test_a_revoked_token_is_refused_at_once(admin, tcp) -> None:
     async with tcp.get("/api/v1/jobs", headers=header) as answer:
         assert (answer.status, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
     assert (await admin.delete(f"{PATH}/ci")).status == 404
+
+
+@pytest.mark.parametrize("path", ["/api/v1/events", "/api/v1/runs/{run}/output?follow=1"])
+async def test_what_a_revoked_token_follows_ends(served, admin, tcp, monkeypatch, path) -> None:
+    for each in (events, follow):
+        monkeypatch.setattr(each, "BEAT_SECONDS", 0.05)
+    _, header = await make(admin)
+    run = served.world.add_run(OPEN_JOB).id
+    async with tcp.get(path.format(run=run), headers=header) as answer:
+        assert answer.status == 200
+        assert (await admin.delete(f"{PATH}/ci")).status == 200
+        await answer.read()
 
 
 @pytest.mark.parametrize(
