@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from distcrond.config.settings import read_settings
+from distcrond.errors import ConfigurationRejected
+
 TESTS = Path(__file__).parents[1]
 ROOT = TESTS.parent
 
@@ -32,6 +35,21 @@ STATEMENTS = {
     11: "contract/test_launcher_start::a_hostile_spool_is_refused",
     12: "core/test_launcher_protocol::what_the_launcher_never_says_is_an_error system/test_hostile::thirty_of_them",
     13: "system/test_hostile::thirty_of_them",
+    14: "contract/test_api_listen::another_bind_than_loopback_needs_tokens_and_tls",
+    15: "contract/test_api_tokens::its_text_is_shown_once_and_kept_nowhere",
+    16: "contract/test_api_routes::default_deny_over_all_routes_methods_and_credentials",
+    17: "contract/test_api_tokens::what_it_is_not_for_looks_as_if_it_did_not_exist",
+    18: "contract/test_api_routes::no_change_takes_a_key_that_it_does_not_know",
+    19: "contract/test_api_access::session_changes_only_from_its_own_page",
+    20: "contract/test_api_access::foreign_host_is_misdirected",
+    21: "contract/test_api_access::no_answer_lets_other_origins_in",
+    22: "contract/test_api_pages::served_with_the_headers",
+    23: "system/test_browser::hostile_texts_are_shown_as_text",
+    24: "contract/test_cli_show::nothing_but_text_and_colours_comes_out",
+    25: "contract/test_api_pages::no_other_file_is_served",
+    26: "contract/test_api_limits::a_thousand_idle_streams_delay_nobody",
+    27: "core/test_security_statements::there_are_no_webhooks_yet",
+    28: "contract/test_api_routes::every_change_is_audited_with_who_asked",
     32: "core/test_masking::a_secret_is_masked_however_it_is_split"
     " core/test_masking::no_secret_is_left_and_nothing_else_is_touched",
     35: "system/test_canary::no_canary_is_seen_outside_its_cage",
@@ -50,6 +68,21 @@ def test_the_tests_of_a_statement_are_there_and_run(number):
         found = re.search(rf"((?:^@.*\n)*)^(?:async )?def test_{name}\(", text, re.MULTILINE)
         assert found, named
         assert not re.search(r"mark\.(long|skip|xfail)", found[1]), named
+
+
+def test_each_statement_about_the_api_has_one_test_of_its_own():
+    named = [STATEMENTS[number] for number in range(14, 29)]
+    assert not [test for test in named if " " in test]
+    assert len(set(named)) == len(named)
+
+
+def test_there_are_no_webhooks_yet(tmp_path):
+    """Statement 27 is about a feature to come: nothing that a file can say makes the daemon call an address."""
+    file = tmp_path / "distcrond.yaml"
+    file.write_text("notifiers: {ops: {webhook: {url: 'http://169.254.169.254/'}}}\n")
+    with pytest.raises(ConfigurationRejected) as refused:
+        read_settings({"config": str(file)}, {})
+    assert [problem.code for problem in refused.value.problems] == ["not_yet_supported"]
 
 
 @pytest.mark.parametrize(("library", "least"), [("asyncssh", (2, 24)), ("aiohttp", (3, 13, 3))])
