@@ -130,6 +130,24 @@ async def test_the_client_refills_a_wiped_index_of_the_running_daemon(nine, tmp_
         assert nine.all(f"{PREFIX}-*") == before
 
 
+async def test_the_client_installs_templates_that_somebody_removed(nine, tmp_path):
+    told = settings(tmp_path, storage="es", elasticsearch=ElasticsearchSettings(urls=(nine.url,), index_prefix=PREFIX))
+    async with living(told) as daemon:
+        await all_told(daemon)
+        before = templates(nine)
+        assert before == [f"{PREFIX}-{kind}" for kind in ("audit", "executions", "output", "runs")]
+        for name in before:
+            nine.ask("DELETE", f"/_index_template/{name}")
+        assert (await Shell(told.socket)("es", "setup")).code == 0
+        assert templates(nine) == before
+
+
+def templates(server) -> list[str]:
+    """The names of ours."""
+    found = server.ask("GET", "/_index_template")["index_templates"]
+    return sorted(one["name"] for one in found if one["name"].startswith(f"{PREFIX}-"))
+
+
 async def test_a_reload_gives_plain_files_away_and_is_recorded(nine, tmp_path):
     places = {"storage": "plain", "log_directory": tmp_path / "log"}
     told = settings(tmp_path, elasticsearch=ElasticsearchSettings(urls=(nine.url,), index_prefix=PREFIX), **places)
