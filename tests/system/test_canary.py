@@ -83,7 +83,7 @@ def everywhere(place, stub) -> dict[str, bytes]:
     """All that the daemon wrote, said and sent."""
     runs = [run["id"] for run in place.all_runs()]
     routes = ["jobs", "jobs/asks", "runs", "nodes", "nodes/web/host-keys", "stats", "sinks", "config/problems"]
-    routes += [f"runs/{run}" for run in runs] + ["jobs/asks/reports", "upcoming", "openapi.json"]
+    routes += [f"runs/{run}" for run in runs] + ["jobs/asks/reports", "upcoming", "openapi.json", "doctor"]
     routes += [f"runs/{run}/output?node={node}" for run in runs for node in ("web", "bare", "here")]
     said = {route: place.ask("GET", f"/api/v1/{route}").body for route in routes}
     wrong = [("POST", "jobs/asks/run", {"environment": {"FROM_FILE\n": "x"}}), ("PUT", "jobs/asks", {})]
@@ -153,6 +153,7 @@ def test_no_canary_is_seen_outside_its_cage(place, farm, birds):
             if word.encode() in text
         ]
         assert found == []
+        assert "Elasticsearch 9.2.0" in str(place.get("doctor"))
         login = base64.b64encode(f"distcron:{birds['password']}".encode()).decode()
         assert f"Basic {login}" in stub.credentials, "the password was of use"
         assert "Traceback" in place.log()
