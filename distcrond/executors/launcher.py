@@ -121,6 +121,7 @@ class Launcher:
         self._unsent: list[bytes] = []
         self._followers: dict[str, list[Follower]] = {}
         self._releases: list[str] = []
+        self._readers: list[str] = []
         self._queue = StartQueue(self._send_start, self._beat)
         self._starts = 0
         self._beats = 0
@@ -344,6 +345,10 @@ class Launcher:
             self._ticking = True
             self._spawn(self._tick_while_followed())
 
+    def ask_readers(self, heads: Iterable[str]) -> None:
+        """Ask, with the next tick, what the readers of these heads do; answered by a `Reader` for each found."""
+        self._readers += heads
+
     async def ping(self, timeout: timedelta) -> None:
         """Wait for a sign of life.
 
@@ -494,6 +499,9 @@ class Launcher:
         files = [file for follower in self._all_followers() for file in follower.tick(now)]
         for start in range(0, len(files), _SIZES):
             self._send(protocol.sizes(files[start : start + _SIZES]))
+        readers, self._readers = self._readers, []
+        for start in range(0, len(readers), _SIZES):
+            self._send(protocol.readers(readers[start : start + _SIZES]))
 
 
 LauncherSource = Callable[[], Awaitable[Launcher]]

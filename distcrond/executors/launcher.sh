@@ -767,6 +767,31 @@ grown() {
   done
 }
 
+# w FILE...: their commands have ended and their output has not: say of each head whether its reader is still or busy.
+# A reader that sleeps has stored all there was and waits for somebody who holds the pipe; one that the machine has no
+# time for does not sleep.
+w() { { readers | waited_for "$@"; } </dev/null >/dev/null & }
+
+# readers: the head and the state of each `dd` that writes into this spool.
+readers() {
+  ls -l /proc/[0-9]*/fd/1 | while read -r dc_line; do
+    case $dc_line in *" -> $dc_here/"*) ;; *) continue ;; esac
+    dc_file=${dc_line##*/} dc_line=${dc_line#* /proc/}
+    # one that was released meanwhile is `... (deleted)`
+    dc_file=${dc_file%% *}
+    numbers_of "${dc_line%%/*}" || continue
+    case $dc_life in S) dc_life=still ;; Z | X) continue ;; *) dc_life=busy ;; esac
+    echo "${dc_file%[12]} $dc_life"
+  done
+}
+
+waited_for() {
+  dc_known=" $* "
+  while read -r dc_file dc_part; do
+    case $dc_known in *" $dc_file "*) say reader "$dc_file" "$dc_part" ;; esac
+  done
+}
+
 # d FILE...: delete what has been fetched; records stay.
 d() { rm -f "$@" </dev/null >/dev/null & }
 

@@ -278,6 +278,11 @@ def sizes(known: Iterable[tuple[str, int]]) -> bytes:
     return line(b"z", quote(offsets), *(file.encode() for file, _ in pairs))
 
 
+def readers(heads: Iterable[str]) -> bytes:
+    """Ask what the readers of these heads do; answered by a `Reader` for each that is found."""
+    return line(b"w", *(head.encode() for head in heads))
+
+
 def delete(files: Iterable[str]) -> bytes:
     """Delete spool files; not answered."""
     return line(b"d", *(file.encode() for file in files))
@@ -433,7 +438,16 @@ class Size:
     size: int
 
 
-AttemptEvent = Duplicate | Refused | Exited | Eof | StateOf | Size
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """What the reader of a stream does: `still`, it has stored all there was and waits; else it is at work."""
+
+    attempt: str
+    stream: Stream
+    still: bool
+
+
+AttemptEvent = Duplicate | Refused | Exited | Eof | StateOf | Size | Reader
 Event = Ready | Disk | Unfit | Beat | Left | AttemptEvent
 
 
@@ -508,8 +522,16 @@ def _eof(attempt: str, stream: str, *facts: str) -> Eof:
 
 
 def _size(file: str, size: str) -> Size:
+    return Size(*_head(file), _number(size))
+
+
+def _reader(file: str, state: str) -> Reader:
+    return Reader(*_head(file), {"still": True, "busy": False}[state])
+
+
+def _head(file: str) -> tuple[str, Stream]:
     attempt, dot, letter = file.rpartition(".")
-    return Size(_attempt(attempt), _STREAM[letter if dot else ""], _number(size))
+    return _attempt(attempt), _STREAM[letter if dot else ""]
 
 
 def _left(attempt: str, count: str, *word: str) -> Left:
@@ -593,6 +615,7 @@ _DECODERS: dict[str, Callable[..., Event | None]] = {
     "state": _state,
     "left": _left,
     "size": _size,
+    "reader": _reader,
 }
 """By the first word; each takes the others, and fails on too few, too many or odd ones."""
 

@@ -22,7 +22,17 @@ from distcrond.executors import launcher_protocol as protocol
 from distcrond.executors.deadline import within
 from distcrond.executors.launcher import Launcher, LauncherSource
 from distcrond.executors.launcher_fetch import MAX_BLOCK, SMALL
-from distcrond.executors.launcher_protocol import AttemptEvent, Duplicate, Eof, Exited, Refused, Size, StateOf, Word
+from distcrond.executors.launcher_protocol import (
+    AttemptEvent,
+    Duplicate,
+    Eof,
+    Exited,
+    Reader,
+    Refused,
+    Size,
+    StateOf,
+    Word,
+)
 from distcrond.executors.spool_output import Piece, Tape
 from distcrond.executors.spool_stop import stop_tree
 from distcrond.failpoints import Failpoint, reach
@@ -31,7 +41,10 @@ from distcrond.model.run import Exit, Spool, Stream
 from distcrond.ports import Chunk, Clock, Contact, Ended, NotStarted, SessionEvent, Stopped, WorkOrder
 
 EOF_PATIENCE = 1.0
-"""Seconds that output may end after its command: children may hold the pipe for ever (rule 12)."""
+"""Seconds that output may end after its command before the node is asked who reads it: children may hold the pipe for
+ever (rule 12), and a busy machine may have no time for the reader. The question is repeated, each time later."""
+NO_READER = 15.0
+"""Seconds without an end and without a reader, after which there is none."""
 START_PATIENCE = 5.0
 """Seconds that somebody else's record may be "starting" before it is settled that it never will."""
 SLOW_START = 120.0
@@ -89,7 +102,8 @@ class SpoolSession:
         self._pid: int | None = None
         self._lost: Reason | None = None
         self._stopped_for: Reason | None = None
-        self._over_at = 0.0
+        self._reader_seen = self._reader_due = 0.0
+        self._reader_pause = EOF_PATIENCE
         self._read_at: float | None = None  # when the node's shell had read our start
         self._starting_since: float | None = None
         self._asked_at = 0.0
@@ -200,15 +214,9 @@ class SpoolSession:
         match event:
             case Exited():
                 self._exited(event.code, event.pid, event.stopped_for)
-            case Eof():
-                if event.stream in self._tapes and self._believes(event.token):
-                    self._tapes[event.stream].end(event)
-            case Size():
-                if not self._over:
-                    reach(Failpoint.RUNNING)
+            case Eof() | Size() | Reader():
                 if event.stream in self._tapes:
-                    self._tapes[event.stream].grown(event.size)
-                    self._look_soon()
+                    self._printed(self._tapes[event.stream], event)
             case StateOf():
                 self._state(event)
             case Duplicate():
@@ -229,8 +237,8 @@ class SpoolSession:
         if not self._over:
             if now - self._asked_at >= self._watch:
                 self._ask()
-        elif now - self._over_at >= EOF_PATIENCE:
-            self._give_up()
+        else:
+            self._await_eof(now)
         if self._unread or self._end is not None:
             return ()
         idle = (tape for tape in self._tapes.values() if tape.growing and tape.stream not in self._fetching)
@@ -281,8 +289,34 @@ class SpoolSession:
             self._give_up()  # nobody is left to print anything
 
     def _fate_known(self) -> None:
-        self._over_at = self._clock.monotonic()
+        self._reader_seen = self._clock.monotonic()
+        self._reader_due = self._reader_seen + EOF_PATIENCE
         self._look_soon()
+
+    def _await_eof(self, now: float) -> None:
+        """The command is over and its output is not."""
+        if now - self._reader_seen >= NO_READER:
+            self._give_up()
+        elif now >= self._reader_due and self._launcher is not None:
+            self._launcher.look(self._attempt)  # another launcher's readers tell the record alone
+            self._launcher.ask_readers([tape.head for tape in self._tapes.values() if not tape.ended])
+            self._reader_pause *= 2
+            self._reader_due = now + self._reader_pause
+
+    def _printed(self, tape: Tape, event: Eof | Size | Reader) -> None:
+        match event:
+            case Eof():
+                if self._believes(event.token):
+                    tape.end(event)
+            case Size():
+                if not self._over:
+                    reach(Failpoint.RUNNING)
+                tape.grown(event.size)
+                self._look_soon()
+            case Reader():
+                self._reader_seen = self._clock.monotonic()
+                if self._over and event.still:  # all is stored that the command itself printed
+                    tape.give_up()
 
     def _look_soon(self) -> None:
         self._poll, self._due = SHORTEST_POLL, 0.0

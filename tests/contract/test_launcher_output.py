@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
+import signal
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from support.disks import fill_up, small_disk
@@ -16,6 +19,8 @@ from support.launchers import (
     Rig,
     collect,
     hurry,
+    kill,
+    numbers_of,
     open_rig,
     order,
     until,
@@ -129,6 +134,55 @@ async def test_a_child_that_holds_the_pipe_does_not_hold_the_end(rig: Rig, strea
     assert b"x\n" in {seen.text(), seen.text(Stream.STDOUT)}
     assert CLOCK.monotonic() - began < 30
     # it is of the same tree, though
+    assert await session.stop(timedelta(0)) is Stopped.KILLED
+
+
+async def test_a_reader_that_the_machine_has_no_time_for_is_waited_for(rig: Rig, monkeypatch):
+    """A child holds the pipe, and what the command printed last is still in it."""
+    monkeypatch.setattr(spool_session, "EOF_PATIENCE", 0.05)
+    gate = rig.directory / "gate"
+    what = order(f"echo first; until [ -e {gate} ]; do sleep 0.02; done; sleep 60 & echo last; exit 3")
+    session = await rig.begin(what)
+    reading = asyncio.create_task(collect(session))
+    head = rig.spool / f"{what.attempt}.m"
+    await until(lambda: head.exists() and head.read_bytes() == b"first\n")
+    reader = reader_of(head)
+    kill(reader, signal.SIGSTOP)
+    gate.touch()
+    await until(lambda: ["exit", "3"] in rig.record(what.attempt))
+    await CLOCK.sleep(1.5)  # many times what it would take if time decided
+    assert not reading.done()
+    kill(reader, signal.SIGCONT)
+    seen = await reading
+    assert (seen.code, seen.text()) == (3, b"first\nlast\n")
+    assert await session.stop(timedelta(0)) is Stopped.KILLED
+
+
+def reader_of(head: Path) -> int:
+    """The process that writes into that file."""
+
+    def leads_there(link: Path) -> bool:
+        with contextlib.suppress(OSError):
+            return link.readlink() == head
+        return False
+
+    [link] = filter(leads_there, Path("/proc").glob("[0-9]*/fd/1"))
+    return int(link.parts[2])
+
+
+@ONE_SHELL
+async def test_a_reader_that_was_killed_is_not_waited_for(rig: Rig):
+    what = order("echo first; sleep 60 & until [ -e gate ]; do sleep 0.02; done", working_directory=str(rig.directory))
+    session = await rig.begin(what)
+    reading = asyncio.create_task(collect(session))
+    head = rig.spool / f"{what.attempt}.m"
+    await until(lambda: head.exists() and head.read_bytes() == b"first\n")
+    reader = reader_of(head)
+    for pid in (int(numbers_of(reader)[1]), reader):
+        kill(pid)
+    (rig.directory / "gate").touch()
+    seen = await reading
+    assert (seen.code, seen.text()) == (0, b"first\n")
     assert await session.stop(timedelta(0)) is Stopped.KILLED
 
 

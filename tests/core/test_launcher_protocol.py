@@ -23,6 +23,7 @@ from distcrond.executors.launcher_protocol import (
     Left,
     OutputLimits,
     ProtocolError,
+    Reader,
     Ready,
     Refused,
     Signal,
@@ -170,6 +171,8 @@ def test_quoting_is_undone_by_the_rules_of_posix(word):
         (f"left {KEY} unknown", Left(KEY, None, None)),
         (f"left {KEY} none lost", Left(KEY, None, Word.LOST)),
         (f"size {KEY}.o 12", Size(KEY, Stream.STDOUT, 12)),
+        (f"reader {KEY}.e still", Reader(KEY, Stream.STDERR, still=True)),
+        (f"reader {KEY}.m busy", Reader(KEY, Stream.MERGED, still=False)),
     ],
 )
 def test_every_event_is_understood(line, event):
@@ -213,6 +216,8 @@ def test_every_event_is_understood(line, event):
         f"left {KEY} none",
         f"left {KEY} none what",
         f"size {KEY} 3",
+        f"reader {KEY}.m asleep",
+        f"reader {KEY} still",
         f"size {KEY}.run 3",
         "size m 3",
         "exit " + "a" * 300 + " 0 1",

@@ -108,6 +108,7 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spool_session, "SILENT_WATCH", 0.1)
     monkeypatch.setattr(spool_session, "WATCH", 0.5)
     monkeypatch.setattr(spool_session, "START_PATIENCE", 0.2)
+    monkeypatch.setattr(spool_session, "NO_READER", 4.0)
     monkeypatch.setattr(local, "_RETRY", 0.05)
 
 
