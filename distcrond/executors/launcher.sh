@@ -20,6 +20,24 @@
 # TOKEN names one request to start: a second request for the same attempt finds the record of the first.
 # PID and BIRTH (start time, field 22 of /proc/PID/stat) name a process for as long as BOOT (the boot id) holds.
 #
+# Whoever adopts a run without this text needs no more than these files and /proc (`tests/contract/test_spool_protocol.py`
+# does):
+#   state    a line without its end, and a claim without its `;`, do not count. The first of refused, lost, fenced is the
+#            verdict; else `exit` is (above 128 a signal; if the claim has a USER, which is `-` for none, only with a
+#            `began`). Else, by the claim: another BOOT is lost(rebooted); it runs as long as PID with its BIRTH lives, or
+#            SUPERVISOR does and is not younger than BIRTH; a zombie does not live. If neither does, read once more: it
+#            may have ended meanwhile. Still no word: append `lost supervisor`. No claim for long: create KEY.no, read
+#            once more, and without a claim append an empty line and `refused supervisor`.
+#   nothing  without a record, create KEY.run exclusively with the line `fenced`: no start of it will ever begin. That it
+#            never began is proved if `id` and the boot id are those of the intent, and nothing printed or carries the key.
+#   output   the head grows from its first byte on. After the `eof` with the TOKEN of the claim it has HEAD bytes; the last
+#            of all PRINTED bytes are in segment LAST % 2 + 1, and before them, if LAST > 0, those of the other one, which
+#            is full; what lies between is gone. LAST is -1 without a tail; with PRINTED above HEAD the disk was full, and
+#            PRINTED is a lower bound. A child of the job may hold a stream for ever: then there is no `eof`.
+#   stop     append `limit REASON`, then signal the group PID (with a USER, that of `began`) and all who have
+#            DISTCRON_ATTEMPT_ID=KEY in their environment: TERM, after a while KILL, and look whether any are left.
+#   forget   remove the output, never the record: for as long as anybody may ask for a start of it, it is the fence.
+#
 # `read` takes one system call per byte in dash and ash: on the way of every run only one line is read.
 
 # ================================================================ shared: also sent into `sudo -u USER sh`
