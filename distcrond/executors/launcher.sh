@@ -150,6 +150,8 @@ say() { echo "@$dc_nonce $*" >&9; }
 
 # b NONCE DAEMON GENERATION LIFE SPARE_ID KEEP_MINUTES DIRECTORY: check the node, open the spool, say `ready`.
 b() {
+  # bash takes options from an exported SHELLOPTS
+  set +efuC
   exec 9>&2 2>/dev/null
   # a login script may have left a line without its end
   echo >&9
@@ -792,7 +794,7 @@ w() { { readers | waited_for "$@"; } </dev/null >/dev/null & }
 
 # readers: the head and the state of each `dd` that writes into this spool.
 readers() {
-  ls -l /proc/[0-9]*/fd/1 | while read -r dc_line; do
+  QUOTING_STYLE=literal ls -l /proc/[0-9]*/fd/1 | while read -r dc_line; do
     case $dc_line in *" -> $dc_here/"*) ;; *) continue ;; esac
     dc_file=${dc_line##*/} dc_line=${dc_line#* /proc/}
     # one that was released meanwhile is `... (deleted)`
