@@ -59,6 +59,15 @@ async def list_next(call: Call) -> web.Response:
         raise no_such_job(call, name) from None
 
 
+async def explain(call: Call) -> web.Response:
+    """Why a job ran or did not, waits or will run."""
+    name = known_job(call)
+    try:
+        return answer(await call.queries.why(name, call.query.instant("at")))
+    except NotFound:
+        raise no_such_job(call, name) from None
+
+
 async def run_job(call: Call) -> web.Response:
     """Run a job now; what becomes of it shows in the run."""
     name = known_job(call)

@@ -107,6 +107,17 @@ _API = (
         answer=Answer(schema="Coming"),
     ),
     Route(
+        method="GET",
+        path="/api/v1/jobs/{job}/why",
+        scope=Scope.READ,
+        handler=jobs.explain,
+        summary="Why a job ran or did not, waits or will run",
+        parameters=(
+            Parameter(name="at", kind=Kind.AGO, meaning="the instant of its schedule; `2h` = two hours ago; now"),
+        ),
+        answer=Answer(schema="Why"),
+    ),
+    Route(
         method="POST",
         path="/api/v1/jobs/{job}/run",
         scope=Scope.OPERATE,

@@ -224,6 +224,19 @@ COMPONENTS: dict[str, Schema] = {
     ),
     "Health": _shape({"healthy": _FLAG, "ready": _FLAG, "reasons": _TEXTS, "warnings": _TEXTS}),
     "Reloaded": _shape({"added": _TEXTS, "changed": _TEXTS, "removed": _TEXTS, "problems": _WHOLE}),
+    "Why": _shape(
+        {
+            "job": _TEXT,
+            "at": _INSTANT,
+            "decision": _TEXT,
+            "reason": _or_null(_TEXT),
+            "considered": {
+                "type": "array",
+                "items": _shape({"what": _TEXT, "verdict": _TEXT, "reason": _or_null(_TEXT), "detail": _TEXT}),
+            },
+            "text": _TEXTS,
+        }
+    ),
     "RunStarted": _shape({"id": _TEXT, "note": _TEXT}, "id"),
     "Paused": _shape({"job": _or_null(_TEXT), "paused": _HOLD}),
     "Doctor": _shape(

@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("run", "Run a job now."),
     "logs": ("logs", "Output of a run, or of a job's latest one."),
     "next": ("coming", "What runs next, and when."),
+    "why": ("why", "Why a job ran or did not, waits or will run."),
     "cancel": ("cancel", "End a run."),
     "pause": ("pause", "Let the schedule of a job, or of all jobs, rest."),
     "resume": ("resume", "End the pause of a job, or of all jobs."),
@@ -44,7 +45,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 LATER = frozenset(
     {
-        *("rerun", "why", "import", "export"),
+        *("rerun", "import", "export"),
         *("backfill", "upcoming", "simulate", "top", "report", "kibana"),
     }
 )

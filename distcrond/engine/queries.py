@@ -20,6 +20,7 @@ from distcrond.engine.outboxes import Outboxes
 from distcrond.engine.placing import Placing
 from distcrond.engine.pulse import Pulse
 from distcrond.engine.punctuality import Punctuality
+from distcrond.engine.why import Why
 from distcrond.errors import NotFound
 from distcrond.model.globs import EVERY_JOB, JobGlobs
 from distcrond.model.happening import Happening
@@ -63,6 +64,7 @@ class Queries:
         news: News,
         outboxes: Outboxes,
         pulse: Pulse,
+        why: Why,
         doctor: Doctor,
         difference: Difference,
         metrics: Metrics,
@@ -79,6 +81,7 @@ class Queries:
         self._news = news
         self._outboxes = outboxes
         self._pulse = pulse
+        self._why = why
         self.doctor = doctor
         self._difference = difference
         self._metrics = metrics
@@ -114,6 +117,10 @@ class Queries:
     def pause(self, job: JobName | None) -> Document | None:
         """What lets the schedule of a job, or those of all jobs (None), rest: `{since, until, by}`, or None."""
         return _hold(self._holds.pause_of_all() if job is None else self._holds.pause(job))
+
+    async def why(self, job: JobName, at: datetime | None) -> Document:
+        """Why it ran or did not at that instant, or what it waits for now; see `Why.explain`. Raises NotFound."""
+        return await self._why.explain(self._job(job), at)
 
     def _job(self, name: JobName) -> Job:
         job = self._desired.catalog.jobs.get(name)

@@ -38,6 +38,7 @@ from distcrond.engine.scribe import Scribe
 from distcrond.engine.seldom import Seldom
 from distcrond.engine.tenure import Tenure
 from distcrond.engine.trust import Trust
+from distcrond.engine.why import Why
 from distcrond.model.event import ClockShifted, ClockStepped, DaemonStopped
 from distcrond.model.happening import node_changed
 from distcrond.model.ids import NodeName
@@ -201,6 +202,15 @@ class Engine:
             tenure=tenure,
             trust=Trust(clock=clock, scribe=scribe, desired=desired, health=health, host_keys=host_keys),
         )
+        why = Why(
+            clock=clock,
+            ledger=ledger,
+            history=history,
+            desired=desired,
+            health=health,
+            holds=holds,
+            placing=placing,
+        )
         self.queries = Queries(
             clock=clock,
             ledger=ledger,
@@ -214,6 +224,7 @@ class Engine:
             news=news,
             outboxes=outboxes,
             pulse=pulse,
+            why=why,
             doctor=Doctor(
                 clock=clock, desired=desired, health=health, outboxes=outboxes, room=room, examiners=examiners
             ),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from distcrond.placement.choose import Blocked, NodeView, choose
+from distcrond.placement.choose import Blocked, NodeView, choose, obstacle
 from distcrond.placement.eligible import Candidates, candidates
 from distcrond.placement.rank import rank
 from distcrond.placement.slots import slots
 
-__all__ = ["Blocked", "Candidates", "NodeView", "candidates", "choose", "rank", "slots"]
+__all__ = ["Blocked", "Candidates", "NodeView", "candidates", "choose", "obstacle", "rank", "slots"]

@@ -73,7 +73,7 @@ def choose(
         name = view.node.name
         if name in taken:
             continue
-        reason = _obstacle(view, refused.get(name), durable=durable)
+        reason = obstacle(view, refused.get(name), durable=durable)
         if reason is None:
             free.append(view.node)
             continue
@@ -84,7 +84,8 @@ def choose(
     return Blocked(reasons=reasons, hopeless=hopeless)
 
 
-def _obstacle(view: NodeView, refused: Reason | None, *, durable: bool) -> Reason | None:
+def obstacle(view: NodeView, refused: Reason | None, *, durable: bool) -> Reason | None:
+    """Why this candidate cannot take a target now that it refused before, or never; None if it can."""
     if _is_final(refused):
         return refused
     if view.drained:

@@ -13,7 +13,16 @@ from __future__ import annotations
 
 from distcrond.schedule.base import Schedule
 from distcrond.schedule.compile import compile_schedule
-from distcrond.schedule.due import Gap, Harvest, due_between, gap_between
+from distcrond.schedule.due import Gap, Harvest, due_between, gap_between, newest_between
 from distcrond.schedule.note import clock_note
 
-__all__ = ["Gap", "Harvest", "Schedule", "clock_note", "compile_schedule", "due_between", "gap_between"]
+__all__ = [
+    "Gap",
+    "Harvest",
+    "Schedule",
+    "clock_note",
+    "compile_schedule",
+    "due_between",
+    "gap_between",
+    "newest_between",
+]

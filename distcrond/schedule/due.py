@@ -78,6 +78,11 @@ def gap_between(schedule: Schedule, *, after: datetime, until: datetime, reason:
     return Gap(first=first, last=newest[0], count=count, exact=exact, reason=reason)
 
 
+def newest_between(schedule: Schedule, *, after: datetime, until: datetime) -> datetime | None:
+    """Find the latest occurrence later than `after` and not later than `until`; the work is bounded."""
+    return next(iter(_newest(schedule, after, until, 1)), None)
+
+
 def _late(
     schedule: Schedule, mark: datetime, on_time: datetime, opening: datetime, catch_up: CatchUp
 ) -> tuple[list[datetime], tuple[Gap, ...]]:

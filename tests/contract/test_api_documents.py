@@ -439,3 +439,11 @@ async def test_an_end_that_means_nothing_or_has_passed_is_refused(client, path, 
 async def test_what_does_not_exist_cannot_be_held(client, path) -> None:
     problem = await refused(client, "POST", f"/api/v1/{path}", 404)
     assert "did you mean" in problem["hint"]
+
+
+async def test_why_takes_an_instant_or_now(client, served) -> None:
+    answer = await get(client, "/api/v1/jobs/invoices/why?at=2026-11-21T03:10:00Z")
+    assert (answer["job"], answer["at"], answer["decision"]) == ("invoices", "2026-11-21T03:10:00Z", "missed")
+    assert (await get(client, "/api/v1/jobs/invoices/why"))["at"] == format_instant(served.world.now)
+    assert "did you mean" in (await refused(client, "GET", "/api/v1/jobs/invoice/why", 404))["hint"]
+    assert (await refused(client, "GET", "/api/v1/jobs/invoices/why?at=soon", 400))["errors"][0]["pointer"] == "?at"

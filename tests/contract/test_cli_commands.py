@@ -763,3 +763,26 @@ async def test_drain_and_undrain(ctl) -> None:
 async def test_holds_of_what_does_not_exist_and_ends_that_mean_nothing(ctl) -> None:
     assert [(await ctl(verb, "nope")).code for verb in ("pause", "resume", "drain", "undrain")] == [3] * 4
     assert (await ctl("pause", "invoices", "--until", "soon")).code == 2
+
+
+@pytest.mark.parametrize(
+    ("time", "at"),
+    [
+        ("2026-11-21T03:10:00Z", "2026-11-21T03:10:00Z"),
+        ("2026-11-21 03:10", "2026-11-21T02:10:00Z"),  # the client is in Berlin
+        ("2026-07-21T03:10:00", "2026-07-21T01:10:00Z"),
+    ],
+)
+async def test_why(ctl, time, at) -> None:
+    shown = await ctl("why", "invoices", time, "-o", "wide")
+    assert shown.code == 0
+    for words in ("▲ missed", "unreachable", "It was missed.", "schedule", "next 03:20", at):
+        assert words in shown.out
+    assert (await ctl("why", "invoices", time, "-o", "json")).json()["at"] == at
+
+
+async def test_why_of_times_without_a_date_and_of_nonsense(ctl) -> None:
+    assert (await ctl("why", "invoices", "3:10", "--utc", "-o", "json")).json()["at"].endswith("T03:10:00Z")
+    assert (await ctl("why", "invoices", "2h")).code == 0
+    assert (await ctl("why", "invoices", "soon")).code == 2
+    assert (await ctl("why", "nope")).code == 3

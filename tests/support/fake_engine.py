@@ -382,6 +382,13 @@ class FakeQueries(Queries):
     def pause(self, job: JobName | None) -> Document | None:
         return self.world.paused.get(job) or self.world.paused.get(None)
 
+    async def why(self, job: JobName, at: datetime | None) -> Document:
+        self._known(job)
+        points = [{"what": "schedule", "verdict": "due", "reason": None, "detail": "next 03:20"}]
+        moment = format_instant(at or self.world.now)
+        said = {"decision": "missed", "reason": "unreachable", "considered": points, "text": ["It was missed."]}
+        return {"job": job, "at": moment, **said}
+
     def nodes(self) -> Sequence[Document]:
         return [self.world.nodes[name] for name in sorted(self.world.nodes)]
 

@@ -1,0 +1,293 @@
+"""Why a job ran or did not, waits or will run: the past from the ledger, the rest by the rules as they are now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+
+from distcrond.engine.desired import Desired, Group, group_of
+from distcrond.engine.health import Health
+from distcrond.engine.holds import Holds
+from distcrond.engine.placing import Placing
+from distcrond.model.hold import Hold
+from distcrond.model.ids import RunId
+from distcrond.model.job import Job
+from distcrond.model.ledger import Ledger
+from distcrond.model.node import Node
+from distcrond.model.reason import Reason
+from distcrond.model.report import Document
+from distcrond.model.run import Run, State
+from distcrond.model.span import format_duration, format_instant, parse_instant
+from distcrond.placement import NodeView, obstacle
+from distcrond.ports import Clock, History, RunQuery
+from distcrond.rules.deadline import admission_deadline, target_deadline
+from distcrond.schedule import clock_note, compile_schedule, newest_between
+
+_TICK = timedelta(microseconds=1)
+_SECOND = timedelta(seconds=1)
+_LOOK_BACK = timedelta(days=400)
+"""How far a previous instant is looked for."""
+_NAMED = 5
+"""Nodes that are named in a sentence; `considered` has all."""
+_DID_NOT_RUN = {Reason.PAUSED.value: "skipped"}
+"""What a gap record is called by its reason; else missed."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Point:
+    """Something considered: `verdict` is `ok`, `no` or what it is; `reason` is a word, if it stands in the way."""
+
+    what: str
+    verdict: str
+    reason: str | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What is on record, and for whom it is put into words."""
+
+    decision: str
+    reason: str | None
+    sentence: str
+    run: Document | None = None
+
+
+class Why:
+    """Answers for one instant of one job, or for the job as it is now."""
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        ledger: Ledger,
+        history: History,
+        desired: Desired,
+        health: Health,
+        holds: Holds,
+        placing: Placing,
+    ) -> None:
+        self._clock = clock
+        self._ledger = ledger
+        self._history = history
+        self._desired = desired
+        self._health = health
+        self._holds = holds
+        self._placing = placing
+
+    async def explain(self, job: Job, at: datetime | None) -> Document:
+        """`{job, at, decision, reason, considered: [{what, verdict, reason, detail}], text: [sentences]}`.
+
+        `decision` is the outcome or state of a run, `skipped` or `missed` for a gap record, `expected` or
+        `not_expected` for what is to come, `not_recorded` for what is past and unknown. Without `at` it is about the
+        run that waits or runs now, else about the last record.
+        """
+        found = await self._on_record(job, at) or self._by_the_rules(job, at)
+        points = [*self._rules(job, at), *self._nodes(job, found.run)]
+        return {
+            "job": job.name,
+            "at": format_instant(at or self._clock.now()),
+            "decision": found.decision,
+            "reason": found.reason,
+            "considered": [asdict(point) for point in points],
+            "text": [found.sentence, *_sentences(points)],
+        }
+
+    # ------------------------------------------------------------ on record
+
+    async def _on_record(self, job: Job, at: datetime | None) -> _Found | None:
+        run = self._open_run(job) if at is None else None
+        document = await self._history.run(run.id) if run is not None else None
+        document = document or await self._recorded_run(job, at)
+        gap = None if run is not None else await self._recorded_gap(job, at)
+        if document is None and gap is None:
+            return None
+        if document is None or (gap is not None and at is None and _later(gap["to"], document["scheduled_at"])):
+            return _gap_found(gap or {})
+        return _run_found(document)
+
+    def _open_run(self, job: Job) -> Run | None:
+        """One that waits before one that runs: it is the one that is asked about."""
+        runs = [run for run in self._ledger.of_job(job.name) if run.state is not State.FINISHED]
+        return min(runs, key=lambda run: (run.state is not State.WAITING, run.occurrence.due), default=None)
+
+    async def _recorded_run(self, job: Job, at: datetime | None) -> Document | None:
+        """The one of that second which is nearest; without an instant the latest."""
+        begin = at and at.replace(microsecond=0)
+        query = RunQuery(job=job.name, since=begin, until=begin and begin + _SECOND, limit=1 if at is None else 1000)
+        runs = (await self._history.search(query)).items
+        return min(runs, key=lambda run: abs(parse_instant(run["scheduled_at"]) - at) if at else _TICK, default=None)
+
+    async def _recorded_gap(self, job: Job, at: datetime | None) -> Document | None:
+        gaps = await self._history.gaps(job=job.name, since=at, until=at and at + _TICK, limit=1)
+        return gaps[0] if gaps and (at is None or self._is_due(job, at)) else None
+
+    # ------------------------------------------------------------ by the rules
+
+    def _by_the_rules(self, job: Job, at: datetime | None) -> _Found:
+        now = self._clock.now()
+        if at is None:
+            return _Found("not_recorded", None, f"{job.name} has not run yet, and nothing of it is on record.")
+        shown = format_instant(at)
+        if not self._is_due(job, at):
+            decision = "not_expected" if at > now else "not_recorded"
+            return _Found(decision, "not_due", f"By its schedule {job.name} is not due at {shown}.")
+        if at <= now:
+            text = (
+                f"{job.name} would be due at {shown} by its present schedule, but nothing is on record: it was another"
+            )
+            text += " one then, or did not exist."
+            return _Found("not_recorded", None, text)
+        obstacle = self._standing_in_the_way(job, at)
+        if obstacle is not None:
+            return _Found("not_expected", obstacle, f"{job.name} is due at {shown}, but it is {obstacle}.")
+        return _Found("expected", None, f"{job.name} is due at {shown}.")
+
+    def _standing_in_the_way(self, job: Job, at: datetime) -> str | None:
+        pause = self._holds.pause(job.name)
+        if not job.enabled:
+            return Reason.DISABLED.value
+        return Reason.PAUSED.value if pause is not None and not pause.is_over(at) else None
+
+    def _is_due(self, job: Job, at: datetime) -> bool:
+        if job.schedule is None:
+            return False
+        schedule = compile_schedule(job.schedule, job=job.name, zone=self._desired.catalog.zone)
+        return schedule.next_after(at - _TICK) == at
+
+    def _rules(self, job: Job, at: datetime | None) -> Iterator[_Point]:
+        moment = at or self._clock.now()
+        yield self._schedule(job, moment)
+        yield _Point("enabled", "ok") if job.enabled else _Point("enabled", "no", Reason.DISABLED.value)
+        pause = self._holds.pause(job.name)
+        rests = pause is not None and not pause.is_over(moment)
+        yield _Point("pause", "no", Reason.PAUSED.value, _words(pause)) if rests else _Point("pause", "ok")
+        policy = job.catch_up
+        window = f"{policy.policy} of the last {format_duration(policy.window)}"
+        yield _Point("catch_up", policy.policy.value, None, f"after a downtime: {window}, at most {policy.limit}")
+        yield self._overlap(job)
+
+    def _schedule(self, job: Job, at: datetime) -> _Point:
+        if job.schedule is None:
+            return _Point("schedule", "by_hand", None, "it has no schedule and runs only when asked for")
+        schedule = compile_schedule(job.schedule, job=job.name, zone=self._desired.catalog.zone)
+        following = schedule.next_after(at)
+        previous = newest_between(schedule, after=at - _LOOK_BACK, until=at - _TICK)
+        is_due = schedule.next_after(at - _TICK) == at
+        parts = [
+            f"previous {format_instant(previous)}" if previous else "",
+            f"next {format_instant(following)}" if following else "no next one",
+            clock_note(schedule, at) if is_due else "",
+        ]
+        return _Point("schedule", "due" if is_due else "not_due", None, ", ".join(filter(None, parts)))
+
+    def _overlap(self, job: Job) -> _Point:
+        """What runs is in the way of the next one, by the rule of the job."""
+        running = [run.id for run in self._ledger.of_job(job.name) if run.state is State.RUNNING]
+        if not running:
+            return _Point("overlap", job.overlap.value)
+        return _Point("overlap", job.overlap.value, Reason.OVERLAP.value, f"running now: {', '.join(running[:_NAMED])}")
+
+    # ------------------------------------------------------------ nodes
+
+    def _nodes(self, job: Job, run: Document | None) -> Iterator[_Point]:
+        """As they were for a run that is over, else as they are."""
+        if run is not None and run["state"] == State.FINISHED:
+            yield from _nodes_then(run)
+            return
+        waiting = self._ledger.runs.get(RunId(run["id"])) if run is not None else None
+        if waiting is not None:
+            yield from _deadlines(waiting)
+        yield from self._nodes_now(job, waiting)
+
+    def _nodes_now(self, job: Job, run: Run | None) -> Iterator[_Point]:
+        group: Group = group_of(run) if run is not None else (job.placement, ())
+        found = self._desired.candidates(group)
+        for node in found.nodes:
+            yield self._node(job, run, node)
+        for name, reason in found.rejected.items():
+            yield _Point(f"node {name}", "no", reason.value)
+
+    def _node(self, job: Job, run: Run | None, node: Node) -> _Point:
+        status, drain = self._health.status(node.name), self._holds.drain(node.name)
+        refused = [target.refused[node.name] for target in run.targets if node.name in target.refused] if run else []
+        view = NodeView(
+            node=node,
+            state=status.state,
+            reason=status.reason,
+            running=self._placing.running_on(node.name),
+            drained=drain is not None,
+        )
+        reason = obstacle(view, refused[-1] if refused else None, durable=job.durable)
+        load = f"{view.running} of {node.capacity} running"
+        detail = _words(drain) if drain is not None else status.detail or load
+        return _Point(f"node {node.name}", "ok" if reason is None else "no", reason and reason.value, detail)
+
+
+def _later(one: str, other: str) -> bool:
+    return parse_instant(one) > parse_instant(other)
+
+
+def _words(hold: Hold | None) -> str:
+    if hold is None:
+        return ""
+    end = f"until {format_instant(hold.until)}" if hold.until else "until somebody ends it"
+    return f"since {format_instant(hold.since)} by {hold.by}, {end}"
+
+
+def _gap_found(gap: Document) -> _Found:
+    decision = _DID_NOT_RUN.get(gap["reason"], "missed")
+    count = f"{'' if gap['exact'] else 'at least '}{gap['count']}"
+    span = gap["from"] if gap["from"] == gap["to"] else f"{gap['from']} to {gap['to']}"
+    what = "occurrence" if gap["count"] == 1 else "occurrences"
+    return _Found(decision, gap["reason"], f"{count} {what} of {gap['job']}, {span}: {decision} ({gap['reason']}).")
+
+
+def _run_found(run: Document) -> _Found:
+    waits = next((target for target in run["targets"] if target["state"] == State.WAITING and target["reason"]), run)
+    facts = run if run["reason"] or run["outcome"] else waits
+    decision = run["outcome"] or run["state"]
+    because = f" ({facts['reason']})" if facts["reason"] else ""
+    detail = f": {facts['detail']}" if facts["detail"] else ""
+    asked = f", asked for by {run['requested_by']}" if run["requested_by"] else ""
+    sentence = f"Run {run['id']}, scheduled at {run['scheduled_at']}{asked}, is {decision}{because}{detail}."
+    return _Found(decision, facts["reason"], sentence, run)
+
+
+def _nodes_then(run: Document) -> Iterator[_Point]:
+    for target in run["targets"]:
+        for name, reason in target["refused"].items():
+            yield _Point(f"node {name}", "no", reason)
+        for attempt in target["attempts"]:
+            yield _Point(f"node {attempt['node']}", attempt["outcome"] or "running", attempt["reason"])
+        if target["node"] and not target["attempts"] and target["node"] not in target["refused"]:
+            yield _Point(f"node {target['node']}", target["outcome"] or "", target["reason"], target["detail"])
+
+
+def _deadlines(run: Run) -> Iterator[_Point]:
+    ends = [target_deadline(run, target) for target in run.targets] or [admission_deadline(run)]
+    latest = [end for end in ends if end is not None]
+    detail = f"missed after {format_instant(min(latest))}" if latest else "it waits as long as it takes"
+    yield _Point("start_deadline", "ok", None, detail)
+
+
+def _sentences(points: list[_Point]) -> Iterator[str]:
+    """What stands in the way, and when it is due otherwise."""
+    nodes = [point for point in points if point.what.startswith("node ")]
+    for point in points:
+        if point.what == "schedule":
+            yield f"Schedule: {point.detail}."
+        elif point.reason is not None and point not in nodes:
+            yield f"{point.what.capitalize()}: {', '.join(filter(None, (point.reason, point.detail)))}."
+    free = [point for point in nodes if point.verdict == "ok"]
+    if free:
+        yield f"It could start on {_some(free)}."
+    barred = [point for point in nodes if point.reason not in (None, Reason.NOT_IN_POLICY.value)]
+    if barred:
+        yield f"Not on {_some(barred)}."
+
+
+def _some(points: list[_Point]) -> str:
+    names = [f"{point.what.removeprefix('node ')}{f' ({point.reason})' if point.reason else ''}" for point in points]
+    return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
