@@ -68,6 +68,24 @@ async def explain(call: Call) -> web.Response:
         raise no_such_job(call, name) from None
 
 
+async def show_stats_of_job(call: Call) -> web.Response:
+    """How long a job usually takes, and how often it goes well."""
+    name = known_job(call)
+    try:
+        return answer(await call.queries.job_stats(name))
+    except NotFound:
+        raise no_such_job(call, name) from None
+
+
+async def show_definition(call: Call) -> web.Response:
+    """A job as its file defines it, after defaults."""
+    name = known_job(call)
+    try:
+        return answer(call.queries.export(name))
+    except NotFound:
+        raise no_such_job(call, name) from None
+
+
 async def run_job(call: Call) -> web.Response:
     """Run a job now; what becomes of it shows in the run."""
     name = known_job(call)

@@ -8,15 +8,29 @@ from aiohttp import web
 
 from distcrond.api.answers import answer, page
 from distcrond.api.call import Call
+from distcrond.api.jobs import no_such_job
 from distcrond.api.problems import Problem, not_found
 from distcrond.api.sessions import COOKIE, SESSION_SECONDS
 from distcrond.config.schema_files import SCHEMA_KINDS, schema_text
+from distcrond.errors import InvalidValue, NotFound
+from distcrond.model.ids import job_name
 
 
 async def list_upcoming(call: Call) -> web.Response:
     """The coming occurrences of all jobs, in order of time."""
     limit, until = call.query.number("limit"), call.query.instant("until")
     return page(call.queries.next(None, count=limit, until=until, jobs=call.jobs))
+
+
+async def list_occurrences(call: Call) -> web.Response:
+    """What became of each occurrence; older ones: `until` the last one's instant."""
+    query, text = call.query, call.query.text("job")
+    try:
+        job = None if text is None else job_name(text)
+        since, until = query.instant("since"), query.instant("until")
+        return page(await call.queries.occurrences(job, since=since, until=until, limit=query.number("limit")))
+    except (InvalidValue, NotFound):
+        raise no_such_job(call, text or "") from None
 
 
 async def show_stats(call: Call) -> web.Response:

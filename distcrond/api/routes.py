@@ -118,6 +118,22 @@ _API = (
         answer=Answer(schema="Why"),
     ),
     Route(
+        method="GET",
+        path="/api/v1/jobs/{job}/stats",
+        scope=Scope.READ,
+        handler=jobs.show_stats_of_job,
+        summary="How long a job usually takes, and how often it goes well",
+        answer=Answer(schema="JobStats"),
+    ),
+    Route(
+        method="GET",
+        path="/api/v1/jobs/{job}/definition",
+        scope=Scope.READ,
+        handler=jobs.show_definition,
+        summary="A job as its file defines it, after defaults",
+        answer=Answer(schema="Any"),
+    ),
+    Route(
         method="POST",
         path="/api/v1/jobs/{job}/run",
         scope=Scope.OPERATE,
@@ -279,6 +295,20 @@ _API = (
         summary="Coming occurrences of all jobs",
         parameters=(_UNTIL_AHEAD, limit()),
         answer=Answer(schema="Coming"),
+    ),
+    Route(
+        method="GET",
+        path="/api/v1/occurrences",
+        scope=Scope.READ,
+        handler=ops.list_occurrences,
+        summary="What became of each occurrence: runs and gap records, newest first",
+        parameters=(
+            _JOB,
+            Parameter(name="since", kind=Kind.AGO, meaning="scheduled at or after; `2h` = two hours ago"),
+            Parameter(name="until", kind=Kind.AGO, meaning="scheduled before; `2h` = two hours ago"),
+            limit(),
+        ),
+        answer=Answer(schema="Occurrences"),
     ),
     Route(
         method="GET",

@@ -224,6 +224,47 @@ COMPONENTS: dict[str, Schema] = {
     ),
     "Health": _shape({"healthy": _FLAG, "ready": _FLAG, "reasons": _TEXTS, "warnings": _TEXTS}),
     "Reloaded": _shape({"added": _TEXTS, "changed": _TEXTS, "removed": _TEXTS, "problems": _WHOLE}),
+    "Occurrences": _list_of(
+        {
+            "anyOf": [
+                _shape(
+                    {
+                        "id": _TEXT,
+                        "job": _TEXT,
+                        "scheduled_at": _INSTANT,
+                        "due_at": _INSTANT,
+                        "state": _words(State),
+                        "outcome": _or_null(_words(Outcome)),
+                        "reason": _or_null(_words(Reason)),
+                        "run": _TEXT,
+                    }
+                ),
+                _shape({"job": _TEXT, "from": _INSTANT, "to": _INSTANT, "count": _WHOLE, "reason": _words(Reason)}),
+            ]
+        }
+    ),
+    "JobStats": _shape(
+        {
+            "job": _TEXT,
+            "runs": _WHOLE,
+            "success": _WHOLE,
+            "failure": _WHOLE,
+            "success_rate": _or_null({"type": "number"}),
+            "durations_ms": _shape(dict.fromkeys(("p50", "p95", "max"), _or_null(_WHOLE))),
+            "last": {
+                "type": "array",
+                "items": _shape(
+                    {
+                        "run": _TEXT,
+                        "scheduled_at": _INSTANT,
+                        "outcome": _words(Outcome),
+                        "reason": _or_null(_words(Reason)),
+                        "duration_ms": _or_null(_WHOLE),
+                    }
+                ),
+            },
+        }
+    ),
     "Why": _shape(
         {
             "job": _TEXT,

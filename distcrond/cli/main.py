@@ -26,12 +26,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("run", "Run a job now."),
     "logs": ("logs", "Output of a run, or of a job's latest one."),
     "next": ("coming", "What runs next, and when."),
+    "upcoming": ("upcoming", "All that runs in the next hours."),
     "why": ("why", "Why a job ran or did not, waits or will run."),
     "cancel": ("cancel", "End a run."),
     "pause": ("pause", "Let the schedule of a job, or of all jobs, rest."),
     "resume": ("resume", "End the pause of a job, or of all jobs."),
     "drain": ("drain", "Keep new runs from a node."),
     "undrain": ("undrain", "Let a node take runs again."),
+    "export": ("export", "A job's definition after defaults, as a file."),
     "check": ("check", "Look for mistakes in job and node files, without a daemon."),
     "diff": ("diff", "What a reload would change, with the next runs before and after."),
     "reload": ("reload", "Read the files again now, and say what changed."),
@@ -45,8 +47,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 LATER = frozenset(
     {
-        *("rerun", "import", "export"),
-        *("backfill", "upcoming", "simulate", "top", "report", "kibana"),
+        *("rerun", "import"),
+        *("backfill", "simulate", "top", "report", "kibana"),
     }
 )
 """Commands of CONTRACT §1 that do not exist yet: absent from the help, refused by name."""

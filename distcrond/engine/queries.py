@@ -40,6 +40,8 @@ from distcrond.schedule import clock_note, compile_schedule
 _FIGURES_OVER = 100
 """Finished runs that a job's figures are taken from."""
 _ERRORS = 5
+_LATEST = 20
+"""Runs whose outcomes are listed in a job's figures."""
 _REPORT_OUTPUT = 32 * 1024
 """Bytes of output of each target in a report."""
 _LATE = timedelta(seconds=1)
@@ -302,15 +304,38 @@ class Queries:
 
     async def occurrences(
         self, job: JobName | None, *, since: datetime | None, until: datetime | None, limit: int
-    ) -> AsyncIterator[Document]:
-        """Runs and gap records of the ledger, newest first."""
+    ) -> Sequence[Document]:
+        """The ledger, newest first: what became of each occurrence, and gap records of what did not run.
+
+        Runs: `{id, job, scheduled_at, due_at, state, outcome, reason, run}`; gaps: `{job, from, to, count, exact,
+        reason}`. Raises NotFound.
+        """
+        if job is not None:
+            self._job(job)
         page = await self._history.search(RunQuery(job=job, since=since, until=until, limit=limit))
         gaps = await self._history.gaps(job=job, since=since, until=until, limit=limit)
         entries = [(parse_instant(run["scheduled_at"]), _occurrence(run)) for run in page.items]
         entries += [(parse_instant(gap["from"]), gap) for gap in gaps]
         entries.sort(key=lambda entry: entry[0], reverse=True)
-        for _, entry in entries[:limit]:
-            yield entry
+        return [entry for _, entry in entries[:limit]]
+
+    async def job_stats(self, job: JobName) -> Document:
+        """Figures of the last hundred finished runs, and the latest outcomes. Raises NotFound.
+
+        `{job, runs, success, failure, success_rate, durations_ms: {p50, p95, max}, last: [{run, scheduled_at, outcome,
+        reason, duration_ms}]}`; the rate is None without runs.
+        """
+        self._job(job)
+        figures = (await self._history.summaries([job], limit=_FIGURES_OVER))[job]
+        latest = await self._history.search(RunQuery(job=job, state=State.FINISHED, limit=_LATEST))
+        shown = {key: value for key, value in figures.items() if not key.startswith("last")}
+        rate = shown["success"] / shown["runs"] if shown["runs"] else None
+        return {"job": job, **shown, "success_rate": rate, "last": [_latest(run) for run in latest.items]}
+
+    def export(self, job: JobName) -> Mapping[str, Any]:
+        """The definition as its file has it, after defaults. Raises NotFound."""
+        self._job(job)
+        return self._desired.catalog.documents.get(job, {})
 
     # ------------------------------------------------------------ the whole
 
@@ -421,6 +446,11 @@ def _error(run: Document) -> Document:
         "reason": run["reason"],
         "node": worst and worst["node"],
     }
+
+
+def _latest(run: Document) -> Document:
+    shown = {key: run[key] for key in ("scheduled_at", "outcome", "reason", "duration_ms")}
+    return {"run": run["id"], **shown}
 
 
 def _occurrence(run: Document) -> Document:

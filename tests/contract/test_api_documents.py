@@ -447,3 +447,19 @@ async def test_why_takes_an_instant_or_now(client, served) -> None:
     assert (await get(client, "/api/v1/jobs/invoices/why"))["at"] == format_instant(served.world.now)
     assert "did you mean" in (await refused(client, "GET", "/api/v1/jobs/invoice/why", 404))["hint"]
     assert (await refused(client, "GET", "/api/v1/jobs/invoices/why?at=soon", 400))["errors"][0]["pointer"] == "?at"
+
+
+async def test_occurrences_are_runs_and_gaps(client) -> None:
+    found = (await get(client, "/api/v1/occurrences?job=exit7&since=2h"))["items"]
+    assert [("count" in each, each["reason"]) for each in found] == [(True, "paused"), (False, "exit_code")]
+    assert len((await get(client, "/api/v1/occurrences?limit=1"))["items"]) == 1
+    for name in ("exit", "no%20name"):
+        await refused(client, "GET", f"/api/v1/occurrences?job={name}", 404)
+
+
+async def test_figures_and_definition_of_a_job(client) -> None:
+    figures = await get(client, "/api/v1/jobs/exit7/stats")
+    assert (figures["job"], figures["last"][0]["outcome"]) == ("exit7", "failure")
+    assert (await get(client, "/api/v1/jobs/exit7/definition"))["schedule"] == "@daily"
+    for what in ("stats", "definition"):
+        await refused(client, "GET", f"/api/v1/jobs/nope/{what}", 404)

@@ -786,3 +786,17 @@ async def test_why_of_times_without_a_date_and_of_nonsense(ctl) -> None:
     assert (await ctl("why", "invoices", "2h")).code == 0
     assert (await ctl("why", "invoices", "soon")).code == 2
     assert (await ctl("why", "nope")).code == 3
+
+
+async def test_export_is_a_file(ctl) -> None:
+    exported = await ctl("export", "invoices")
+    assert yaml.safe_load(exported.out) == {"command": ["true"], "schedule": "@daily"}
+    assert (await ctl("export", "invoices", "-o", "json")).json() == yaml.safe_load(exported.out)
+    assert (await ctl("export", "invoices", "-o", "name")).out == "invoices\n"
+    assert (await ctl("export", "nope")).code == 3
+
+
+async def test_upcoming(ctl) -> None:
+    shown = await ctl("upcoming", "--hours", "2", "--limit", "5", "-o", "json")
+    assert len(shown.json()) == 5
+    assert len((await ctl("upcoming", "--no-headers", "--limit", "3")).out.splitlines()) == 3

@@ -184,7 +184,7 @@ async def test_the_ledger_shows_runs_and_gaps_newest_first(world: World) -> None
     await world.until(minutes=20, seconds=30)
     await world.start()
     await world.pass_(seconds=2)
-    entries = [entry async for entry in world.engine.queries.occurrences(JOB, since=None, until=None, limit=10)]
+    entries = await world.engine.queries.occurrences(JOB, since=None, until=None, limit=10)
     instants = [entry.get("scheduled_at", entry.get("from"))[11:19] for entry in entries]
     assert instants == ["00:20:00", "00:16:00", "00:02:00", "00:01:00"]
     assert [entry.get("count") for entry in entries] == [None, 4, 14, None]
@@ -459,3 +459,15 @@ async def test_the_history_is_asked_as_often_for_many_jobs_as_for_one(world: Wor
         asked.append(len(statements))
         statements.clear()
     assert asked[0] == asked[1] > 0
+
+
+async def test_figures_of_a_job_have_its_latest_outcomes(world: World) -> None:
+    world.executor.script(Script(exit=Exit(code=7)), job="job")
+    await world.start(a_job(schedule=cron("* * * * *")), a_node("a"))
+    assert (await world.engine.queries.job_stats(JOB))["success_rate"] is None
+    await world.until(minutes=2, seconds=30)
+    figures = await world.engine.queries.job_stats(JOB)
+    assert (figures["runs"], figures["success"], figures["success_rate"]) == (2, 0, 0.0)
+    assert [(run["outcome"], run["reason"]) for run in figures["last"]] == [("failure", "exit_code")] * 2
+    with pytest.raises(NotFound):
+        await world.engine.queries.job_stats(JobName("nope"))

@@ -465,10 +465,28 @@ class FakeQueries(Queries):
             found += [{"job": name, "scheduled_at": text, "due_at": text, "note": None} for name in names]
         return found[:count]
 
-    def occurrences(
+    async def occurrences(
         self, job: JobName | None, *, since: datetime | None, until: datetime | None, limit: int
-    ) -> AsyncIterator[Document]:
-        raise NotImplementedError
+    ) -> Sequence[Document]:
+        if job is not None:
+            self._known(job)
+        query = RunQuery(job=job, since=since, until=until)
+        facts = ("id", "job", "scheduled_at", "due_at", "state", "outcome", "reason")
+        runs = [run_document(run) for run in self._runs_of(job) if self._fits(run, query)]
+        moment = format_instant(self.world.now)
+        gap = {"job": job or "invoices", "from": moment, "to": moment, "count": 3, "exact": True, "reason": "paused"}
+        return [gap, *({name: run[name] for name in facts} | {"run": run["id"]} for run in runs)][:limit]
+
+    async def job_stats(self, job: JobName) -> Document:
+        self._known(job)
+        done = [run_document(run) for run in self._runs_of(job) if run.state is State.FINISHED]
+        facts = ("scheduled_at", "outcome", "reason", "duration_ms")
+        last = [{"run": run["id"]} | {name: run[name] for name in facts} for run in done]
+        return {"job": job, **self._figures([]), "success_rate": None, "last": last}
+
+    def export(self, job: JobName) -> Document:
+        self._known(job)
+        return {"command": ["true"], "schedule": "@daily"}
 
     async def stats(self) -> Document:
         runs = self.world.runs.values()

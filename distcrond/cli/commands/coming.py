@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from distcrond.cli.client import Client, path_of
-from distcrond.cli.settings import global_options, settings
+from distcrond.cli.client import Answer, Client, path_of
+from distcrond.cli.settings import Settings, global_options, settings
 from distcrond.cli.show import human
 from distcrond.cli.show.formats import show_list
 from distcrond.cli.show.table import cell
@@ -35,6 +35,11 @@ def command(job: str | None, count: int | None, hours: int | None) -> None:
         answer = client.get(path_of("upcoming"), {"limit": amount, "until": until})
     else:
         answer = client.get(path_of("jobs", job, "next"), {"count": amount, "until": until})
+    show_coming(answer, options)
+
+
+def show_coming(answer: Answer, options: Settings) -> None:
+    """Show a list of coming occurrences."""
     show_list(
         answer.document()["items"],
         options,
