@@ -82,6 +82,41 @@ async def test_the_buttons_of_a_run_work_for_the_browser_with_the_link(shared, l
     assert (await asyncio.to_thread(shared.finished, run["id"]))["outcome"] == "cancelled"
 
 
+PRESS = "[...document.querySelectorAll('{part} button')].find((one) => one.innerText === '{words}').click()"
+
+
+async def test_jobs_are_paused_and_nodes_drained_by_a_button(place):
+    place.node("here")
+    place.job("ticks", schedule="* * * * * *", command=["true"])
+    link = await asyncio.to_thread(place.start_on_terminal)
+    await asyncio.to_thread(place.await_nodes, here="up")
+    async with open_page() as page:
+        await page.open(link)
+        await page.shows("ticks", "Pause", part="#jobs")
+        await page.value(PRESS.format(part="#jobs", words="Pause"))
+        await page.shows("paused", "Resume", "by browser:", part="#jobs")
+        await page.shows("ticks", "paused", part="#gaps")
+        await page.value(PRESS.format(part="#nodes", words="Drain"))
+        await page.shows("drained", "Undrain", part="#nodes")
+        await page.value(PRESS.format(part="#nodes", words="Undrain"))
+        await page.value(PRESS.format(part="#jobs", words="Resume"))
+        await page.shows("up", "Drain", part="#nodes")
+        await page.shows("next", "Pause", part="#jobs")
+        assert_harmless(page, link)
+
+
+async def test_who_may_only_read_is_told_so_by_the_button(place):
+    place.node("here")
+    place.job("quiet", command=["true"])
+    await asyncio.to_thread(place.start)
+    async with open_page() as page:
+        await page.open(place.url)
+        await page.shows("quiet", "Pause", part="#jobs")
+        await page.value(PRESS.format(part="#jobs", words="Pause"))
+        await page.shows("one may only read", part="#note")
+    assert place.get("jobs/quiet")["paused"] is None
+
+
 def restarted(place) -> str:
     """A new life has a new link."""
     place.terminate()

@@ -53,6 +53,7 @@ const SHAPES = {
   triangle: () => svg("path", { d: "M6 1 11.4 10.6H.6Z", ...FILLED }),
   play: () => svg("path", { d: "M2.4 1 10.8 6 2.4 11Z", ...FILLED }),
   cross: () => svg("path", { d: "M2 2 10 10M10 2 2 10", ...LINED, "stroke-width": 2.2 }),
+  pause: () => svg("path", { d: "M3.5 1.5V10.5M8.5 1.5V10.5", ...LINED, "stroke-width": 2.4 }),
   ring: () => svg("circle", { cx: 6, cy: 6, r: 4, ...LINED }),
   dashes: () => svg("circle", { cx: 6, cy: 6, r: 4, ...LINED, "stroke-dasharray": "2 2" }),
 };
@@ -61,6 +62,7 @@ const STYLES = {
   missed: ["warn", "triangle"], lost: ["lost", "cross"], cancelled: ["idle", "ring"], skipped: ["idle", "ring"],
   running: ["run", "play"], waiting: ["run", "dashes"],
   up: ["ok", "dot"], suspect: ["warn", "triangle"], down: ["fail", "diamond"], unknown: ["idle", "dashes"], disabled: ["idle", "ring"],
+  drained: ["warn", "pause"], paused: ["warn", "pause"],
 };
 
 function badge(word) {
@@ -202,9 +204,19 @@ function hear(happened) {
   listen();
 }
 
+// A change that shows at once; who may not make it is told so.
+function button(words, path) {
+  const node = el("button", "btn", words);
+  node.type = "button";
+  node.onclick = () => act(async () => { await change(path()); await refreshLater(); });
+  return node;
+}
+
+const held = (hold) => (hold.until ? `until ${clock(hold.until)}, by ${hold.by}` : `by ${hold.by}`);
+
 // ---- overview
 
-const LATER = new Set(["run_finished", "node_changed", "reloaded"]);
+const LATER = new Set(["run_finished", "node_changed", "reloaded", "gap", "paused", "resumed", "drained", "undrained"]);
 
 const usual = new Map(); // job → [median in ms, when asked]
 async function usualOf(job) {
@@ -274,8 +286,8 @@ const lastLines = (text, count) => text.trimEnd().split("\n").slice(-count).join
 
 async function refreshLater() {
   const bad = ["failure", "timeout", "lost", "partial", "missed"];
-  const [jobs, nodes, ...failed] = await Promise.all([
-    ask(`${API}/jobs?limit=50`), ask(`${API}/nodes?limit=200`),
+  const [jobs, nodes, ledger, ...failed] = await Promise.all([
+    ask(`${API}/jobs?limit=50`), ask(`${API}/nodes?limit=200`), ask(`${API}/occurrences?since=24h&limit=200`),
     ...bad.map((outcome) => ask(`${API}/runs?outcome=${outcome}&since=24h&limit=${FEW}`)),
   ]);
   const worst = failed.flatMap((page) => page.items);
@@ -284,22 +296,40 @@ async function refreshLater() {
   show("failed", facts, (items) => rows("failed", items, (run) => link("row", runHref(run.id),
     badge(run.outcome), el("span", "name", run.job), el("span", "why", [run.why, run.nodes].filter(Boolean).join(" · ")), when(run.at)), "Nothing failed."));
   showJobs(jobs);
-  show("nodes", nodes.items.map((node) => [node.name, node.state, node.reason, node.detail, node.running, node.capacity, node.since]), (items) =>
-    items.length ? items.map(([name, state, reason, detail, running, capacity, since]) => el("div", "tile", el("b", "", name), badge(state),
-      el("span", "dim", state === "up" ? `${running} of ${capacity} running` : [(reason || "").replaceAll("_", " "), detail].filter(Boolean).join(": ")),
-      when(since, (t) => `since ${clock(t)}`))) : empty("No nodes yet: put a file into nodes.d."));
+  showGaps(ledger);
+  show("nodes", nodes.items.map((node) => [node.name, node.state, node.reason, node.detail, node.running, node.capacity, node.since, node.drained]), (items) =>
+    items.length ? items.map(([name, state, reason, detail, running, capacity, since, drained]) => el("div", "tile", el("b", "", name), badge(state),
+      drained ? el("span", "dim", held(drained)) : null,
+      el("span", "dim", state === "up" || drained ? `${running} of ${capacity} running` : [(reason || "").replaceAll("_", " "), detail].filter(Boolean).join(": ")),
+      when(since, (t) => `since ${clock(t)}`),
+      button(drained ? "Undrain" : "Drain", () => `${API}/nodes/${encodeURIComponent(name)}/${drained ? "undrain" : "drain"}`))) : empty("No nodes yet: put a file into nodes.d."));
+}
+
+// One line for each job and reason: a schedule that rests has a gap at each of its instants.
+function showGaps(ledger) {
+  const sums = new Map();
+  for (const gap of ledger.items.filter((each) => each.count)) {
+    const key = `${gap.job} ${gap.reason}`;
+    const sum = sums.get(key) || { job: gap.job, reason: gap.reason, count: 0, at: gap.to };
+    sums.set(key, { ...sum, count: sum.count + gap.count });
+  }
+  show("gaps", [...sums.values()].slice(0, FEW), (items) => rows("failed", items, (gap) => el("div", "row",
+    badge(gap.reason === "paused" ? "skipped" : "missed"), el("span", "name", gap.job),
+    el("span", "why", `${gap.count.toLocaleString()} times: ${gap.reason.replaceAll("_", " ")}`), when(gap.at)), "Nothing was passed over."));
 }
 
 function showJobs(page) {
   const facts = page.items.map((job) => ({
-    name: job.name, enabled: job.enabled, next: job.next, last: job.last && { id: job.last.id, outcome: outcomeOf(job.last), at: job.last.finished_at }, usual: job.stats?.durations_ms,
+    name: job.name, enabled: job.enabled, paused: job.paused, next: job.next, last: job.last && { id: job.last.id, outcome: outcomeOf(job.last), at: job.last.finished_at }, usual: job.stats?.durations_ms,
   }));
   $("jobs-note").textContent = page.next ? "the first 50; `distcronctl jobs` lists all" : "";
-  show("jobs", facts, (items) => rows("jobs", items, (job) => link("row", job.last ? runHref(job.last.id) : "#h-jobs",
+  show("jobs", facts, (items) => rows("jobs", items, (job) => el("div", "with-button", link("row", job.last ? runHref(job.last.id) : "#h-jobs",
     el("span", "name", job.name), job.last ? badge(job.last.outcome) : badge("never ran"),
     job.last ? when(job.last.at) : el("span", "time", "–"),
-    job.enabled ? when(job.next, (t) => `next ${ago(t)}`) : el("span", "time", "disabled"),
-    el("span", "why", job.usual?.p50 == null ? "no figures yet" : `usually ${span(job.usual.p50)}, 95 % within ${span(job.usual.p95)}`)),
+    job.paused ? badge("paused") : job.enabled ? when(job.next, (t) => `next ${ago(t)}`) : el("span", "time", "disabled"),
+    el("span", "why", job.paused ? held(job.paused) : job.usual?.p50 == null ? "no figures yet" : `usually ${span(job.usual.p50)}, 95 % within ${span(job.usual.p95)}`)),
+    button(job.paused ? "Resume" : "Pause", () => `${API}/jobs/${encodeURIComponent(job.name)}/${job.paused ? "resume" : "pause"}`),
+    button("Run", () => `${API}/jobs/${encodeURIComponent(job.name)}/run`)),
   "No jobs yet: put a file into jobs.d."));
 }
 
