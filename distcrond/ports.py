@@ -304,12 +304,14 @@ class Expiry:
     """What may leave the journal.
 
     Finished runs scheduled and ended before the instant `before`, with all that belongs to them, and the gaps and
-    events of that time; nothing of the events above the number `told`.
+    events of that time; nothing of the events above the number `told`. Of the jobs in `output` what runs printed goes
+    before that, at an instant of its own, and the runs stay.
     """
 
     now: datetime
     before: datetime
     told: int
+    output: Mapping[JobName, datetime] = field(default_factory=dict)
 
 
 class Expired(NamedTuple):

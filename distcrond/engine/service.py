@@ -162,7 +162,7 @@ class Engine:
         desired.observe(admission.reconsider)
         desired.observe(placing.look_again)
         outboxes = outboxes or Outboxes(clock)
-        self._retention = Retention(clock=clock, journal=journal, outboxes=outboxes, span=keep)
+        self._retention = Retention(clock=clock, journal=journal, outboxes=outboxes, desired=desired, span=keep)
         self._refresh = refresh = Refresh(
             clock=clock, desired=desired, scribe=scribe, definitions=definitions, interval=file_check_interval
         )

@@ -244,6 +244,15 @@ def decode_document(body: bytes) -> Document:
     return document
 
 
+def without_output(body: bytes) -> bytes:
+    """Make a document of `encode_run` say that nothing of what the run printed is readable any more."""
+    document = decode_document(body)
+    for target in document["targets"]:
+        for printed in (target, *target["attempts"]):
+            printed["output"]["kept"] = 0
+    return _ENCODER.encode(document)
+
+
 def decode_reported(body: bytes) -> ReportedRun:
     """Read of such a document what reports need of it.
 

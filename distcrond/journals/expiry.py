@@ -10,7 +10,7 @@ Freed pages are used again. What is more than a tenth of the file is given back 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from itertools import islice
 from typing import Final
@@ -19,6 +19,7 @@ from distcrond.journals import codec, text
 from distcrond.journals.prepare import VISITS, nodes_of
 from distcrond.journals.statements import Row
 from distcrond.journals.transaction import Wait, transact
+from distcrond.model.ids import JobName
 from distcrond.ports import Expired, Expiry
 
 _RUNS: Final = 64  # in a step: some milliseconds during which a start waits
@@ -36,6 +37,13 @@ _OLD: Final = (
     "  ORDER BY scheduled, ref LIMIT :look)"
     " WHERE (requested IS NULL OR scheduled < :keyed)"
     " AND NOT EXISTS (SELECT 1 FROM events WHERE run = ref AND (seq > :told OR at >= :before)) LIMIT :limit"
+)
+_PRINTED: Final = (
+    "SELECT scheduled, ref, open IS NULL AND NOT EXISTS"
+    "  (SELECT 1 FROM events WHERE run = ref AND (seq > :told OR at >= :before)),"
+    " EXISTS (SELECT 1 FROM output WHERE run = runs.ref)"
+    " FROM runs WHERE job = (SELECT id FROM names WHERE name = :job) AND scheduled >= :place AND scheduled < :before"
+    " ORDER BY scheduled LIMIT :look"
 )
 _THESE: Final = "IN (SELECT value FROM json_each(?))"
 _VISITED: Final = (
@@ -70,6 +78,7 @@ class Reaper:
         self._ref: int = cursor[0] if cursor else 0
         self._part: int = cursor[1] if cursor else 0
         self._pieces: Iterator[str] | None = None
+        self._places: dict[JobName, int] = {}  # up to when the output that is to go is gone
         self._seen = 0  # events up to this number were looked at in this pass
         transact(connection, lambda: connection.execute(_EAGER), wait)
         self._gives_back = connection.execute("PRAGMA auto_vacuum").fetchone()[0] == _INCREMENTAL
@@ -85,10 +94,17 @@ class Reaper:
             sqlite3.Error: nothing went.
         """
         told = min(expiry.told, indexed, self._one("SELECT max(seq) - 1 FROM events"))
-        refs = [self._ref] if self._ref else self._old_runs(expiry, told)
-        if refs:
-            return Expired(self._take_out(refs), more=True)
         before = codec.to_micros(expiry.before)
+        if self._ref:
+            remove = self._remove_runs if self._scheduled(self._ref) < before else self._remove_output
+            return Expired(self._take_out([self._ref], remove), more=True)
+        refs = self._old_runs(expiry, told)
+        if refs:
+            return Expired(self._take_out(refs, self._remove_runs), more=True)
+        for job, instant in expiry.output.items():
+            refs, more = self._old_output(job, codec.to_micros(instant), told)
+            if more:
+                return Expired(self._take_out(refs, self._remove_output) if refs else 0, more=True)
         rows = self._old_gaps(before)
         if rows:
             return Expired(rows, more=True)
@@ -101,9 +117,31 @@ class Reaper:
         where = {"before": before, "keyed": keyed, "told": told, "limit": _RUNS, "look": _LOOK}
         return [ref for (ref,) in self._connection.execute(_OLD, where)]
 
-    def _take_out(self, refs: Sequence[int]) -> int:
+    def _old_output(self, job: JobName, before: int, told: int) -> tuple[list[int], bool]:
+        """Runs of the job whose output may go, and whether there is more to do for it.
+
+        Goes along the runs in their order and does not come back to where all is done, but after a restart.
+        """
+        place = self._places.get(job, 0)
+        where = {"job": job, "place": place, "before": before, "told": told, "look": _LOOK}
+        rows = self._connection.execute(_PRINTED, where).fetchall()
+        refs = [ref for _, ref, may_go, has_output in rows if may_go and has_output][:_RUNS]
+        if refs or not rows:
+            return refs, bool(refs)
+        waiting = [scheduled for scheduled, _, may_go, _ in rows if not may_go]
+        self._places[job] = min(waiting, default=rows[-1][0])
+        return [], self._places[job] > place
+
+    def _take_out(self, refs: Sequence[int], remove: Callable[[Sequence[int]], None]) -> int:
         texts, done = self._texts(refs)
-        transact(self._connection, lambda: self._remove(texts, done), self._wait)
+
+        def write() -> None:
+            for row in texts:
+                self._connection.execute(_UNTEXT, row)
+            remove(done)
+            self._connection.execute("REPLACE INTO cursors VALUES (?, ?, ?)", (_CURSOR, self._ref, self._part))
+
+        transact(self._connection, write, self._wait)
         return len(texts) + len(done)
 
     def _texts(self, refs: Sequence[int]) -> tuple[list[Row], list[int]]:
@@ -126,18 +164,24 @@ class Reaper:
             self._ref, self._part, self._pieces = 0, 0, None
         return texts, done
 
-    def _remove(self, texts: Sequence[Row], done: Sequence[int]) -> None:
-        connection = self._connection
-        for row in texts:
-            connection.execute(_UNTEXT, row)
-        these = (codec.encode_words(done),)
+    def _remove_runs(self, refs: Sequence[int]) -> None:
+        connection, these = self._connection, (codec.encode_words(refs),)
         for name, version, body, scheduled, ref in connection.execute(_VISITED, (*these, _VISITS)).fetchall():
             for node in nodes_of(codec.decode_event(name, version, body)):
                 connection.execute(_UNVISIT, (node, scheduled, ref))
         connection.execute(f"DELETE FROM output WHERE run {_THESE}", these)  # noqa: S608
         connection.execute(f"DELETE FROM events WHERE run {_THESE}", these)  # noqa: S608
         connection.execute(f"DELETE FROM runs WHERE ref {_THESE}", these)  # noqa: S608
-        connection.execute("REPLACE INTO cursors VALUES (?, ?, ?)", (_CURSOR, self._ref, self._part))
+
+    def _remove_output(self, refs: Sequence[int]) -> None:
+        connection, these = self._connection, (codec.encode_words(refs),)
+        connection.execute(f"DELETE FROM output WHERE run {_THESE}", these)  # noqa: S608
+        for ref, body in connection.execute(f"SELECT ref, document FROM runs WHERE ref {_THESE}", these).fetchall():  # noqa: S608
+            connection.execute("UPDATE runs SET document = ? WHERE ref = ?", (codec.without_output(body), ref))
+
+    def _scheduled(self, ref: int) -> int:
+        row = self._connection.execute("SELECT scheduled FROM runs WHERE ref = ?", (ref,)).fetchone()
+        return int(row[0])
 
     # ------------------------------------------------------------ the rest
 

@@ -178,6 +178,46 @@ async def test_long_output_goes_in_many_steps_and_a_restart_between_them_does_no
     assert_whole(shelf)
 
 
+async def test_what_jobs_printed_goes_before_their_runs(shelf):
+    story = Story()
+    old, brief = make_job("old"), make_job("brief")
+    for _ in range(70):
+        await shelf.journal.append(story.whole(brief, b"secret brief"))
+        await shelf.journal.append(story.whole(old, b"secret old"))
+    await shelf.journal.append(story.batch(*story.defined(brief), story.due(brief)))
+    await indexed(shelf)
+    everything, ledger = await ids(shelf), await shelf.journal.load()
+    since = START + timedelta(minutes=100)
+    expiry = Expiry(now=START + FAR, before=START, told=sys.maxsize, output={brief.name: since})
+    while (await shelf.journal.expire(expiry)).more:
+        pass
+    assert await ids(shelf) == everything
+    assert await ids(shelf, search="secret", job="brief") == (await ids(shelf, job="brief", since=since))[1:]
+    assert len(await ids(shelf, search="secret", job="old")) == 70
+    assert await shelf.journal.load() == ledger
+    assert_whole(shelf)
+    await expire(shelf)
+    assert len(await ids(shelf)) == 1, "the open one"
+    assert_whole(shelf)
+
+
+async def test_a_restart_while_output_goes_leaves_the_run(shelf):
+    story = Story()
+    await shelf.journal.append(story.whole(make_job(), b"".join(b"v%05d " % number for number in range(50_000))))
+    await shelf.journal.append(story.whole(make_job()))
+    await indexed(shelf)
+    everything = await ids(shelf)
+    expiry = Expiry(now=START, before=START, told=sys.maxsize, output={make_job().name: START + FAR})
+    assert (await shelf.journal.expire(expiry)).more
+    await shelf.reopen()
+    while (await shelf.journal.expire(expiry)).more:
+        pass
+    assert await ids(shelf) == everything
+    assert await ids(shelf, search="v00001") == []
+    assert ask(shelf, "SELECT * FROM output") == []
+    assert_whole(shelf)
+
+
 async def test_the_file_stays_as_large_as_what_it_holds(tmp_path, monkeypatch):
     """Words that went leave the index only when its parts are merged: without that it grew to five times its size."""
     monkeypatch.setattr(expiry_module, "_PAGES", 16)
