@@ -30,14 +30,17 @@ async def read_body(request: web.Request, schema: Schema | None, clock: Clock) -
     Raises:
         Problem: 400 (not JSON, or not in the schema's shape), 408, 413, 415.
     """
+    if schema is None:
+        # Refused unread: anybody may send it, and thousands of bodies in memory would be gigabytes.
+        if request.body_exists:
+            raise Problem(400, "unexpected_body", "this request takes no body")
+        return {}
     try:
         raw = await within(clock, BODY_SECONDS, request.read())
     except TimeoutError:
         raise Problem(408, "too_slow", f"the body did not arrive within {BODY_SECONDS:.0f} s") from None
-    if not raw and not (schema or {}).get("required"):
+    if not raw and not schema.get("required"):
         return {}
-    if schema is None:
-        raise Problem(400, "unexpected_body", "this request takes no body")
     if raw and request.content_type != "application/json":
         raise Problem(
             415, "not_json", f"the body is {request.content_type}", hint="send Content-Type: application/json"

@@ -60,6 +60,14 @@ async def connect(served: Served) -> tuple[asyncio.StreamReader, asyncio.StreamW
     return await asyncio.open_unix_connection(str(served.socket))
 
 
+async def test_a_body_that_nobody_asked_for_is_refused_unread(served) -> None:
+    """At once: this client sends no more of it."""
+    reader, writer = await connect(served)
+    writer.write(b"GET /api/v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n{")
+    assert b" 400 " in await reader.readline()
+    writer.close()
+
+
 async def test_slow_body(served, monkeypatch) -> None:
     monkeypatch.setattr(bodies, "BODY_SECONDS", 0.1)
     reader, writer = await connect(served)

@@ -35,6 +35,8 @@ GET     /api/v1/jobs/{job}/runs           read     200   404
 GET     /api/v1/jobs/{job}/reports        read     200   404
 GET     /api/v1/jobs/{job}/next           read     200   404
 POST    /api/v1/jobs/{job}/run            operate  202   404
+POST    /api/v1/jobs/{job}/pause          operate  200   404
+POST    /api/v1/jobs/{job}/resume         operate  200   404
 GET     /api/v1/runs                      read     200   200
 GET     /api/v1/runs/{run}                read     200   404
 GET     /api/v1/runs/{run}/output         read     200   404
@@ -44,6 +46,10 @@ GET     /api/v1/nodes/{node}              read     200   200
 POST    /api/v1/nodes/{node}/probe        operate  202   403
 GET     /api/v1/nodes/{node}/host-keys    admin    200   403
 PUT     /api/v1/nodes/{node}/host-keys    admin    200   403
+POST    /api/v1/nodes/{node}/drain        operate  200   403
+POST    /api/v1/nodes/{node}/undrain      operate  200   403
+POST    /api/v1/pause                     operate  200   403
+POST    /api/v1/resume                    operate  200   403
 GET     /api/v1/upcoming                  read     200   200
 GET     /api/v1/events                    read     200   200
 GET     /api/v1/stats                     read     200   403
