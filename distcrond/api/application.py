@@ -122,6 +122,8 @@ async def _as_problems(request: web.Request, handler: AiohttpHandler) -> web.Str
         if problem is None:
             _log.exception("%s %r failed", request.method, request.path)
             problem = Problem(500, "internal", "distcrond failed; its log says why")
+        # Its frames hold what the client sent, in a circle that only the collector would find, much later.
+        error.__traceback__ = error.__context__ = None
         return problem_response(problem)
 
 

@@ -77,6 +77,8 @@ class _Connection(web.RequestHandler):
         """Answer what no handler has seen. What clients send wrong is theirs: nothing of it goes to the log."""
         if status >= 500:
             _log.error("a request failed", exc_info=exc)
+        if exc is not None:
+            exc.__traceback__ = None  # its frames hold what the client sent, until the collector finds them
         if request.writer.output_size > 0:
             raise ConnectionError("the head of the answer has been sent")
         response = problem_response(_problem(status, exc))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import gzip
 import io
 import json
@@ -14,6 +15,8 @@ from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
+from aiohttp import web
+from aiohttp.http_exceptions import LineTooLong
 
 from distcrond.api import bodies, emit, server
 from distcrond.api.bodies import MAX_BODY
@@ -47,6 +50,28 @@ async def test_huge_body(client, served) -> None:
     async with client.post("/api/v1/jobs/invoices/run", data=io.BytesIO(json_of(MAX_BODY)), headers=headers) as answer:
         assert (answer.status, (await answer.json())["reason"]) == (413, "body_too_large")
     assert served.world.orders == []
+
+
+@pytest.mark.parametrize(
+    "request_text",
+    [
+        b"POST /api/v1/jobs/invoices/run HTTP/1.1\r\nHost: x\r\nContent-Length: 1100000\r\n\r\n" + b"x" * 1_100_000,
+        b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 100_000,
+    ],
+    ids=["body", "header"],
+)
+async def test_what_was_refused_does_not_wait_in_memory_for_the_collector(served, request_text) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        reader, writer = await connect(served)
+        writer.write(request_text)
+        assert await reader.readline()
+        writer.close()
+        kinds = (web.HTTPRequestEntityTooLarge, LineTooLong)
+        assert not [each for each in gc.get_objects() if isinstance(each, kinds) and each.__traceback__]
+    finally:
+        gc.enable()
 
 
 async def test_compressed_body_does_not_grow(client) -> None:
