@@ -39,7 +39,7 @@ from distcrond.model.command import Argv
 from distcrond.model.ids import JobName, NodeName
 from distcrond.model.job import Job
 from distcrond.model.node import Node
-from distcrond.model.policy import PlacementPolicy, Strategy
+from distcrond.model.policy import Overlap, PlacementPolicy, Strategy
 from distcrond.model.spec import IntervalSpec, OnceSpec, ScheduleSpec
 from tests.bench.bench_sink import stub
 from tests.bench.engines import Bench, running
@@ -80,6 +80,7 @@ def job(number: int, schedule: ScheduleSpec, words: tuple[str, ...] = SLEEP) -> 
         command=Argv(words=words),
         schedule=schedule,
         placement=PlacementPolicy(strategy=Strategy.LEAST_RUNNING),
+        overlap=Overlap.ALLOW,
     )
 
 

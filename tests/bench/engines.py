@@ -27,7 +27,7 @@ from distcrond.model.catalog import Catalog
 from distcrond.model.event import DaemonStarted, RunClosed
 from distcrond.model.ledger import Ledger, fold
 from distcrond.model.node import Node
-from distcrond.model.run import Exit, OutputSize, Spool, Stream
+from distcrond.model.run import Exit, Outcome, OutputSize, Spool, Stream
 from distcrond.ports import Batch, Ended, Executor, Journal, Session, SessionEvent, Stopped, WorkOrder
 from distcrond.sinks.documents import Documents
 from distcrond.sinks.elasticsearch import Connection, ElasticsearchSink
@@ -128,7 +128,7 @@ class _Defined:
 
 
 class Counted:
-    """A journal before which somebody counts the runs that end."""
+    """A journal before which somebody counts the runs that end well; skipped ones would look cheap."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
@@ -136,7 +136,8 @@ class Counted:
         self.ended = 0
 
     def append(self, batch: Batch) -> Awaitable[None]:
-        self.ended += sum(isinstance(event, RunClosed) for event in batch.events)
+        closed = (event for event in batch.events if isinstance(event, RunClosed))
+        self.ended += sum(event.outcome is Outcome.SUCCESS for event in closed)
         return self._journal.append(batch)
 
 
