@@ -49,6 +49,7 @@ TOGETHER = 25
 """Runs that are due at one instant; ten such instants make a second."""
 WARM = 3.0
 """Seconds before anything is counted: connections, definitions, first rows."""
+PACE = timedelta(seconds=1) / 400
 SLEEP = ("sleep", "0.1")
 
 Nodes = Mapping[NodeName, Node]
@@ -93,6 +94,12 @@ def each_second(number: int) -> Job:
     tenth = number // TOGETHER % 10
     reference = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=tenth / 10)
     return job(number, IntervalSpec(interval=timedelta(seconds=1), reference=reference))
+
+
+def in_file(number: int, count: int) -> Job:
+    """One of `count` that are due one after the other, 400 a second."""
+    reference = datetime(2026, 1, 1, tzinfo=UTC) + number * PACE
+    return job(number, IntervalSpec(interval=count * PACE, reference=reference))
 
 
 # ---------------------------------------------------------------- each in a process of its own
@@ -161,8 +168,7 @@ async def memory(nodes: Nodes, loaded: int, runs: int) -> list[tuple[int, float]
     """Resident mebibytes after so many runs: first with the jobs loaded, then in ten steps."""
     with tempfile.TemporaryDirectory() as directory:
         async with running(Path(directory), nodes, over_ssh=False) as bench:
-            every = IntervalSpec(interval=timedelta(seconds=max(1, loaded // 1000)))
-            many = jobs(lambda number: job(number, every), loaded)
+            many = jobs(lambda number: in_file(number, loaded), loaded)
             bench.desired.swap(Catalog(jobs=many, nodes=bench.desired.catalog.nodes))
             held = [(0, resident())]
             for step in range(1, 11):
