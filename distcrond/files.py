@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from distcrond.config.load import Loaded, load
+from distcrond.config.load import Loaded, Sight, load
 from distcrond.config.settings import Settings
 from distcrond.model.catalog import Catalog
+
+_PATIENCE = 5
+"""Looks that a change is given to settle."""
 
 
 class Files:
@@ -17,7 +20,9 @@ class Files:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._loaded = self._load(None)
+        self._loaded = self._load(None, _always)
+        self._seen: Sight | None = None
+        self._unsettled = 0
 
     @property
     def catalog(self) -> Catalog:
@@ -26,14 +31,28 @@ class Files:
 
     async def read(self) -> Catalog:
         """See `ports.Definitions`."""
-        self._loaded = await asyncio.to_thread(self._load, self._loaded)
+        self._loaded = await asyncio.to_thread(self._load, self._loaded, _always)
+        return self._loaded.catalog
+
+    async def read_settled(self) -> Catalog:
+        """See `ports.Definitions`."""
+        self._loaded = await asyncio.to_thread(self._load, self._loaded, self._is_settled)
         return self._loaded.catalog
 
     async def look(self) -> Catalog:
         """See `ports.Definitions`."""
-        return (await asyncio.to_thread(self._load, self._loaded)).catalog
+        return (await asyncio.to_thread(self._load, self._loaded, _always)).catalog
 
-    def _load(self, previous: Loaded | None) -> Loaded:
+    def _is_settled(self, sight: Sight) -> bool:
+        """Whether it was the same at the last look; asked only while it is not what was read last.
+
+        What is written without end must not keep all else from coming into force.
+        """
+        before, self._seen = self._seen, sight
+        self._unsettled = 0 if before == sight or self._unsettled == _PATIENCE else self._unsettled + 1
+        return self._unsettled == 0
+
+    def _load(self, previous: Loaded | None, is_settled: Callable[[Sight], bool]) -> Loaded:
         with _in_small_collections():
             return load(
                 self._settings.jobs_directory,
@@ -42,7 +61,12 @@ class Files:
                 allow_no_owner=self._settings.allow_no_owner,
                 zone=self._settings.timezone,
                 breathe=_put_aside,
+                is_settled=is_settled,
             )
+
+
+def _always(_: Sight) -> bool:
+    return True
 
 
 @contextmanager

@@ -460,6 +460,10 @@ class Definitions(Protocol):
         """
         ...
 
+    async def read_settled(self) -> Catalog:
+        """As `read`, but a change that is not the same as at the last call is left alone: it is still being made."""
+        ...
+
     async def look(self) -> Catalog:
         """What `read` would answer now, without its being the last call."""
         ...

@@ -50,6 +50,9 @@ class Loaded:
     watched: Mapping[str, Signature | None] = field(default_factory=dict)
 
 
+Sight = tuple[Listing, Mapping[str, Signature | None]]
+"""What the directories look like from outside, and the further files that jobs depend on."""
+
 _NOTHING = Loaded(Catalog())
 
 
@@ -61,6 +64,7 @@ def load(
     allow_no_owner: bool = False,
     zone: str = "UTC",
     breathe: Callable[[], None] = lambda: None,
+    is_settled: Callable[[Sight], bool] = lambda _: True,
 ) -> Loaded:
     """Read both directories; whatever is wrong becomes a Problem of the catalog and stops nothing else.
 
@@ -72,19 +76,19 @@ def load(
         allow_no_owner: whether a job may have no owner.
         zone: the IANA name of the time zone of schedules that name none.
         breathe: called now and then while many files are read.
+        is_settled: asked before anything new is read; if not, `previous` is returned.
     """
     before = previous or _NOTHING
     options = Options(allow_no_owner=allow_no_owner, zone=zone)
     listing = discover(os.fspath(jobs_directory), os.fspath(nodes_directory), before.listing, in_force=before.active)
-    if previous is not None and listing is previous.listing and _is_current(previous, options):
-        return previous
+    if previous is not None:
+        stamps = {path: look(path) for path in previous.watched}
+        is_current = listing is previous.listing and previous.options == options and stamps == previous.watched
+        if is_current or not is_settled((listing, stamps)):
+            return previous
     defaults = _all_defaults(listing, before)
     compiled = _all_compiled(listing, defaults, options, before, breathe)
     return _assembled(listing, options, defaults, compiled, before)
-
-
-def _is_current(loaded: Loaded, options: Options) -> bool:
-    return loaded.options == options and all(look(path) == stamp for path, stamp in loaded.watched.items())
 
 
 def _assembled(

@@ -40,11 +40,15 @@ class Refresh:
         self._reminders.told("problems")
 
     async def run(self) -> None:
-        """Look once in an interval, until cancelled."""
+        """Look once in an interval, until cancelled.
+
+        A change is put in force when two looks agree on it: half of a file may mean something, and an editor may move a
+        file out of the way for a moment. Who asks by `now` says that all is written.
+        """
         while True:
             await self._clock.sleep(self._interval)
             async with self._reading:
-                catalog = await self._definitions.read()
+                catalog = await self._definitions.read_settled()
                 if catalog is not self._desired.catalog:
                     await self._put_in_force(catalog, by="files", is_asked=False)
             self._remind()

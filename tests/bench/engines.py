@@ -126,6 +126,9 @@ class _Defined:
     async def read(self) -> Catalog:
         return self.desired.catalog
 
+    async def read_settled(self) -> Catalog:
+        return self.desired.catalog
+
 
 class Counted:
     """A journal before which somebody counts the runs that end well; skipped ones would look cheap."""

@@ -90,6 +90,9 @@ class Files:
     async def read(self) -> Catalog:
         return self.catalog
 
+    async def read_settled(self) -> Catalog:
+        return self.catalog
+
     async def look(self) -> Catalog:
         return self.catalog
 

@@ -164,6 +164,19 @@ def test_files_are_looked_at_without_being_asked(here):
     assert "reloaded by files: 1 added (jobs/second), 0 changed, 0 removed, 0 problems" in here.log()
 
 
+def test_half_of_a_file_is_never_in_force(here):
+    """What is there for a second means something, and not what its author means."""
+    here.job("first", **GOOD)
+    here.job("job", **GOOD, timeout="10m")
+    here.start()
+    here.job("job", **GOOD)
+    time.sleep(1)
+    here.job("job", **GOOD, timeout="20m")
+    until(lambda: "reloaded by files" in here.log(), what=here.log)
+    assert here.log().count("1 changed (jobs/job)") == here.log().count("reloaded by files") == 1
+    assert here.ctl("diff").returncode == 0
+
+
 def test_a_reload_tells_what_changed(here):
     here.job("first", **GOOD)
     here.start()
