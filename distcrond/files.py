@@ -7,6 +7,7 @@ import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from distcrond.config.compile import Compiled
 from distcrond.config.load import Loaded, Sight, load
 from distcrond.config.settings import Settings
 from distcrond.model.catalog import Catalog
@@ -21,6 +22,7 @@ class Files:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._loaded = self._load(None, _always)
+        self._replaced: Loaded | None = None
         self._seen: Sight | None = None
         self._unsettled = 0
 
@@ -31,17 +33,25 @@ class Files:
 
     async def read(self) -> Catalog:
         """See `ports.Definitions`."""
-        self._loaded = await asyncio.to_thread(self._load, self._loaded, _always)
-        return self._loaded.catalog
+        return await self._go_on_with(_always)
 
     async def read_settled(self) -> Catalog:
         """See `ports.Definitions`."""
-        self._loaded = await asyncio.to_thread(self._load, self._loaded, self._is_settled)
-        return self._loaded.catalog
+        return await self._go_on_with(self._is_settled)
 
     async def look(self) -> Catalog:
         """See `ports.Definitions`."""
         return (await asyncio.to_thread(self._load, self._loaded, _always)).catalog
+
+    async def _go_on_with(self, is_settled: Callable[[Sight], bool]) -> Catalog:
+        if self._replaced is not None:
+            pieces = list(self._replaced.compiled.values())
+            self._replaced = None
+            await asyncio.to_thread(_give_back, pieces)
+        loaded = await asyncio.to_thread(self._load, self._loaded, is_settled)
+        if loaded is not self._loaded:
+            self._loaded, self._replaced = loaded, self._loaded
+        return loaded.catalog
 
     def _is_settled(self, sight: Sight) -> bool:
         """Whether it was the same at the last look; asked only while it is not what was read last.
@@ -54,7 +64,7 @@ class Files:
 
     def _load(self, previous: Loaded | None, is_settled: Callable[[Sight], bool]) -> Loaded:
         with _in_small_collections():
-            return load(
+            loaded = load(
                 self._settings.jobs_directory,
                 self._settings.nodes_directory,
                 previous=previous,
@@ -63,10 +73,19 @@ class Files:
                 breathe=_put_aside,
                 is_settled=is_settled,
             )
+            if loaded is not previous:
+                _put_aside()
+            return loaded
 
 
 def _always(_: Sight) -> bool:
     return True
+
+
+def _give_back(pieces: list[Compiled]) -> None:
+    """Free what is no longer in force one by one: ten thousand at once would keep every thread from running."""
+    while pieces:
+        pieces.pop()
 
 
 @contextmanager

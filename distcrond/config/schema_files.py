@@ -53,6 +53,27 @@ _Validator: Any = extend(  # type: ignore[no-untyped-call]  # jsonschema leaves 
 )
 
 
+def _descend(  # the library's signature
+    _: Validator, instance: Any, schema: Any, path: Any = None, schema_path: Any = None, resolver: Any = None
+) -> Iterator[ValidationError]:
+    """Go on with a part of the schema. Ours stand alone: the library makes a validator anew for each value."""
+    del resolver
+    part = _parts.get(id(schema))
+    if part is None:
+        part = _parts[id(schema)] = _Validator(schema)
+    for error in part.iter_errors(instance):
+        if path is not None:
+            error.path.appendleft(path)
+        if schema_path is not None:
+            error.schema_path.appendleft(schema_path)
+        yield error
+
+
+_parts: dict[int, Validator] = {}
+"""By identity of the part, which its validator keeps alive."""
+_Validator.descend = _descend
+
+
 def _published(kind: SchemaKind) -> Schema:
     schema: Schema = json.loads(schema_text(kind))
     return schema

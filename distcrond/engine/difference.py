@@ -33,13 +33,18 @@ class Changes(NamedTuple):
 
 async def compare(before: Catalog, after: Catalog, clock: Clock) -> Changes:
     """Tell two catalogs apart, in turns with everybody else."""
-    old, new = before.definitions(), after.definitions()
+    jobs = await _compare_kind("jobs/", before.jobs, after.jobs, clock)
+    nodes = await _compare_kind("nodes/", before.nodes, after.nodes, clock)
+    return Changes(*(of_jobs + of_nodes for of_jobs, of_nodes in zip(jobs, nodes, strict=True)))
+
+
+async def _compare_kind(kind: str, old: Mapping[Any, object], new: Mapping[Any, object], clock: Clock) -> Changes:
     changed: list[str] = []
     async for names in in_turns(list(new.keys() & old.keys()), clock):
         # A file that was not touched gives the very same definition.
         changed += [name for name in names if new[name] is not old[name] and new[name] != old[name]]
-    added, removed = sorted(new.keys() - old.keys()), sorted(old.keys() - new.keys())
-    return Changes(tuple(added), tuple(sorted(changed)), tuple(removed))
+    found = (new.keys() - old.keys(), changed, old.keys() - new.keys())
+    return Changes(*(tuple(kind + name for name in sorted(names)) for names in found))
 
 
 class Difference:

@@ -38,8 +38,3 @@ class Catalog:
     problems: tuple[Problem, ...] = ()
     blind: tuple[str, ...] = ()
     zone: str = "UTC"
-
-    def definitions(self) -> dict[str, Job | Node]:
-        """Jobs and nodes by their places in the API."""
-        jobs: dict[str, Job | Node] = {f"jobs/{name}": job for name, job in self.jobs.items()}
-        return jobs | {f"nodes/{name}": node for name, node in self.nodes.items()}

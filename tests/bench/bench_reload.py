@@ -61,7 +61,7 @@ class Tree:
 
     def write(self, number: int, edition: int) -> None:
         path = self.jobs / f"team{number % 10}" / f"job{number}"
-        schedule = f"{number % 60} {number % 24} * * *" if number % 3 else {"interval": "12h", "reference": "03:10"}
+        schedule = f"{number % 60} {number % 24} 29 2 *" if number % 3 else {"interval": "12h", "reference": "03:10"}
         data = {
             "description": f"The job number {number}, in its edition {edition}",
             "owners": [{"name": "Team", "email_address": "team@example.com"}],
