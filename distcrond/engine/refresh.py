@@ -47,11 +47,15 @@ class Refresh:
         """
         while True:
             await self._clock.sleep(self._interval)
-            async with self._reading:
-                catalog = await self._definitions.read_settled()
-                if catalog is not self._desired.catalog:
-                    await self._put_in_force(catalog, by="files", is_asked=False)
+            await self._look()
             self._remind()
+
+    async def _look(self) -> None:
+        """In a frame of its own, which keeps no catalog until the next look: to free one holds the loop."""
+        async with self._reading:
+            catalog = await self._definitions.read_settled()
+            if catalog is not self._desired.catalog:
+                await self._put_in_force(catalog, by="files", is_asked=False)
 
     async def now(self, *, by: str) -> Reloaded:
         """Read them now; returns what is different."""
