@@ -34,6 +34,9 @@ GET     /api/v1/jobs/{job}                read     200   404
 GET     /api/v1/jobs/{job}/runs           read     200   404
 GET     /api/v1/jobs/{job}/reports        read     200   404
 GET     /api/v1/jobs/{job}/next           read     200   404
+GET     /api/v1/jobs/{job}/why            read     200   404
+GET     /api/v1/jobs/{job}/stats          read     200   404
+GET     /api/v1/jobs/{job}/definition     read     200   404
 POST    /api/v1/jobs/{job}/run            operate  202   404
 POST    /api/v1/jobs/{job}/pause          operate  200   404
 POST    /api/v1/jobs/{job}/resume         operate  200   404
@@ -51,6 +54,7 @@ POST    /api/v1/nodes/{node}/undrain      operate  200   403
 POST    /api/v1/pause                     operate  200   403
 POST    /api/v1/resume                    operate  200   403
 GET     /api/v1/upcoming                  read     200   200
+GET     /api/v1/occurrences               read     200   403
 GET     /api/v1/events                    read     200   200
 GET     /api/v1/stats                     read     200   403
 GET     /api/v1/sinks                     read     200   403
