@@ -20,7 +20,7 @@ from distcrond.api.certificate import Certificate
 from distcrond.api.listeners import TcpAddress, UnixAddress
 from distcrond.api.server import Api
 from distcrond.api.tokens import TokenBook
-from distcrond.clock import SystemClock
+from distcrond.clock import SystemClock, boot_id
 from distcrond.config.settings import Settings
 from distcrond.engine.desired import Desired
 from distcrond.engine.refresh import tell_problems
@@ -194,6 +194,7 @@ async def build(settings: Settings, *, restored: bool = False) -> AsyncIterator[
             min_free=settings.journal.min_free,
             keep=settings.journal.retention,
             beat=lambda: manager.beat(_status(desired.catalog, engine.queries.health()["reasons"])),
+            boot=boot_id(),
         )
         api = Api(
             control=engine.control,

@@ -6,6 +6,7 @@ import asyncio
 import math
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 
 
 class SystemClock:
@@ -30,3 +31,11 @@ class SystemClock:
                 return await event.wait()
         except TimeoutError:
             return False
+
+
+def boot_id() -> str:
+    """The kernel's name for the time since this host has booted; empty where there is none."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""

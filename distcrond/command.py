@@ -60,6 +60,7 @@ def _offline(flags: Namespace, settings: Settings) -> int:
         out=sys.stdout,
         allow_no_owner=settings.allow_no_owner,
         zone=settings.timezone,
+        calendars=settings.calendars,
     )
 
 

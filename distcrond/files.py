@@ -70,6 +70,7 @@ class Files:
                 previous=previous,
                 allow_no_owner=self._settings.allow_no_owner,
                 zone=self._settings.timezone,
+                calendars=self._settings.calendars,
                 breathe=_put_aside,
                 is_settled=is_settled,
             )

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TextIO
 
 from distcrond.config.load import load
+from distcrond.model.spec import Calendar
 
 
 def check(
@@ -15,13 +18,15 @@ def check(
     out: TextIO,
     allow_no_owner: bool = False,
     zone: str = "UTC",
+    calendars: Mapping[str, Calendar] = MappingProxyType({}),
 ) -> int:
     """Print every problem as `file:line:col: error: text (hint)` in the order of files and lines, then a count.
 
     Returns:
         The exit code: 0 if nothing is wrong, else 1.
     """
-    catalog = load(jobs_directory, nodes_directory, allow_no_owner=allow_no_owner, zone=zone).catalog
+    loaded = load(jobs_directory, nodes_directory, allow_no_owner=allow_no_owner, zone=zone, calendars=calendars)
+    catalog = loaded.catalog
     for problem in catalog.problems:
         print(problem, file=out)
     counts = (_count(len(catalog.jobs), "job"), _count(len(catalog.nodes), "node"))

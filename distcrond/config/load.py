@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 from distcrond.config.assemble import Active, Assembly
 from distcrond.config.compile import Compiled, compile_file, look, read_defaults
@@ -18,6 +19,7 @@ from distcrond.config.files import Signature
 from distcrond.config.parse_job import Options
 from distcrond.model.catalog import Catalog
 from distcrond.model.problem import Problem
+from distcrond.model.spec import Calendar
 
 _BREATH = 100
 """Files read between two breaths."""
@@ -63,6 +65,7 @@ def load(
     previous: Loaded | None = None,
     allow_no_owner: bool = False,
     zone: str = "UTC",
+    calendars: Mapping[str, Calendar] = MappingProxyType({}),
     breathe: Callable[[], None] = lambda: None,
     is_settled: Callable[[Sight], bool] = lambda _: True,
 ) -> Loaded:
@@ -75,11 +78,12 @@ def load(
             become wrong; the problem then says `active`.
         allow_no_owner: whether a job may have no owner.
         zone: the IANA name of the time zone of schedules that name none.
+        calendars: those that schedules may name.
         breathe: called now and then while many files are read.
         is_settled: asked before anything new is read; if not, `previous` is returned.
     """
     before = previous or _NOTHING
-    options = Options(allow_no_owner=allow_no_owner, zone=zone)
+    options = Options(allow_no_owner=allow_no_owner, zone=zone, calendars=calendars)
     listing = discover(os.fspath(jobs_directory), os.fspath(nodes_directory), before.listing, in_force=before.active)
     if previous is not None:
         stamps = {path: look(path) for path in previous.watched}

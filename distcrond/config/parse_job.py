@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
@@ -20,14 +20,16 @@ from distcrond.model.job import Job, OutputPolicy, Owner, Streams, Success
 from distcrond.model.policy import CatchUp, CatchUpPolicy, OnNodeLost, Overlap
 from distcrond.model.secret import SecretKind, SecretSource
 from distcrond.model.span import parse_duration
+from distcrond.model.spec import Calendar
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the settings say about reading jobs: may they have no owner, and in which zone do schedules count."""
+    """What the settings say about reading jobs: may they have no owner; the zone and the calendars of schedules."""
 
     allow_no_owner: bool = False
     zone: str = "UTC"
+    calendars: Mapping[str, Calendar] = field(default_factory=dict)
 
 
 def parse_job(
@@ -79,7 +81,7 @@ def _check_owners(reader: Reader, options: Options) -> None:
 
 def _with_times(job: Job, reader: Reader, options: Options) -> Job:
     def schedule(value: Any) -> Any:
-        return parse_schedule(value, job=job.name, zone=options.zone)
+        return parse_schedule(value, job=job.name, zone=options.zone, calendars=options.calendars)
 
     catch_up = job.catch_up
     return replace(

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from distcrond.config.calendars import parse_calendars
 from distcrond.config.defaults import Layers, merge
 from distcrond.config.document import Source, read_document
 from distcrond.config.faults import FileFault, Finding, Pointer, in_order, problem_of
@@ -36,6 +37,7 @@ from distcrond.config.validate import validate
 from distcrond.errors import ConfigurationRejected, InvalidValue
 from distcrond.model.problem import Problem
 from distcrond.model.span import format_duration, parse_duration
+from distcrond.model.spec import Calendar
 
 DEFAULT_CONFIG = Path("/etc/distcron/distcrond.yaml")
 _PREFIX = "DISTCRON_"
@@ -46,6 +48,8 @@ _LISTS = ((GROUP, "urls"), ("api", "allowed_hosts"))
 _PATHS = frozenset({"jobs_directory", "nodes_directory", "state_directory", "socket", "log_directory"}) | {
     f"tls_{each}_file" for each in ("certificate", "key", "client_ca")
 }
+_LEAVES = frozenset({"job_retention", "calendars"})
+"""Settings whose value is a map."""
 _NO_SETTING = frozenset({"config", "check", "show_config", "list_failpoints", "restored"})
 # What runs and clients see in their environment; a daemon started from there must not stumble over it.
 _NOT_OURS = re.compile("run_id|job|node|attempt(_id)?|scheduled_at|trigger|server|token(_file)?|failpoint.*")
@@ -77,6 +81,7 @@ class Settings:
     log_format: str = "text"
     log_level: str = "info"
     timezone: str = "UTC"
+    calendars: Mapping[str, Calendar] = field(default_factory=dict)
     storage: str = "sqlite"
     log_directory: Path | None = None
     elasticsearch: ElasticsearchSettings | None = None
@@ -251,7 +256,7 @@ class _Collected:
 
 def _flat(data: Mapping[str, Any], pointer: Pointer = ()) -> Iterator[tuple[Pointer, Any]]:
     for key, value in data.items():
-        if isinstance(value, Mapping) and key != "job_retention":
+        if isinstance(value, Mapping) and key not in _LEAVES:
             yield from _flat(value, (*pointer, key))
         else:
             yield (*pointer, key), value
@@ -290,28 +295,14 @@ def _from_text(pointer: Pointer, text: str) -> Any:
     return text.lower() if pointer == ("log_level",) else text
 
 
-def _parse(name: str, value: Any, base: Path) -> Any:  # noqa: PLR0911  one for each kind of value
+def _parse(name: str, value: Any, base: Path) -> Any:
     if name.startswith(f"{GROUP}."):
         return parse_value(name.partition(".")[2], value, base)
     if name.startswith(f"{JOURNAL}."):
         return parse_keeping(name.partition(".")[2], value)
-    match name:
-        case "es_url":
-            return tuple(parse_url(url) for url in value)
-        case "socket_mode":
-            return int(value, 8)
-        case "allowed_hosts":
-            return tuple(value)
-        case _ if name in _PATHS:
-            return Path(os.path.normpath(base / Path(value).expanduser()))
-        case "listen":
-            return _listen(value)
-        case "health_check_interval":
-            return _interval(value)
-        case "timezone":
-            return check_zone(value)
-        case _:
-            return value
+    if name in _PATHS:
+        return Path(os.path.normpath(base / Path(value).expanduser()))
+    return _READERS[name](value) if name in _READERS else value
 
 
 def _listen(text: str) -> tuple[str, int] | None:
@@ -331,6 +322,17 @@ def _interval(value: str | float) -> timedelta:
     return span
 
 
+_READERS: Mapping[str, Callable[[Any], Any]] = {
+    "es_url": lambda urls: tuple(map(parse_url, urls)),
+    "socket_mode": lambda text: int(text, 8),
+    "allowed_hosts": tuple,
+    "listen": _listen,
+    "health_check_interval": _interval,
+    "timezone": check_zone,
+    "calendars": parse_calendars,
+}
+
+
 def _masked(name: str, value: Any) -> str:
     if name == "socket_mode":
         return f"{value:04o}"
@@ -347,6 +349,8 @@ def _shown(value: Any) -> str:  # noqa: PLR0911  one for each kind of value
             return f"{host}:{port}"
         case tuple():
             return " ".join(map(_shown, value)) or "none"
+        case Calendar():
+            return value.shown()
         case dict():
             return " ".join(f"{name}={_shown(each)}" for name, each in value.items()) or "none"
         case None:

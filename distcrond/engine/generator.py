@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import heapq
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from functools import lru_cache
 
 from distcrond.engine.agenda import Agenda, Alarm
 from distcrond.engine.desired import Desired
 from distcrond.engine.room import Room
 from distcrond.engine.scribe import Scribe
+from distcrond.engine.timetable import Timetable
 from distcrond.engine.turns import in_turns
-from distcrond.model.event import Due, Event, Gapped, JobDefined, MarkMoved
+from distcrond.model.event import Due, Event, Gapped, HostBooted, JobDefined, MarkMoved
 from distcrond.model.ids import JobName, RunId
 from distcrond.model.job import Job
 from distcrond.model.occurrence import Occurrence
 from distcrond.model.reason import Reason
-from distcrond.model.spec import ScheduleSpec
 from distcrond.ports import Clock, History, RunQuery
 from distcrond.rules.restored import may_have_run
-from distcrond.schedule import Gap, Schedule, compile_schedule, due_between, gap_between
+from distcrond.schedule import Gap, Schedule, due_between, nominal_of, rest_between, runs_at_boot
 
 LEAD = timedelta(milliseconds=500)
 """Occurrences are admitted this much ahead, so that connecting and writing the intent are done when they are due."""
@@ -48,7 +46,9 @@ class Generator:
         history: History,
         room: Room,
         gapped: Counter[str],
+        timetable: Timetable,
         admitted: Callable[[JobName], None],
+        boot: str = "",
     ) -> None:
         self._clock = clock
         self._scribe = scribe
@@ -57,7 +57,9 @@ class Generator:
         self._history = history
         self._room = room
         self._gapped = gapped
+        self._timetable = timetable
         self._admitted = admitted
+        self._boot = boot
         self._jobs: dict[JobName, Job] = {}
         self._schedules: dict[JobName, Schedule] = {}
         self._decided: frozenset[RunId] = frozenset()
@@ -94,9 +96,12 @@ class Generator:
         jobs = [job for job in self._desired.catalog.jobs.values() if job.enabled and job.schedule is not None]
         for name in self._jobs.keys() - {job.name for job in jobs}:
             del self._jobs[name], self._schedules[name]
+        if ordinals := list(self._timetable.settle(jobs, self._clock.now())):
+            self._scribe.record(*ordinals)
         heap: list[tuple[datetime, JobName]] = []
         async for some in in_turns(jobs, self._clock):
             heap += self._take(some)
+        self._run_at_boot(jobs)
         self._has_jobs = True
         heapq.heapify(heap)
         self._heap = heap
@@ -108,7 +113,7 @@ class Generator:
         now = self._clock.now()
         marks = [moved for job in jobs for moved in self._mark(job, now)]
         for job in jobs:
-            self._jobs[job.name], self._schedules[job.name] = job, self._compile(job)
+            self._jobs[job.name], self._schedules[job.name] = job, self._timetable.schedule(job)
         if marks:
             self._scribe.record(*marks)
         return [entry for job in jobs for entry in self._next_wake(job.name, now)]
@@ -124,13 +129,21 @@ class Generator:
                 return frozenset(found)
             query = replace(query, cursor=page.next)
 
-    def _compile(self, job: Job) -> Schedule:
-        assert job.schedule is not None  # noqa: S101  chosen so by the caller
-        return compile_schedule(job.schedule, job=job.name, zone=self._desired.catalog.zone)
+    def _run_at_boot(self, jobs: Sequence[Job]) -> None:
+        """Admit the jobs for `@reboot`, if the daemon's host runs since a boot that they have not seen."""
+        if self._boot in ("", self._scribe.ledger.boot):
+            return
+        now = self._clock.now()
+        due = [job for job in jobs if job.schedule is not None and runs_at_boot(job.schedule)]
+        events: list[Event] = [HostBooted(at=now, boot=self._boot)]
+        for job in due:
+            events += self._due(job, [Occurrence(job=job.name, nominal=now, due=now)], now)
+        self._scribe.record(*events)
+        for job in due:
+            self._admitted(job.name)
 
     def _mark(self, job: Job, now: datetime) -> Iterator[MarkMoved]:
-        assert job.schedule is not None  # noqa: S101  chosen so by the caller
-        identity = _identity(job.schedule, self._desired.catalog.zone)
+        identity = self._timetable.identity(job)
         state = self._scribe.ledger.job(job.name)
         is_back = self._has_jobs and job.name not in self._jobs
         if state.mark is None or state.schedule != identity or state.mark > now + FARTHEST_MARK or is_back:
@@ -138,7 +151,9 @@ class Generator:
 
     def _next_wake(self, name: JobName, now: datetime) -> Iterator[tuple[datetime, JobName]]:
         mark = self._scribe.ledger.job(name).mark
-        coming = None if mark is None else self._schedules[name].next_after(mark)
+        if mark is None or self._timetable.runs_left(self._jobs[name]) == 0:
+            return
+        coming = self._schedules[name].next_after(mark)
         if coming is None:
             return
         rests = coming - LEAD <= now < coming and self._scribe.ledger.pause(name) is not None
@@ -175,27 +190,22 @@ class Generator:
         schedule, mark = self._schedules[job.name], state.mark
         if pause is not None:
             rested = now if pause.until is None else min(now, pause.until - _TICK)
-            gap = gap_between(schedule, after=mark, until=rested, reason=Reason.PAUSED)
-            yield from self._gaps(job.name, now, () if gap is None else (gap,))
+            yield from self._gaps(job.name, now, rest_between(schedule, after=mark, until=rested))
             if not pause.is_over(now):
                 return
             mark = max(mark, rested)
         harvest = due_between(schedule, mark=mark, now=now, horizon=now + LEAD, catch_up=job.catch_up)
         yield from self._gaps(job.name, now, harvest.gaps)
-        due = {occurrence.run: occurrence for occurrence in _occurrences(job, harvest.due)}
-        due = {run: occurrence for run, occurrence in due.items() if not self._is_decided(run)}
-        if due:
-            yield from self._scribe.definition(job, event=JobDefined(at=now, job=job))
-        for run, occurrence in due.items():
-            yield Due(at=now, run=run, occurrence=occurrence, definition=job.definition)
+        allowed = harvest.due[: self._timetable.runs_left(job)]
+        due = [each for each in self._occurrences(job, allowed) if not self._is_decided(each.run)]
+        yield from self._due(job, due, now)
         if len(due) < len(harvest.due):
             # No event speaks of the occurrences that were decided before, so the mark must pass them by itself.
             yield MarkMoved(at=now, job=job.name, mark=harvest.due[-1], schedule=state.schedule)
 
     def _gaps(self, job: JobName, now: datetime, gaps: Iterable[Gap]) -> Iterator[Gapped]:
-        restored_at = self._scribe.ledger.restored_at
         for gap in gaps:
-            reason = Reason.RESTORED if may_have_run(gap.first, restored_at) else gap.reason
+            reason = _reason(gap, self._scribe.ledger.restored_at)
             self._gapped[reason.value] += gap.count
             yield Gapped(
                 at=now,
@@ -207,16 +217,23 @@ class Generator:
                 reason=reason,
             )
 
+    def _due(self, job: Job, occurrences: Sequence[Occurrence], now: datetime) -> Iterator[Event]:
+        if occurrences:
+            yield from self._scribe.definition(job, event=JobDefined(at=now, job=job))
+        for each in occurrences:
+            yield Due(at=now, run=each.run, occurrence=each, definition=job.definition)
+
+    def _occurrences(self, job: Job, due: Sequence[datetime]) -> Iterator[Occurrence]:
+        schedule = self._schedules[job.name]
+        for instant in due:
+            yield Occurrence(job=job.name, nominal=nominal_of(schedule, instant), due=instant)
+
     def _is_decided(self, run: RunId) -> bool:
         return run in self._scribe.ledger.runs or run in self._decided
 
 
-def _occurrences(job: Job, instants: Sequence[datetime]) -> Iterator[Occurrence]:
-    for nominal in instants:
-        yield Occurrence(job=job.name, nominal=nominal, due=nominal)
-
-
-@lru_cache(maxsize=65_536)
-def _identity(schedule: ScheduleSpec, zone: str) -> str:
-    """Tell one schedule from another: equal texts in equal zones are equal."""
-    return hashlib.sha256(f"{schedule!r} {zone}".encode()).hexdigest()[:16]
+def _reason(gap: Gap, restored_at: datetime | None) -> Reason:
+    """What a calendar mutes has not run, whatever the journal has forgotten."""
+    if gap.reason is not Reason.CALENDAR and may_have_run(gap.first, restored_at):
+        return Reason.RESTORED
+    return gap.reason

@@ -20,6 +20,7 @@ from distcrond.engine.outboxes import Outboxes
 from distcrond.engine.placing import Placing
 from distcrond.engine.pulse import Pulse
 from distcrond.engine.punctuality import Punctuality
+from distcrond.engine.timetable import Timetable
 from distcrond.engine.why import Why
 from distcrond.errors import NotFound
 from distcrond.model.globs import EVERY_JOB, JobGlobs
@@ -35,7 +36,7 @@ from distcrond.model.report import Document, original_report
 from distcrond.model.run import Outcome, State, Stream
 from distcrond.model.span import format_instant, parse_instant
 from distcrond.ports import Clock, History, OutputSlice, Page, RunQuery
-from distcrond.schedule import clock_note, compile_schedule
+from distcrond.schedule import clock_note, nominal_of, walk
 
 _FIGURES_OVER = 100
 """Finished runs that a job's figures are taken from."""
@@ -58,6 +59,7 @@ class Queries:
         ledger: Ledger,
         history: History,
         desired: Desired,
+        timetable: Timetable,
         health: Health,
         holds: Holds,
         placing: Placing,
@@ -75,6 +77,7 @@ class Queries:
         self._ledger = ledger
         self._history = history
         self._desired = desired
+        self._timetable = timetable
         self._health = health
         self._holds = holds
         self._placing = placing
@@ -294,13 +297,11 @@ class Queries:
         if pause is not None and pause.until is None:
             return
         begin = now if pause is None or pause.until is None else max(now, pause.until - _TICK)
-        schedule = compile_schedule(job.schedule, job=job.name, zone=self._desired.catalog.zone)
-        instant = schedule.next_after(begin)
-        while instant is not None:
-            shown = format_instant(instant)
-            note = clock_note(schedule, instant)
-            yield instant, {"job": job.name, "scheduled_at": shown, "due_at": shown, "note": note}
-            instant = schedule.next_after(instant)
+        schedule = self._timetable.schedule(job)
+        for due in islice(walk(schedule, begin), self._timetable.runs_left(job)):
+            nominal = format_instant(nominal_of(schedule, due))
+            note = clock_note(schedule, due)
+            yield due, {"job": job.name, "scheduled_at": nominal, "due_at": format_instant(due), "note": note}
 
     async def occurrences(
         self, job: JobName | None, *, since: datetime | None, until: datetime | None, limit: int

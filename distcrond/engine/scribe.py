@@ -9,14 +9,24 @@ from typing import Any
 
 from distcrond.engine.diary import write_down
 from distcrond.engine.feed import Feed
-from distcrond.model.event import AttemptStarted, Due, Event, Gapped, JobDefined, MarkMoved, OutputChunk, RunClosed
+from distcrond.model.event import (
+    AttemptStarted,
+    Due,
+    Event,
+    Gapped,
+    JobDefined,
+    MarkMoved,
+    OrdinalTaken,
+    OutputChunk,
+    RunClosed,
+)
 from distcrond.model.ids import JobName, RunId
 from distcrond.model.job import Job
 from distcrond.model.ledger import JobState, Ledger, fold
 from distcrond.model.run import Run, State
 from distcrond.ports import Batch, Journal
 
-_OF_JOBS = (MarkMoved, Gapped)
+_OF_JOBS = (MarkMoved, OrdinalTaken, Gapped)
 _ALSO_OF_JOBS = (Due, AttemptStarted, RunClosed)
 """Events of runs that change what is remembered of the job as well."""
 

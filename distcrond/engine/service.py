@@ -37,6 +37,7 @@ from distcrond.engine.runner import Runner
 from distcrond.engine.scribe import Scribe
 from distcrond.engine.seldom import Seldom
 from distcrond.engine.tenure import Tenure
+from distcrond.engine.timetable import Timetable
 from distcrond.engine.trust import Trust
 from distcrond.engine.why import Why
 from distcrond.model.event import ClockShifted, ClockStepped, DaemonStopped
@@ -49,7 +50,12 @@ _log = logging.getLogger(__name__)
 
 
 class Engine:
-    """Runs jobs until cancelled. `control` and `queries` are for API and CLI; `beat` is called while all is well."""
+    """Runs jobs until cancelled.
+
+    `control` and `queries` are for API and CLI; `beat` is called while all is well.
+
+    `boot` names the time since the host has booted: jobs for `@reboot` run once in each; never if it is empty.
+    """
 
     def __init__(
         self,
@@ -72,6 +78,7 @@ class Engine:
         journal_size: Callable[[], int] = lambda: 0,
         keep: timedelta | None = None,
         beat: Callable[[], None] = lambda: None,
+        boot: str = "",
     ) -> None:
         self._clock = clock
         self._desired = desired
@@ -106,6 +113,7 @@ class Engine:
             feed=feed,
             punctuality=punctuality,
         )
+        timetable = Timetable(ledger=ledger, desired=desired)
         self._generator = generator = Generator(
             clock=clock,
             scribe=scribe,
@@ -114,7 +122,9 @@ class Engine:
             history=history,
             room=room,
             gapped=figures.gapped,
+            timetable=timetable,
             admitted=pokes.job,
+            boot=boot,
         )
         self._holds = holds = Holds(
             clock=clock,
@@ -207,6 +217,7 @@ class Engine:
             ledger=ledger,
             history=history,
             desired=desired,
+            timetable=timetable,
             health=health,
             holds=holds,
             placing=placing,
@@ -216,6 +227,7 @@ class Engine:
             ledger=ledger,
             history=history,
             desired=desired,
+            timetable=timetable,
             health=health,
             holds=holds,
             placing=placing,

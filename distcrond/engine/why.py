@@ -10,6 +10,7 @@ from distcrond.engine.desired import Desired, Group, group_of
 from distcrond.engine.health import Health
 from distcrond.engine.holds import Holds
 from distcrond.engine.placing import Placing
+from distcrond.engine.timetable import Timetable
 from distcrond.model.hold import Hold
 from distcrond.model.ids import RunId
 from distcrond.model.job import Job
@@ -22,7 +23,7 @@ from distcrond.model.span import format_duration, format_instant, parse_instant
 from distcrond.placement import NodeView, obstacle
 from distcrond.ports import Clock, History, RunQuery
 from distcrond.rules.deadline import admission_deadline, target_deadline
-from distcrond.schedule import clock_note, compile_schedule, newest_between
+from distcrond.schedule import clock_note, due_of, muting, newest, nominal_of
 
 _TICK = timedelta(microseconds=1)
 _SECOND = timedelta(seconds=1)
@@ -30,7 +31,7 @@ _LOOK_BACK = timedelta(days=400)
 """How far a previous instant is looked for."""
 _NAMED = 5
 """Nodes that are named in a sentence; `considered` has all."""
-_DID_NOT_RUN = {Reason.PAUSED.value: "skipped"}
+_DID_NOT_RUN = {Reason.PAUSED.value: "skipped", Reason.CALENDAR.value: "skipped"}
 """What a gap record is called by its reason; else missed."""
 
 
@@ -64,6 +65,7 @@ class Why:
         ledger: Ledger,
         history: History,
         desired: Desired,
+        timetable: Timetable,
         health: Health,
         holds: Holds,
         placing: Placing,
@@ -72,6 +74,7 @@ class Why:
         self._ledger = ledger
         self._history = history
         self._desired = desired
+        self._timetable = timetable
         self._health = health
         self._holds = holds
         self._placing = placing
@@ -121,7 +124,8 @@ class Why:
 
     async def _recorded_gap(self, job: Job, at: datetime | None) -> Document | None:
         gaps = await self._history.gaps(job=job.name, since=at, until=at and at + _TICK, limit=1)
-        return gaps[0] if gaps and (at is None or self._is_due(job, at)) else None
+        is_meant = at is None or self._is_due(job, at) or bool(self._calendar(job, at))
+        return gaps[0] if gaps and is_meant else None
 
     # ------------------------------------------------------------ by the rules
 
@@ -130,6 +134,9 @@ class Why:
         if at is None:
             return _Found("not_recorded", None, f"{job.name} has not run yet, and nothing of it is on record.")
         shown = format_instant(at)
+        if calendar := self._calendar(job, at):
+            text = f"{job.name} does not run on the day of {shown}: calendar {calendar} keeps it free."
+            return _Found("not_expected", Reason.CALENDAR.value, text)
         if not self._is_due(job, at):
             decision = "not_expected" if at > now else "not_recorded"
             return _Found(decision, "not_due", f"By its schedule {job.name} is not due at {shown}.")
@@ -151,10 +158,11 @@ class Why:
         return Reason.PAUSED.value if pause is not None and not pause.is_over(at) else None
 
     def _is_due(self, job: Job, at: datetime) -> bool:
-        if job.schedule is None:
-            return False
-        schedule = compile_schedule(job.schedule, job=job.name, zone=self._desired.catalog.zone)
-        return schedule.next_after(at - _TICK) == at
+        return job.schedule is not None and due_of(self._timetable.schedule(job), at) is not None
+
+    def _calendar(self, job: Job, at: datetime) -> str:
+        """Name the calendar that keeps this instant free; empty if none does."""
+        return "" if job.schedule is None else muting(self._timetable.schedule(job), at)
 
     def _rules(self, job: Job, at: datetime | None) -> Iterator[_Point]:
         moment = at or self._clock.now()
@@ -171,16 +179,17 @@ class Why:
     def _schedule(self, job: Job, at: datetime) -> _Point:
         if job.schedule is None:
             return _Point("schedule", "by_hand", None, "it has no schedule and runs only when asked for")
-        schedule = compile_schedule(job.schedule, job=job.name, zone=self._desired.catalog.zone)
-        following = schedule.next_after(at)
-        previous = newest_between(schedule, after=at - _LOOK_BACK, until=at - _TICK)
-        is_due = schedule.next_after(at - _TICK) == at
+        schedule = self._timetable.schedule(job)
+        due, following = due_of(schedule, at), schedule.next_after(at)
+        previous = newest(schedule, at - _LOOK_BACK, at - _TICK, 1)
         parts = [
-            f"previous {format_instant(previous)}" if previous else "",
-            f"next {format_instant(following)}" if following else "no next one",
-            clock_note(schedule, at) if is_due else "",
+            f"previous {format_instant(nominal_of(schedule, previous[0]))}" if previous else "",
+            f"next {format_instant(nominal_of(schedule, following))}" if following else "no next one",
+            clock_note(schedule, due) if due else "",
+            f"put off to {format_instant(due)}" if due and due != at else "",
         ]
-        return _Point("schedule", "due" if is_due else "not_due", None, ", ".join(filter(None, parts)))
+        verdict = "not_due" if due is None else "due"
+        return _Point("schedule", verdict, None, ", ".join(filter(None, parts)))
 
     def _overlap(self, job: Job) -> _Point:
         """What runs is in the way of the next one, by the rule of the job."""

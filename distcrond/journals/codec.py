@@ -21,7 +21,16 @@ from distcrond.model.job import Job
 from distcrond.model.ledger import JobState
 from distcrond.model.report import Document, ReportedRun, run_document
 from distcrond.model.run import Run
-from distcrond.model.spec import CronSpec, IntervalSpec, OnceSpec, ScheduleSpec, UnionSpec
+from distcrond.model.spec import (
+    CronSpec,
+    DecaySpec,
+    FuzzySpec,
+    IntervalSpec,
+    OnceSpec,
+    RestrictedSpec,
+    ScheduleSpec,
+    UnionSpec,
+)
 
 Fields = dict[str, Any]
 Stored = tuple[str, int, bytes]
@@ -139,6 +148,10 @@ _KINDS: Final[Mapping[str, type[Any]]] = MappingProxyType(
         "cron": CronSpec,
         "interval": IntervalSpec,
         "once": OnceSpec,
+        "decay": DecaySpec,
+        "fuzzy": FuzzySpec,
+        "restricted": RestrictedSpec,
+        "union": UnionSpec,
     }
 )
 _KIND_OF: Final = MappingProxyType({cls: kind for kind, cls in _KINDS.items()})
@@ -163,17 +176,17 @@ def decode_job(body: bytes) -> Job:
 
 def _job_fields(job: Job) -> Fields:
     content = {field.name: getattr(job, field.name) for field in fields(job)}
-    return content | {"command": _tagged(job.command), "schedule": job.schedule and _schedule_fields(job.schedule)}
+    return content | {"command": _tagged(job.command), "schedule": job.schedule and _tagged(job.schedule)}
 
 
-def _schedule_fields(spec: ScheduleSpec) -> Fields:
-    if isinstance(spec, UnionSpec):
-        return {"kind": "union", "members": [_tagged(member) for member in spec.members]}
-    return _tagged(spec)
-
-
-def _tagged(value: Command | CronSpec | IntervalSpec | OnceSpec) -> Fields:
-    return {"kind": _KIND_OF[type(value)]} | {field.name: getattr(value, field.name) for field in fields(value)}
+def _tagged(value: Command | ScheduleSpec) -> Fields:
+    content = {field.name: getattr(value, field.name) for field in fields(value)}
+    match value:
+        case UnionSpec():
+            content["members"] = [_tagged(member) for member in value.members]
+        case RestrictedSpec():
+            content["base"] = _tagged(value.base)
+    return {"kind": _KIND_OF[type(value)]} | content
 
 
 _JOB_TYPES = get_type_hints(Job)
@@ -182,23 +195,28 @@ _JOB_TYPES = get_type_hints(Job)
 def _job(content: Fields) -> Job:
     known = {name: content[name] for name in _JOB_TYPES.keys() & content.keys() - {"command", "schedule"}}
     plain = {name: msgspec.convert(value, _JOB_TYPES[name]) for name, value in known.items()}
-    return Job(**plain, command=_untagged(content["command"]), schedule=_schedule(content["schedule"]))
-
-
-def _schedule(content: Fields | None) -> ScheduleSpec | None:
-    if content is None:
-        return None
-    if content["kind"] == "union":
-        return UnionSpec(members=tuple(_untagged(member) for member in content["members"]))
-    spec: ScheduleSpec = _untagged(content)
-    return spec
+    schedule = content["schedule"] and _untagged(content["schedule"])
+    return Job(**plain, command=_untagged(content["command"]), schedule=schedule)
 
 
 def _untagged(content: Fields) -> Any:
     cls = _KINDS[content["kind"]]
+    if cls is UnionSpec:
+        return UnionSpec(members=tuple(_untagged(member) for member in content["members"]))
+    if cls is RestrictedSpec:
+        return _restricted(content)
     if cls is IntervalSpec:
         return _interval(content)
     return msgspec.convert(content, cls)
+
+
+_RESTRICTED_TYPES = get_type_hints(RestrictedSpec)
+
+
+def _restricted(content: Fields) -> RestrictedSpec:
+    known = {name: content[name] for name in _RESTRICTED_TYPES.keys() & content.keys() - {"base"}}
+    plain = {name: msgspec.convert(value, _RESTRICTED_TYPES[name]) for name, value in known.items()}
+    return RestrictedSpec(base=_untagged(content["base"]), **plain)
 
 
 def _interval(content: Fields) -> IntervalSpec:

@@ -53,6 +53,7 @@ def _read(connection: sqlite3.Connection) -> Ledger:
     if "restored_at" in facts:
         ledger.restored_at = codec.from_micros(facts["restored_at"])
     ledger.stood_back = facts.get("stood_back", "")
+    ledger.boot = facts.get("boot", "")
     for name, value in facts.items():
         if name.startswith(_HOLDS):
             fold(ledger, codec.decode_kept(value))

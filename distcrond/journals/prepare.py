@@ -89,11 +89,20 @@ def _add_event(rows: Prepared, event: ev.Event, runs: Mapping[RunId, Run]) -> No
             rows.facts.extend([("restored_at", codec.to_micros(event.at)), ("stood_back", "")])
         case ev.StoodBack():
             rows.facts.append(("stood_back", event.why))
+        case ev.HostBooted():
+            rows.facts.append(("boot", event.boot))
         case ev.Paused() | ev.Resumed():
             rows.facts.append((f"pause:{event.job or '*'}", codec.encode_kept(event)))
         case ev.Drained() | ev.Undrained():
             rows.facts.append((f"drain:{event.node}", codec.encode_kept(event)))
-        case ev.DaemonStopped() | ev.Reloaded() | ev.HostKeysPinned() | ev.ClockStepped() | ev.MarkMoved():
+        case (
+            ev.DaemonStopped()
+            | ev.Reloaded()
+            | ev.HostKeysPinned()
+            | ev.ClockStepped()
+            | ev.MarkMoved()
+            | ev.OrdinalTaken()
+        ):
             pass
         case _:
             run = event.run

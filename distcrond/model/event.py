@@ -112,6 +112,24 @@ class MarkMoved:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HostBooted:
+    """The daemon's host runs since another boot than when this was recorded last; `boot` is the kernel's id of it."""
+
+    at: datetime
+    boot: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrdinalTaken:
+    """The job has this number in a group of fuzzy jobs, or none any more: it places the job in its period."""
+
+    at: datetime
+    job: JobName
+    group: str
+    ordinal: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Gapped:
     """`count` occurrences from `first` to `last` inclusive did not run, for one reason.
 
@@ -324,10 +342,18 @@ RunEvent = (
     | TargetClosed
     | RunClosed
 )
-JobEvent = MarkMoved | Gapped
+JobEvent = MarkMoved | OrdinalTaken | Gapped
 HoldEvent = Paused | Resumed | Drained | Undrained
 DaemonEvent = (
-    DaemonStarted | JournalRestored | StoodBack | DaemonStopped | Reloaded | HostKeysPinned | ClockStepped | JobDefined
+    DaemonStarted
+    | JournalRestored
+    | StoodBack
+    | DaemonStopped
+    | Reloaded
+    | HostKeysPinned
+    | ClockStepped
+    | HostBooted
+    | JobDefined
 )
 Event = RunEvent | JobEvent | HoldEvent | DaemonEvent
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -23,7 +23,8 @@ class JobState:
 
     `mark`: occurrences up to here are decided, under the schedule named `schedule`. `last_node` is the node chosen
     last, from which `round_robin` goes on. `last_outcome` is that of the latest run that was not skipped;
-    `last_success` is when a run last ended well.
+    `last_success` is when a run last ended well. `admitted` counts the runs that this schedule has made; `ordinals` are
+    the job's numbers in its groups of fuzzy jobs.
     """
 
     mark: datetime | None = None
@@ -31,6 +32,8 @@ class JobState:
     last_node: NodeName | None = None
     last_outcome: Outcome | None = None
     last_success: datetime | None = None
+    admitted: int = 0
+    ordinals: Mapping[str, int] = field(default_factory=dict)
 
 
 _UNHEARD_OF = JobState()
@@ -42,8 +45,9 @@ class Ledger:
 
     A finished run stays until the Scribe has written it and calls `forget`. `daemon` is the daemon's id for life, made
     at its first start; `generation` counts its starts. `restored_at` is when the journal was last said to be an older
-    copy, None if it never was; `stood_back` is why nothing may be started, empty if it may. `paused` are the schedules
-    that rest, that of None being all of them, and `drained` the nodes that take nothing new; some may be over by now.
+    copy, None if it never was; `stood_back` is why nothing may be started, empty if it may. `boot` is the boot of the
+    daemon's host under which jobs for `@reboot` have run. `paused` are the schedules that rest, that of None being all
+    of them, and `drained` the nodes that take nothing new; some may be over by now.
     """
 
     runs: dict[RunId, Run] = field(default_factory=dict)
@@ -53,6 +57,7 @@ class Ledger:
     generation: int = 0
     restored_at: datetime | None = None
     stood_back: str = ""
+    boot: str = ""
     paused: dict[JobName | None, Hold] = field(default_factory=dict)
     drained: dict[NodeName, Hold] = field(default_factory=dict)
     _of_job: dict[JobName, dict[RunId, None]] = field(default_factory=dict)
@@ -100,11 +105,10 @@ def fold(ledger: Ledger, event: ev.Event) -> None:
             ledger.stood_back = event.why
         case ev.JobDefined():
             ledger.definitions[event.job.name, event.job.definition] = event.job
-        case ev.MarkMoved():
-            state = ledger.job(event.job)
-            ledger.jobs[event.job] = change(state, mark=event.mark, schedule=event.schedule)
-        case ev.Gapped():
-            _advance_mark(ledger, event.job, event.last)
+        case ev.HostBooted():
+            ledger.boot = event.boot
+        case ev.MarkMoved() | ev.OrdinalTaken() | ev.Gapped():
+            ledger.jobs[event.job] = _fold_job(ledger.job(event.job), event)
         case ev.Paused() | ev.Resumed() | ev.Drained() | ev.Undrained():
             _fold_hold(ledger, event)
         case ev.DaemonStopped() | ev.Reloaded() | ev.HostKeysPinned() | ev.ClockStepped():
@@ -113,6 +117,23 @@ def fold(ledger: Ledger, event: ev.Event) -> None:
             _fold_due(ledger, event)
         case _:
             _fold_run(ledger, event)
+
+
+def _fold_job(state: JobState, event: ev.JobEvent) -> JobState:
+    match event:
+        case ev.MarkMoved():
+            admitted = state.admitted if event.schedule == state.schedule else 0
+            return change(state, mark=event.mark, schedule=event.schedule, admitted=admitted)
+        case ev.OrdinalTaken():
+            others = {group: ordinal for group, ordinal in state.ordinals.items() if group != event.group}
+            own = {} if event.ordinal is None else {event.group: event.ordinal}
+            return change(state, ordinals=others | own)
+        case ev.Gapped():
+            return change(state, mark=_later(state.mark, event.last))
+
+
+def _later(mark: datetime | None, instant: datetime) -> datetime:
+    return instant if mark is None else max(mark, instant)
 
 
 def _fold_hold(ledger: Ledger, event: ev.HoldEvent) -> None:
@@ -127,17 +148,13 @@ def _fold_hold(ledger: Ledger, event: ev.HoldEvent) -> None:
             ledger.drained.pop(event.node, None)
 
 
-def _advance_mark(ledger: Ledger, job: JobName, instant: datetime) -> None:
-    state = ledger.job(job)
-    if state.mark is None or state.mark < instant:
-        ledger.jobs[job] = change(state, mark=instant)
-
-
 def _fold_due(ledger: Ledger, event: ev.Due) -> None:
     job = ledger.definitions[event.occurrence.job, event.definition]
     ledger.admit(Run(id=event.run, occurrence=event.occurrence, job=job, request=event.request, revision=1))
     if event.occurrence.trigger is Trigger.SCHEDULE:
-        _advance_mark(ledger, job.name, event.occurrence.nominal)
+        state = ledger.job(job.name)
+        mark = _later(state.mark, event.occurrence.due)
+        ledger.jobs[job.name] = change(state, mark=mark, admitted=state.admitted + 1)
 
 
 def _fold_run(ledger: Ledger, event: ev.RunEvent) -> None:

@@ -16,6 +16,7 @@ class Reason(StrEnum):
     DEADLINE = "deadline"
     CAPACITY = "capacity"
     DISK_FULL = "disk_full"
+    CALENDAR = "calendar"
     DISABLED = "disabled"
     PAUSED = "paused"
     NO_TARGET = "no_target"

@@ -1,8 +1,10 @@
 """WHEN: the instants at which a job is to run, as a pure function of time.
 
-    compile_schedule(spec)        data → Schedule            compile ← cron, hashed, interval, once, union
+    compile_schedule(spec)        data → Schedule            compile ← cron, hashed, interval, once, decay, fuzzy
     Schedule.next_after(t)        the one question           dst: local pattern → instants; wallclock, days: the pattern
-    due_between(schedule, …)      what to admit and give up  due
+      around any schedule                                    bounds, calendar_days, shifted (jitter, fuzzy), union
+    due_between(schedule, …)      what to admit and give up  due; muted: what calendars keep from running
+    nominal_of(schedule, due)     when it is said to be      an occurrence is *due* when next_after says so
     clock_note(schedule, t)       a word about clock changes note
 
 This room knows no clock, no task, no file and no log: time is an argument, and the same question has the same answer on
@@ -12,17 +14,29 @@ every daemon. It imports the standard library, `model` and `errors` only.
 from __future__ import annotations
 
 from distcrond.schedule.base import Schedule
-from distcrond.schedule.compile import compile_schedule
-from distcrond.schedule.due import Gap, Harvest, due_between, gap_between, newest_between
+from distcrond.schedule.boot import runs_at_boot
+from distcrond.schedule.compile import compile_schedule, fuzzy_groups
+from distcrond.schedule.due import Gap, Harvest, due_between, rest_between
+from distcrond.schedule.fuzzy import assign_ordinals
+from distcrond.schedule.muted import muting
 from distcrond.schedule.note import clock_note
+from distcrond.schedule.union import due_of, nominal_of
+from distcrond.schedule.walk import newest, walk
 
 __all__ = [
     "Gap",
     "Harvest",
     "Schedule",
+    "assign_ordinals",
     "clock_note",
     "compile_schedule",
     "due_between",
-    "gap_between",
-    "newest_between",
+    "due_of",
+    "fuzzy_groups",
+    "muting",
+    "newest",
+    "nominal_of",
+    "rest_between",
+    "runs_at_boot",
+    "walk",
 ]

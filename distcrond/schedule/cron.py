@@ -158,8 +158,6 @@ def _columns(expression: str) -> list[str]:
 
 
 def _alias(text: str) -> str:
-    if text == "@reboot":
-        raise InvalidValue("@reboot is not yet supported", "write a cron text, or trigger the job when the host is up")
     if text not in _ALIASES:
         raise InvalidValue(f"{text!r} is not a known schedule", f"write {', '.join(_ALIASES)} or @every 90s")
     return _ALIASES[text]

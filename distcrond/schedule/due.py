@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
@@ -11,12 +10,13 @@ from distcrond.model.policy import CatchUp, CatchUpPolicy
 from distcrond.model.reason import Reason
 from distcrond.schedule.base import Countable, Schedule
 from distcrond.schedule.instants import MICROSECOND
+from distcrond.schedule.muted import muted
+from distcrond.schedule.walk import newest, walk
 
 _ON_TIME = timedelta(seconds=1)
 _AHEAD = timedelta(hours=3)
 # beyond this many, a gap of a schedule that cannot count by arithmetic is reported as "at least"
 _COUNTED = 1000
-_VISITED = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +24,7 @@ class Gap:
     """`count` occurrences from `first` to `last` inclusive that will not run; a lower bound unless `exact`.
 
     `superseded`: late, but the policy takes newer ones or none. `window_passed`: older than the catch-up window.
-    `paused`: the schedule rested.
+    `calendar`: on a day that a calendar keeps free. `paused`: the schedule rested.
     """
 
     first: datetime
@@ -61,26 +61,17 @@ def due_between(schedule: Schedule, *, mark: datetime, now: datetime, horizon: d
         mark = now
     on_time = now - _ON_TIME
     made_up, gaps = _late(schedule, mark, on_time, min(now - catch_up.window, on_time), catch_up)
-    punctual = _walk(schedule, max(mark, on_time - MICROSECOND), horizon)
-    return Harvest(due=(*made_up, *punctual), gaps=gaps, mark=max(mark, horizon))
+    punctual = walk(schedule, max(mark, on_time - MICROSECOND), horizon)
+    return Harvest(due=(*made_up, *punctual), gaps=(*gaps, *_muted(schedule, mark, horizon)), mark=max(mark, horizon))
 
 
-def gap_between(schedule: Schedule, *, after: datetime, until: datetime, reason: Reason) -> Gap | None:
-    """Sum up the occurrences later than `after` and not later than `until`, none of which runs; None if there are none.
+def rest_between(schedule: Schedule, *, after: datetime, until: datetime) -> tuple[Gap, ...]:
+    """Sum up what a pause has let pass: the occurrences later than `after` and not later than `until`.
 
     The work is bounded as in `due_between`.
     """
-    newest = _newest(schedule, after, until, 1)
-    first = schedule.next_after(after)
-    if not newest or first is None:
-        return None
-    count, exact = _count(schedule, after, until)
-    return Gap(first=first, last=newest[0], count=count, exact=exact, reason=reason)
-
-
-def newest_between(schedule: Schedule, *, after: datetime, until: datetime) -> datetime | None:
-    """Find the latest occurrence later than `after` and not later than `until`; the work is bounded."""
-    return next(iter(_newest(schedule, after, until, 1)), None)
+    gap = _gap(schedule, after, until, Reason.PAUSED)
+    return (*(() if gap is None else (gap,)), *_muted(schedule, after, until))
 
 
 def _late(
@@ -91,11 +82,11 @@ def _late(
     if first is None or first >= on_time:
         return [], ()
     before_window = opening - MICROSECOND
-    made_up = _newest(schedule, max(mark, before_window), on_time - MICROSECOND, _taken(catch_up))
+    made_up = newest(schedule, max(mark, before_window), on_time - MICROSECOND, _taken(catch_up))
     given_up = (made_up[0] if made_up else on_time) - MICROSECOND
     gaps = (
-        gap_between(schedule, after=mark, until=before_window, reason=Reason.WINDOW_PASSED),
-        gap_between(schedule, after=max(mark, before_window), until=given_up, reason=Reason.SUPERSEDED),
+        _gap(schedule, mark, before_window, Reason.WINDOW_PASSED),
+        _gap(schedule, max(mark, before_window), given_up, Reason.SUPERSEDED),
     )
     return made_up, tuple(gap for gap in gaps if gap is not None)
 
@@ -110,32 +101,24 @@ def _taken(catch_up: CatchUp) -> int:
             return 0
 
 
-def _walk(schedule: Schedule, after: datetime, until: datetime) -> Iterator[datetime]:
-    """Visit the occurrences later than `after` and not later than `until`."""
-    found = schedule.next_after(after)
-    while found is not None and found <= until:
-        yield found
-        found = schedule.next_after(found)
+def _muted(schedule: Schedule, mark: datetime, horizon: datetime) -> tuple[Gap, ...]:
+    """Account for what calendars keep from running."""
+    silent = muted(schedule)
+    gap = None if silent is None else _gap(silent, mark, horizon, Reason.CALENDAR)
+    return () if gap is None else (gap,)
 
 
-def _newest(schedule: Schedule, after: datetime, until: datetime, number: int) -> list[datetime]:
-    """Find the `number` newest occurrences of a span, oldest first.
-
-    Schedules look forward only. A span with too many to visit is halved and its newer half asked first, so the cost
-    grows with the logarithm of the span.
-    """
-    if number <= 0:
-        return []
-    found = list(islice(_walk(schedule, after, until), _VISITED + 1))
-    if len(found) <= _VISITED:
-        return found[-number:]
-    middle = after + (until - after) / 2
-    newer = _newest(schedule, middle, until, number)
-    return _newest(schedule, after, middle, number - len(newer)) + newer
+def _gap(schedule: Schedule, after: datetime, until: datetime, reason: Reason) -> Gap | None:
+    latest = newest(schedule, after, until, 1)
+    first = schedule.next_after(after)
+    if not latest or first is None:
+        return None
+    count, exact = _count(schedule, after, until)
+    return Gap(first=first, last=latest[0], count=count, exact=exact, reason=reason)
 
 
 def _count(schedule: Schedule, after: datetime, until: datetime) -> tuple[int, bool]:
     if isinstance(schedule, Countable):
         return schedule.count_between(after, until), True
-    count = sum(1 for _ in islice(_walk(schedule, after, until), _COUNTED + 1))
+    count = sum(1 for _ in islice(walk(schedule, after, until), _COUNTED + 1))
     return min(count, _COUNTED), count <= _COUNTED

@@ -17,7 +17,8 @@ from distcrond.schedule.instants import DAY, MICROSECOND, SECOND, at_microsecond
 from distcrond.schedule.wallclock import DayPattern
 from distcrond.schedule.zones import first_valid, stretch_at
 
-_FLOOR = 10_000
+SHORTEST = 10_000
+"""Microseconds; no interval is shorter (SEMANTICS §2)."""
 _DAY = DAY * SECOND
 
 
@@ -28,7 +29,7 @@ def interval_schedule(spec: IntervalSpec, zone: ZoneInfo) -> Schedule:
         InvalidValue: the interval is below 10 ms, or the reference is unusable.
     """
     every = spec.interval // MICROSECOND
-    if every < _FLOOR:
+    if every < SHORTEST:
         raise InvalidValue(
             f"interval {spec.interval / MICROSECOND / 1000:g}ms is too short", "write 10ms or more, such as 1s or 5m"
         )

@@ -5,9 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 
 from distcrond.schedule.base import Schedule
+from distcrond.schedule.bounds import BoundedSchedule
+from distcrond.schedule.calendar_days import OnDays
 from distcrond.schedule.dst import LocalSchedule
 from distcrond.schedule.instants import DAY, MICROSECOND, whole_seconds
 from distcrond.schedule.interval import DailyInterval
+from distcrond.schedule.shifted import ShiftedSchedule
 from distcrond.schedule.union import UnionSchedule
 from distcrond.schedule.zones import stretch_at
 
@@ -17,12 +20,16 @@ def clock_note(schedule: Schedule, instant: datetime) -> str:
 
     Args:
         schedule: the job's schedule.
-        instant: one of its occurrences.
+        instant: when one of its occurrences is due.
 
     Returns:
         For example `clock goes forward: 02:30 does not exist, runs at 03:00`, or an empty string.
     """
     match schedule:
+        case BoundedSchedule() | OnDays():
+            return clock_note(schedule.inner, instant)
+        case ShiftedSchedule():
+            return clock_note(schedule.inner, schedule.nominal(instant))
         case UnionSchedule():
             notes = (clock_note(member, instant) for member in schedule.members if _occurs(member, instant))
             return next((note for note in notes if note), "")

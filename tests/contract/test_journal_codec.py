@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from enum import EnumType
 from types import MappingProxyType, NoneType
 from typing import NewType, get_args, get_origin, get_type_hints
@@ -23,6 +23,8 @@ COMMAND = ShellCommand(text="true")
 instants = st.datetimes(datetime(1970, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC))
 PLAIN = {
     datetime: instants,
+    date: st.dates(),
+    float: st.floats(allow_nan=False, allow_infinity=False),
     timedelta: st.timedeltas(timedelta(days=-40_000), timedelta(days=40_000)),
     time: st.times(),
     str: st.text(st.characters(exclude_categories=["Cs"]), max_size=10),
@@ -46,6 +48,8 @@ def values(kind):
     parts = get_args(kind)
     match get_origin(kind):
         case origin if origin is tuple:
+            if parts[-1] is not Ellipsis:
+                return st.tuples(*map(values, parts))
             return st.lists(values(parts[0]), max_size=3).map(tuple)
         case origin if origin is frozenset:
             return st.frozensets(values(parts[0]), max_size=3)

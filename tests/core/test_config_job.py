@@ -34,7 +34,7 @@ from distcrond.model.policy import (
     Strategy,
 )
 from distcrond.model.span import parse_duration
-from distcrond.model.spec import CronSpec, IntervalSpec, OnceSpec, UnionSpec
+from distcrond.model.spec import Calendar, CronSpec, IntervalSpec, OnceSpec, UnionSpec
 
 COMMAND = {"command": ["true"]}
 
@@ -341,18 +341,34 @@ ZONES = st.sampled_from(["UTC", "Europe/Berlin", "", "Europe", "../x", "a\0b", "
     max_size=9
 )
 SPANS = st.integers(0, 10**10) | st.floats(0, 4e9) | st.from_regex(r"([0-9]{1,12}(ms|s|m|h|d|w)){1,2}", fullmatch=True)
+DECAY = st.fixed_dictionaries({"factor": st.floats()}, optional={"step": SPANS, "min": SPANS, "max": SPANS})
 MAPS = (
     st.fixed_dictionaries({"cron": CRON}, optional={"timezone": ZONES})
     | st.fixed_dictionaries({"at": INSTANTS}, optional={"timezone": ZONES})
     | st.fixed_dictionaries({"interval": SPANS}, optional={"timezone": ZONES, "reference": INSTANTS | CRON})
+    | st.fixed_dictionaries({"every": SPANS}, optional={"timezone": ZONES, "within": st.just("22:00-06:00")})
+    | st.fixed_dictionaries({"interval": SPANS, "start": INSTANTS, "decay": DECAY})
 )
+LIMITS = st.fixed_dictionaries(
+    {},
+    optional={
+        "start": INSTANTS,
+        "until": INSTANTS,
+        "jitter": SPANS,
+        "max_runs": st.integers(-1, 10),
+        "calendar": st.sampled_from(["work", "never", ["work", "never"]]),
+        "exclude": st.just("work"),
+    },
+)
+ANY = CRON | st.builds(lambda base, limits: base | limits, MAPS, LIMITS)
+CALENDARS = {"work": Calendar(name="work", weekdays=(0, 1, 2, 3, 4))}
 
 
-@given(CRON | MAPS | st.lists(CRON | MAPS, min_size=1, max_size=3))
+@given(ANY | st.lists(ANY, min_size=1, max_size=3))
 def test_any_schedule_is_a_spec_or_wrong(value):
     if not validate("job", {**COMMAND, "schedule": value}):
         with suppress(Wrong):
-            assert parse_schedule(value, job=JobName("j"), zone="UTC")
+            assert parse_schedule(value, job=JobName("j"), zone="UTC", calendars=CALENDARS)
 
 
 def test_every_key_of_a_node(root):

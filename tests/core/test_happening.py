@@ -17,7 +17,10 @@ from distcrond.model.run import Exit, Outcome
 
 RUN = an_occurrence().run
 A = NodeName("a")
-NOT_TOLD = {ev.RunOpened, ev.OutputStored, ev.TargetRequeued, ev.TargetClosed, ev.MarkMoved, ev.ClockShifted}
+NOT_TOLD = {
+    *(ev.RunOpened, ev.OutputStored, ev.TargetRequeued, ev.TargetClosed, ev.ClockShifted),
+    *(ev.MarkMoved, ev.OrdinalTaken, ev.HostBooted),
+}
 DOCUMENT = {"targets": [{"node": "b", "attempts": [{"number": 1, "node": "a"}, {"number": 2, "node": "b"}]}]}
 FACTS = {"at": NOON, "run": RUN}
 ENDED = {"target": 0, "outcome": Outcome.FAILURE, "reason": Reason.SIGNAL, "exit": Exit(signal=9)}

@@ -161,7 +161,6 @@ def test_the_ends_of_the_calendar() -> None:
         ("H(0-9)/11 * * * *", "step that is out of range", "1 to 10"),
         ("H(30-10) * * * *", "runs backwards", "H(10-30)"),
         ("H(0-70) * * * *", "is not between 0 and 59", "0 to 59"),
-        ("@reboot", "@reboot is not yet supported", "cron text"),
         ("@fortnightly", "'@fortnightly' is not a known schedule", "@daily"),
         ("@every soon", "'soon' is not a duration", "1h30m"),
         ("@every 5ms", "interval 5ms is too short", "10ms"),

@@ -119,6 +119,8 @@ class World:
         self.interval = timedelta(seconds=10)
         self.vault = Secrets()
         self.keep: timedelta | None = None
+        self.boot = ""
+        """What the kernel calls the time since the daemon's host has booted."""
         self.free = 1024 * MIB
         """Bytes on the disk of the journal."""
         self.journal: GatedJournal
@@ -153,6 +155,7 @@ class World:
             health_check_interval=self.interval,
             free_bytes=lambda: self.free,
             keep=self.keep,
+            boot=self.boot,
         )
         self.ledger = ledger
         self._life = asyncio.create_task(self.engine.run())

@@ -1,0 +1,60 @@
+"""What the schedules of the catalog mean for this daemon: with the ordinals and counts that its ledger holds."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from datetime import datetime
+from functools import lru_cache
+
+from distcrond.engine.desired import Desired
+from distcrond.model.event import OrdinalTaken
+from distcrond.model.job import Job
+from distcrond.model.ledger import Ledger
+from distcrond.model.spec import RestrictedSpec, ScheduleSpec
+from distcrond.schedule import Schedule, assign_ordinals, compile_schedule, fuzzy_groups
+
+
+class Timetable:
+    """Answers for jobs that have a schedule."""
+
+    def __init__(self, *, ledger: Ledger, desired: Desired) -> None:
+        self._ledger = ledger
+        self._desired = desired
+
+    def schedule(self, job: Job) -> Schedule:
+        """Compile the job's schedule, with its place among fuzzy jobs."""
+        ordinals = self._ledger.job(job.name).ordinals
+        return compile_schedule(_spec(job), job=job.name, zone=self._desired.catalog.zone, ordinals=ordinals)
+
+    def runs_left(self, job: Job) -> int | None:
+        """Count the runs that `max_runs` still allows; None if it sets no limit."""
+        spec = _spec(job)
+        if not isinstance(spec, RestrictedSpec) or spec.max_runs is None:
+            return None
+        return max(spec.max_runs - self._ledger.job(job.name).admitted, 0)
+
+    def identity(self, job: Job) -> str:
+        """Tell one schedule from another: equal texts in equal zones are equal, whatever their `max_runs`."""
+        return _identity(_spec(job), self._desired.catalog.zone)
+
+    def settle(self, jobs: Iterable[Job], now: datetime) -> Iterator[OrdinalTaken]:
+        """Give every fuzzy job a number in its groups, those that others have left first; nobody else moves."""
+        zone = self._desired.catalog.zone
+        wanted = {job.name: groups for job in jobs if (groups := fuzzy_groups(_spec(job), zone))}
+        held = {name: state.ordinals for name, state in self._ledger.jobs.items() if state.ordinals}
+        for name, group, ordinal in assign_ordinals(wanted, held):
+            yield OrdinalTaken(at=now, job=name, group=group, ordinal=ordinal)
+
+
+def _spec(job: Job) -> ScheduleSpec:
+    assert job.schedule is not None  # noqa: S101  chosen so by the caller
+    return job.schedule
+
+
+@lru_cache(maxsize=65_536)
+def _identity(spec: ScheduleSpec, zone: str) -> str:
+    # More runs for a schedule are no other schedule: those that were counted still count.
+    without_limit = replace(spec, max_runs=None) if isinstance(spec, RestrictedSpec) else spec
+    return hashlib.sha256(f"{without_limit!r} {zone}".encode()).hexdigest()[:16]
