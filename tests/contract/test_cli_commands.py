@@ -800,3 +800,45 @@ async def test_upcoming(ctl) -> None:
     shown = await ctl("upcoming", "--hours", "2", "--limit", "5", "-o", "json")
     assert len(shown.json()) == 5
     assert len((await ctl("upcoming", "--no-headers", "--limit", "3")).out.splitlines()) == 3
+
+
+# ---------------------------------------------------------------- completion
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("distcronctl pau", ["pause"]),
+        ("distcronctl pause inv", ["invoices"]),
+        ("distcronctl run exi", ["exit7"]),
+        ("distcronctl drain w", ["web1", "web2"]),
+        ("distcronctl logs bil", ["billing.invoice"]),
+    ],
+)
+async def test_bash_completes_commands_and_names_from_the_daemon(ctl, line, found) -> None:
+    script = (await ctl("completion", "bash")).out
+    ask = f"{script}\nCOMP_WORDS=({line}); COMP_CWORD=2; [ ${{#COMP_WORDS[@]}} -eq 2 ] && COMP_CWORD=1\n"
+    ask += f'_distcronctl_completion {PROGRAM}; printf "%s\\n" "${{COMPREPLY[@]}}"'
+    pipe = asyncio.subprocess.PIPE
+    environment = ctl.environment | {"PATH": f"{PROGRAM.parent}:{ctl.environment['PATH']}"}
+    bash = await asyncio.create_subprocess_exec("bash", "-c", ask, stdout=pipe, stderr=pipe, env=environment)
+    out, err = await bash.communicate()
+    assert (err.decode(), out.decode().split()) == ("", found)
+
+
+async def test_completion_without_a_daemon_completes_nothing_and_says_nothing() -> None:
+    shell = Shell(Path("/nonexistent.sock"))
+    shell.environment |= {
+        "_DISTCRONCTL_COMPLETE": "bash_complete",
+        "COMP_WORDS": "distcronctl pause i",
+        "COMP_CWORD": "2",
+    }
+    said = await shell()
+    assert (said.out.strip(), said.err) == ("", "")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+async def test_every_help_has_examples(ctl, name) -> None:
+    said = await ctl(name, "--help")
+    assert (said.code, f"distcronctl {name}" in said.out) == (0, True)
+    assert "Examples:" in said.out or "Commands:" in said.out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from distcrond.cli import names
 from distcrond.cli.client import Client, path_of
 from distcrond.cli.failures import usage
 from distcrond.cli.settings import global_options, settings
@@ -15,7 +16,7 @@ from distcrond.cli.show.formats import echo, say
     epilog="\b\nExamples:\n  distcronctl cancel invoices@20261121T031000Z-5f0c9a1b2e\n"
     "  distcronctl runs --job backup --state running -o name | xargs -n1 distcronctl cancel",
 )
-@click.argument("run")
+@click.argument("run", shell_complete=names.runs)
 @global_options
 def command(run: str) -> None:
     """End a run: TERM, grace, KILL on its nodes; what waits never starts."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from distcrond.cli import names
 from distcrond.cli.client import Answer, Client, path_of
 from distcrond.cli.settings import Settings, global_options, settings
 from distcrond.cli.show import human
@@ -21,7 +22,7 @@ _MOST = 1000
     epilog="\b\nExamples:\n  distcronctl next\n  distcronctl next billing.invoice --count 5\n"
     "  distcronctl next --hours 12 -o json",
 )
-@click.argument("job", required=False)
+@click.argument("job", required=False, shell_complete=names.jobs)
 @click.option("--count", type=click.IntRange(1, _MOST), metavar="N", help="How many.  [10]")
 @click.option("--hours", type=click.IntRange(1, 9999), metavar="H", help="All of the next H hours (at most 1000).")
 @global_options

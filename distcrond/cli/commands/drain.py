@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from distcrond.cli import names
 from distcrond.cli.client import Client, path_of
 from distcrond.cli.settings import global_options, settings
 from distcrond.cli.show import human
@@ -15,7 +16,7 @@ from distcrond.cli.show.formats import echo, say, show_data
     epilog="\b\nExamples:\n  distcronctl drain web1\n  distcronctl drain web1 --until 2h\n"
     "  distcronctl drain web1 && distcronctl runs --node web1 --state running",
 )
-@click.argument("node")
+@click.argument("node", shell_complete=names.nodes)
 @click.option("--until", metavar="WHEN", help="When it ends by itself: 2h (from now) or 2026-11-21T03:10:00Z.")
 @global_options
 def command(node: str, until: str | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from distcrond.cli import names
 from distcrond.cli.client import Client, path_of
 from distcrond.cli.settings import global_options, settings
 from distcrond.cli.show.formats import echo, show_data
@@ -15,7 +16,7 @@ from distcrond.cli.show.yaml import to_yaml
     epilog="\b\nExamples:\n  distcronctl export billing.invoice > invoice.yaml\n"
     "  distcronctl export billing.invoice -o json | jq .schedule",
 )
-@click.argument("job")
+@click.argument("job", shell_complete=names.jobs)
 @global_options
 def command(job: str) -> None:
     """A job's definition after defaults, as a file: YAML, or JSON with -o json."""

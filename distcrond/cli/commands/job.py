@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from distcrond.cli import names
 from distcrond.cli.client import Client, path_of
 from distcrond.cli.commands.jobs import schedule
 from distcrond.cli.settings import Settings, global_options, settings
@@ -21,7 +22,7 @@ Document = dict[str, Any]
     short_help="One job with its figures, failures and next runs.",
     epilog="\b\nExamples:\n  distcronctl job billing.invoice\n  distcronctl job billing.invoice -o json | jq .errors",
 )
-@click.argument("name")
+@click.argument("name", shell_complete=names.jobs)
 @global_options
 def command(name: str) -> None:
     """One job with its figures, failures and next runs."""

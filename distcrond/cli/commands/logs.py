@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from distcrond.cli import names
 from distcrond.cli.client import Client
 from distcrond.cli.exits import exit_code
 from distcrond.cli.failures import NOT_FOUND, Failure
@@ -26,7 +27,7 @@ Document = dict[str, Any]
     "With --follow the exit code is the run's, as with `run --follow`; with --node that of its target there.\n\n"
     "On a terminal control characters are left out; files and pipes get every byte as it was printed.",
 )
-@click.argument("name", metavar="JOB|RUN")
+@click.argument("name", metavar="JOB|RUN", shell_complete=names.jobs_and_runs)
 @click.option("-f", "--follow", is_flag=True, help="Go on until the run ends, and exit like it.")
 @click.option("-n", "--lines", type=click.IntRange(min=0), metavar="N", help="Only the last N lines.")
 @click.option("--node", metavar="NODE", help="Only of this node.")

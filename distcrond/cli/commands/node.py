@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from distcrond.cli import names
 from distcrond.cli.client import Client, path_of
 from distcrond.cli.settings import global_options, settings
 from distcrond.cli.show import human
@@ -15,7 +16,7 @@ from distcrond.cli.show.table import Cell, cell, judged, table
     short_help="One node.",
     epilog="\b\nExamples:\n  distcronctl node web1\n  distcronctl node web1 --probe",
 )
-@click.argument("name")
+@click.argument("name", shell_complete=names.nodes)
 @click.option("--probe", is_flag=True, help="Look at it now instead of at the next health check.")
 @global_options
 def command(name: str, *, probe: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from distcrond.cli import names
 from distcrond.cli.client import Client, path_of
 from distcrond.cli.failures import usage
 from distcrond.cli.settings import global_options, settings
@@ -16,7 +17,7 @@ from distcrond.cli.show.formats import echo, say, show_data
     epilog="\b\nExamples:\n  distcronctl pause billing.invoice\n  distcronctl pause --all --until 2h\n"
     "  distcronctl pause backup --until 2026-12-27T06:00:00Z",
 )
-@click.argument("job", required=False)
+@click.argument("job", required=False, shell_complete=names.jobs)
 @click.option("--all", "everything", is_flag=True, help="All jobs, those to come included.")
 @click.option("--until", metavar="WHEN", help="When it ends by itself: 2h (from now) or 2026-11-21T03:10:00Z.")
 @global_options

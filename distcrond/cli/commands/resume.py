@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from distcrond.cli import names
 from distcrond.cli.client import Client, path_of
 from distcrond.cli.commands.pause import place
 from distcrond.cli.settings import global_options, settings
@@ -18,7 +19,7 @@ _FEW = 10
     short_help="End the pause of a job, or of all jobs.",
     epilog="\b\nExamples:\n  distcronctl resume billing.invoice\n  distcronctl resume --all",
 )
-@click.argument("job", required=False)
+@click.argument("job", required=False, shell_complete=names.jobs)
 @click.option("--all", "everything", is_flag=True, help="End the pause of all jobs; jobs paused by name go on resting.")
 @global_options
 def command(job: str | None, *, everything: bool) -> None:

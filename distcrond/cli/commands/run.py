@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from distcrond.cli import names
 from distcrond.cli.client import Client, path_of
 from distcrond.cli.exits import exit_code
 from distcrond.cli.failures import usage
@@ -29,7 +30,7 @@ Document = dict[str, Any]
     "\b\nExit code with --wait or --follow: the job's own (several targets: the highest),\n"
     "124 timed out, 125 could not start, 128+n ended by signal n, 255 lost or not reached by SSH.",
 )
-@click.argument("job")
+@click.argument("job", shell_complete=names.jobs)
 @click.option("-e", "--environment", "pairs", metavar="K=V", multiple=True, help="Set a variable; repeatable.")
 @click.option("--node", "nodes", metavar="NODE", multiple=True, help="Run there instead; repeatable.")
 @click.option("--wait", is_flag=True, help="Wait for the end and exit like the job.")

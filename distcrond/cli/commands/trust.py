@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from distcrond.cli import names
 from distcrond.cli.client import Client, path_of
 from distcrond.cli.failures import REFUSED, Failure
 from distcrond.cli.settings import Settings, global_options, settings
@@ -23,7 +24,7 @@ Document = dict[str, Any]
     "  distcronctl trust web1 --replace      after its keys were changed on purpose\n\n"
     "\b\nCompare with what the node itself says:\n  for key in /etc/ssh/ssh_host_*.pub; do ssh-keygen -lf $key; done",
 )
-@click.argument("node")
+@click.argument("node", shell_complete=names.nodes)
 @click.option("--yes", is_flag=True, help="Pin what it shows without asking: only where nobody can be in between.")
 @click.option("--fingerprint", metavar="SHA256:…", help="Pin the key with this fingerprint, and only if it is shown.")
 @click.option("--replace", is_flag=True, help="Its keys were changed on purpose: forget the ones known so far.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from distcrond.cli import names
 from distcrond.cli.client import Client, path_of
 from distcrond.cli.settings import global_options, settings
 from distcrond.cli.show.formats import echo, say, show_data
@@ -14,7 +15,7 @@ from distcrond.cli.show.formats import echo, say, show_data
     epilog="\b\nExamples:\n  distcronctl undrain web1\n"
     "  distcronctl nodes -o json | jq -r '.[] | select(.drained).name' | xargs -n1 distcronctl undrain",
 )
-@click.argument("node")
+@click.argument("node", shell_complete=names.nodes)
 @global_options
 def command(node: str) -> None:
     """Let a node take runs again."""

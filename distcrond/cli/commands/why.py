@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from distcrond.cli import names
 from distcrond.cli.client import Client, path_of
 from distcrond.cli.failures import usage
 from distcrond.cli.settings import Settings, global_options, settings
@@ -25,7 +26,7 @@ _CLOCK = re.compile(r"[0-9]{1,2}:[0-9]{2}(?::[0-9]{2})?")
     "  distcronctl why billing.invoice 2026-11-21T03:10:00Z -o wide\n"
     "  distcronctl why billing.invoice '2026-12-24 03:10' --utc",
 )
-@click.argument("job")
+@click.argument("job", shell_complete=names.jobs)
 @click.argument("time", required=False)
 @global_options
 def command(job: str, time: str | None) -> None:
