@@ -26,6 +26,13 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, lambda *_: None)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep together what shares parts, when several processes run the tests: a file, and all of Elasticsearch's."""
+    for item in items:
+        shares = "elasticsearch" if "elastic" in getattr(item, "fixturenames", ()) else item.path.name
+        item.add_marker(pytest.mark.xdist_group(shares))
+
+
 @pytest.fixture(scope="session")
 def farm() -> Iterator[Farm]:
     """A farm of real sshd that starts servers as tests ask for them."""
