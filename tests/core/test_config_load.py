@@ -418,7 +418,7 @@ def test_new_options_apply_to_all_files(files):
 
 
 def test_a_thousand_files(files):
-    """A tenth of PERFORMANCE §4's ten thousand, with twice the time, since machines of tests are busy."""
+    """A look at unchanged files reads none of them: `bench_reload` has the figures, this the order of magnitude."""
     for index in range(1000):
         files.write(f"jobs.d/job{index}.json", f'{{"command": ["one", "{index}"], "schedule": "{index % 60} 3 * * *"}}')
     begun = time.process_time()
@@ -427,8 +427,7 @@ def test_a_thousand_files(files):
     begun = time.process_time()
     files.load()
     unchanged = time.process_time() - begun
-    assert cold < 1
-    assert unchanged < 0.02
+    assert unchanged < cold / 5
 
 
 def test_a_file_that_was_only_touched_is_not_understood_anew(files):

@@ -179,7 +179,8 @@ def test_a_settings_file_that_leads_nowhere_is_no_missing_one(monkeypatch, tmp_p
     assert [problem.code for problem in refused()] == ["unreadable"]
 
 
-def test_a_check_covers_the_settings(tmp_path, capsys):
+def test_a_check_covers_the_settings(tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv("DISTCRON_REQUIRE_PARTS", raising=False)  # it is for these tests, and no setting
     (tmp_path / "x.yaml").write_text("log_level: loud\n")
     assert main(["--check", "--config", str(tmp_path / "x.yaml")]) == 1
     said = capsys.readouterr()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
@@ -17,6 +18,8 @@ from distcrond.model.spec import Calendar, FuzzySpec, OnceSpec, RestrictedSpec, 
 
 # The world begins on a Monday.
 WEEKDAYS_ONLY = {"exclude": (Calendar(name="weekend", weekdays=(5, 6)),)}
+FREE_FIRST_HOUR = {"exclude": (Calendar(name="sunday", weekdays=(6,), timezone="Etc/GMT+1"),)}
+"""An hour west of the world it is still Sunday when it begins."""
 CATCH_ALL = CatchUp(policy=CatchUpPolicy.ALL, window=timedelta(days=30), limit=1000)
 NODE = a_node("a")
 MINUTE = 60.0
@@ -55,7 +58,7 @@ async def test_a_restart_between_nominal_and_due_runs_it_once(world: World, minu
 
 
 def fuzzy(name):
-    return a_job(name, schedule=FuzzySpec(every=timedelta(days=1)))
+    return a_job(name, schedule=FuzzySpec(every=timedelta(hours=1)))
 
 
 async def due(world, *names):
@@ -75,13 +78,13 @@ async def test_fuzzy_jobs_keep_their_places_and_new_ones_take_those_that_are_fre
     assert taken == [("b", 0), ("c", 1), ("a", 2), ("b", None), ("d", 0)]
 
 
-async def test_fuzzy_runs_once_a_day_at_its_place(world: World) -> None:
+async def test_fuzzy_runs_once_in_each_period_at_its_place(world: World) -> None:
     await world.start(*(fuzzy(f"job{number}") for number in range(10)), NODE)
-    await world.pass_(days=3)
+    await world.pass_(hours=3)
     began = {job: world.began_at(job) for job in (f"job{number}" for number in range(10))}
     assert all(len(times) in (2, 3) for times in began.values())
-    assert len({times[-1] % (24 * HOUR) for times in began.values()}) == 10
-    assert all(b - a == pytest.approx(24 * HOUR) for times in began.values() for a, b in pairwise(times))
+    assert len({round(times[-1] % HOUR) for times in began.values()}) == 10
+    assert all(b - a == pytest.approx(HOUR) for times in began.values() for a, b in pairwise(times))
 
 
 # ---------------------------------------------------------------- max_runs
@@ -129,12 +132,11 @@ async def test_another_schedule_counts_from_zero_and_a_trigger_does_not_count(wo
 
 
 async def test_free_days_are_counted_with_their_reason(world: World) -> None:
-    world.interval = timedelta(days=1)
-    await world.start(a_job(schedule=restricted(cron("0 */6 * * *"), **WEEKDAYS_ONLY)), NODE)
-    await world.pass_(days=7, hours=1)
-    assert len(world.began_at()) == 5 * 4  # one less on the first day, one more on the last
+    await world.start(a_job(schedule=restricted(cron("*/10 * * * *"), **FREE_FIRST_HOUR)), NODE)
+    await world.pass_(minutes=75)
+    assert world.began_at() == [60 * MINUTE, 70 * MINUTE]
     [gap] = await world.events(Gapped)
-    assert (gap.reason, gap.count, gap.first, gap.last) == (Reason.CALENDAR, 8, after(days=5), after(days=6, hours=18))
+    assert (gap.reason, gap.count, gap.first, gap.last) == (Reason.CALENDAR, 5, after(minutes=10), after(minutes=50))
 
 
 async def test_free_days_of_a_downtime_are_no_missed_runs(world: World) -> None:
@@ -185,18 +187,17 @@ async def test_where_nobody_knows_the_boot_nothing_runs_for_it(world: World) -> 
 
 
 async def test_what_a_pause_lets_pass_and_what_a_calendar_mutes_meanwhile(world: World) -> None:
-    world.interval = timedelta(days=1)
-    await world.start(a_job(schedule=restricted(cron("0 */6 * * *"), **WEEKDAYS_ONLY)), NODE)
-    await world.pass_(days=4, hours=1)
+    await world.start(a_job(schedule=restricted(cron("*/10 * * * *"), **FREE_FIRST_HOUR)), NODE)
+    await world.pass_(minutes=25)
     await world.engine.control.pause(JobName("job"), by="somebody", until=None)
-    await world.pass_(days=3)
+    await world.pass_(minutes=60)
     await world.engine.control.resume(JobName("job"), by="somebody")
-    await world.pass_(hours=6)
-    gaps = sorted((gap.reason, gap.count) for gap in await world.events(Gapped))
-    assert [(reason, sum(count for each, count in gaps if each == reason)) for reason in dict(gaps)] == [
-        (Reason.CALENDAR, 8),
-        (Reason.PAUSED, 4),
-    ]
+    await world.pass_(minutes=10)
+    counts: Counter[Reason] = Counter()
+    for gap in await world.events(Gapped):
+        counts[gap.reason] += gap.count
+    assert counts == {Reason.CALENDAR: 5, Reason.PAUSED: 3}
+    assert world.began_at() == [90 * MINUTE]
 
 
 @pytest.mark.parametrize(

@@ -125,9 +125,9 @@ async def _other_nonce(shell: Shell, words: list[str]) -> bool:
     if words[0] != "m":
         return False
     for nonce in (b"0" * 16, shell.nonce[:-1] + b"g", shell.nonce.upper() + b"x"):
-        await shell.say(f"exit {words[1]} 0", nonce=nonce)
-    await shell.mutter(b"x @%s exit %s 0\n" % (shell.nonce, words[1].encode()))
-    await shell.say(f"exit {words[1]} 4")
+        await shell.say(f"exit {words[1]} 0 77", nonce=nonce)
+    await shell.mutter(b"x @%s exit %s 0 77\n" % (shell.nonce, words[1].encode()))
+    await shell.say(f"exit {words[1]} 4 77")
     await shell.say(f"eof {words[1]} m 0 0 -1 {words[2]}")
     return True
 
@@ -136,7 +136,12 @@ async def _forger(shell: Shell, words: list[str]) -> bool:
     """Tells the end of an attempt on another node, again and again."""
     with contextlib.suppress(FileNotFoundError):
         key = (shell.directory / VICTIM).read_text()
-        for event in (f"exit {key} 0", f"state {key} done 0", f"eof {key} m 0 0 -1 ab", f"refused {key} not_started"):
+        for event in (
+            f"exit {key} 0 77",
+            f"state {key} done 0 77",
+            f"eof {key} m 0 0 -1 ab",
+            f"refused {key} not_started",
+        ):
             await shell.say(event)
     return False
 
@@ -144,7 +149,7 @@ async def _forger(shell: Shell, words: list[str]) -> bool:
 async def _giant(shell: Shell, words: list[str]) -> bool:
     """Output of which there is always more, as it was announced."""
     if words[0] == "m":
-        await shell.say(f"exit {words[1]} 0")
+        await shell.say(f"exit {words[1]} 0 77")
         await shell.say(f"eof {words[1]} m {10**18 - 1} {10**18 - 1} {10**17} {words[2]}")
         return True
     if words[0] == "f":
@@ -158,7 +163,7 @@ def _fetched(block: Callable[[int], bytes]) -> Liar:
 
     async def lie(shell: Shell, words: list[str]) -> bool:
         if words[0] == "m":
-            await shell.say(f"exit {words[1]} 0")
+            await shell.say(f"exit {words[1]} 0 77")
             await shell.say(f"eof {words[1]} m 100 100 -1 {words[2]}")
         elif words[0] in {"f", "c"}:
             await shell.print(block(100))
@@ -179,10 +184,10 @@ LIARS: dict[str, Liar] = {
     "forger": _forger,
     "nonsense-state": _on_start("state KEY dancing"),
     "nonsense-verb": _on_start("surprise KEY"),
-    "huge-number": _on_start("exit KEY 0", f"eof KEY m {10**30} {10**30} -1 TOKEN"),
-    "negative-number": _on_start("exit KEY 0", "eof KEY m -5 -5 -1 TOKEN"),
-    "huge-exit": _on_start("exit KEY 4294967296"),
-    "contradiction": _on_start("exit KEY 4", "exit KEY 0", "state KEY done 0", "eof KEY m 0 0 -1 TOKEN"),
+    "huge-number": _on_start("exit KEY 0 77", f"eof KEY m {10**30} {10**30} -1 TOKEN"),
+    "negative-number": _on_start("exit KEY 0 77", "eof KEY m -5 -5 -1 TOKEN"),
+    "huge-exit": _on_start("exit KEY 4294967296 77"),
+    "contradiction": _on_start("exit KEY 4 77", "exit KEY 0 77", "state KEY done 0 77", "eof KEY m 0 0 -1 TOKEN"),
     "giant": _giant,
     "long-block": _fetched(lambda size: bytes(size + 1000)),
     "no-block": _fetched(lambda size: b""),
@@ -192,7 +197,7 @@ LIARS: dict[str, Liar] = {
     "endless-event": _endless(b"@NONCE exit "),
     "endless-noise": _endless(b"noise\n"),
     "endless-beats": _endless(b"@NONCE beat 1\n"),
-    "endless-strangers": _endless(b"@NONCE exit nobody@20261121T031000Z-0000000000.0.1 0\n"),
+    "endless-strangers": _endless(b"@NONCE exit nobody@20261121T031000Z-0000000000.0.1 0 77\n"),
     "hangs-up": _hangs_up,
 }
 

@@ -98,7 +98,7 @@ def marked_honestly(place) -> None:
         node = place.node_states()[kind]
         assert node["reason"] == SILENT.get(kind, "protocol"), node
         assert node["detail"], node
-    assert {place.node_states()[kind]["state"] for kind in TALKS_WELL} == {"up"}, place.node_states()
+    until(lambda: {place.node_states()[kind]["state"] for kind in TALKS_WELL} == {"up"}, what=place.log)
 
 
 def told_of_their_own_runs_only(place, runs) -> None:
