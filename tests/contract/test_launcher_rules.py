@@ -15,7 +15,8 @@ RULES = {
     2: """lines::output_that_looks_like_our_protocol_is_inert
           start::what_sudo_says_at_length_is_told_in_one_short_line
           *protocol::what_the_launcher_never_says_is_an_error""",
-    3: "start::two_targets_of_one_run_do_not_share_a_fence stop::only_the_meant_one_of_two_runs_ends",
+    3: """start::two_targets_of_one_run_do_not_share_a_fence stop::only_the_meant_one_of_two_runs_ends
+          stop::only_the_meant_one_of_several_attempts_of_a_run_ends""",
     4: """lines::secrets_are_in_no_argv lines::every_byte_of_argv_and_environment_arrives
           start::a_script_is_fed_to_its_interpreter_and_is_on_no_disk *protocol::what_no_node_can_take_is_not_sent""",
     5: "output::an_endless_flood_keeps_nobody_from_starting_or_stopping",
@@ -23,14 +24,15 @@ RULES = {
           truth::starts_on_their_way_are_not_taken_back_when_an_aged_launcher_is_replaced
           *durable::an_aged_launcher_is_replaced_on_a_live_node""",
     7: """start::the_claim_names_who_began start::many_starts_at_once_run_once
-          start::an_empty_or_torn_claim_is_settled start::a_start_that_was_given_up_does_not_begin_later""",
+          start::an_empty_or_torn_claim_is_settled start::a_start_that_was_given_up_does_not_begin_later
+          start::a_claim_that_is_written_after_the_verdict_does_not_begin""",
     8: """start::on_a_full_disk_nothing_begins start::output_that_cannot_be_kept_is_a_refusal
           start::where_no_process_can_be_made_nothing_begins""",
     9: """start::no_record_in_the_spool_of_the_intent_means_never_started
           start::no_record_proves_nothing_in_another_spool_or_boot start::a_spool_that_was_wiped_is_told""",
     10: """start::the_record_outlives_the_release_and_is_swept_when_it_is_old
            start::a_newer_start_of_the_daemon_fences_the_older_one""",
-    11: "start::the_spool_is_private_and_ends_in_the_machine_id",
+    11: "start::the_spool_is_private_and_ends_in_the_machine_id start::a_hostile_spool_is_refused",
     12: """output::a_flood_costs_the_node_no_more_than_its_cap output::opening_dev_stderr_truncates_nothing
            output::a_child_that_holds_the_pipe_does_not_hold_the_end
            output::a_reader_that_the_machine_has_no_time_for_is_waited_for""",
@@ -40,7 +42,8 @@ RULES = {
     15: """limit::nobody_has_to_be_there limit::in_time_is_in_time_and_an_exit_of_124_is_a_failure
            limit::who_listens_to_term_ends_at_the_limit_and_the_record_says_so""",
     16: """truth::the_end_of_a_job_is_never_taken_for_a_loss truth::a_killed_supervisor_is_running_and_then_lost
-           truth::supervisor_and_command_killed_together_are_lost""",
+           truth::supervisor_and_command_killed_together_are_lost
+           truth::an_exit_that_is_written_while_somebody_looks_is_no_loss""",
     17: """output::a_disk_that_fills_up_costs_output_and_not_the_exit_code
            limit::on_a_full_disk_the_limit_holds_and_is_told
            truth::an_end_that_cannot_be_written_is_told_once_and_never_made_up""",

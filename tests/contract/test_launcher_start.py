@@ -7,6 +7,7 @@ import os
 import shutil
 import stat
 import subprocess
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -38,6 +39,7 @@ from support.sudo import ALLOWED, FORBIDDEN
 from distcrond.errors import StartRefused
 from distcrond.executors import launcher_protocol as protocol
 from distcrond.model.command import Argv, Script
+from distcrond.model.ids import AttemptId
 from distcrond.model.job import OutputPolicy, Streams
 from distcrond.model.reason import Reason
 from distcrond.model.run import Spool, Stream
@@ -151,9 +153,12 @@ async def test_many_starts_at_once_run_once(rig: Rig):
 
 
 async def test_two_targets_of_one_run_do_not_share_a_fence(rig: Rig):
-    first, second = order("echo $DISTCRON_ATTEMPT_ID"), order("echo $DISTCRON_ATTEMPT_ID")
-    seen = [await rig.run(first), await rig.run(second)]
-    assert [each.text().decode().strip() for each in seen] == [first.attempt, second.attempt]
+    """Nor do two attempts, nor two whose keys begin alike."""
+    first = order("echo $DISTCRON_ATTEMPT_ID")
+    run = first.attempt.removesuffix(".0.1")
+    others = [replace(first, attempt=AttemptId(f"{run}.{place}")) for place in ("1.1", "0.2", "0.11")]
+    for what in (first, *others):
+        assert (await rig.run(what)).text().decode() == f"{what.attempt}\n"
 
 
 async def test_the_claim_names_who_began(rig: Rig):
@@ -218,6 +223,22 @@ async def test_a_start_that_was_given_up_does_not_begin_later(rig: Rig):
     await rig.prepare()
     (rig.spool / f"{what.attempt}.no").touch()
     assert (await rig.run(what)).end == NotStarted(reason=Reason.SUPERVISOR)
+    assert rig.record(what.attempt)[1][:2] == ["refused", "supervisor"]
+    assert not marks.exists()
+
+
+async def test_a_claim_that_is_written_after_the_verdict_does_not_begin(rig: Rig):
+    """Both halves: held between creating and writing its record, it is settled by somebody else meanwhile (rule 7)."""
+    marks, gate = rig.directory / "marks", rig.directory / "gate"
+    os.mkfifo(gate)
+    what, spool = order(f"echo x >>{marks}"), await rig.prepare()
+    held = b'{ echo() { case $1 in claim*) read -r dc_part <%s ;; esac ; command echo "$@" ; } ; }\n'
+    rig.launcher._send(held % protocol.quote(str(gate)))
+    rig.executor.session(HERE, what).start()
+    await until((rig.spool / f"{what.attempt}.run").exists)
+    assert (await collect(rig.attach(what, spool))).end == NotStarted(reason=Reason.SUPERVISOR)
+    gate.write_text("\n")
+    await until(lambda: any(line[:1] == ["eof"] for line in rig.record(what.attempt)))
     assert rig.record(what.attempt)[1][:2] == ["refused", "supervisor"]
     assert not marks.exists()
 
@@ -373,15 +394,15 @@ async def test_the_spool_is_private_and_ends_in_the_machine_id(rig: Rig):
 
 
 @pytest.mark.parametrize("which", ["base", "machine"])
-@pytest.mark.parametrize("harm", ["link", "mode", "owner", "file"])
+@pytest.mark.parametrize("harm", ["link", "0o755", "0o710", "0o702", "owner", "file"])
 async def test_a_hostile_spool_is_refused(rig: Rig, which, harm):
     await rig.prepare()
     path = rig.spool if which == "machine" else rig.directory / "spool"
     if harm == "link":
         path.rename(rig.directory / "moved")
         path.symlink_to(rig.directory / "moved")
-    elif harm == "mode":
-        path.chmod(0o755)
+    elif harm.startswith("0o"):
+        path.chmod(int(harm, 8))
     elif harm == "file":
         shutil.rmtree(path)
         path.touch()

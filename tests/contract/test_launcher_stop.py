@@ -29,6 +29,7 @@ from support.launchers import (
 
 from distcrond.executors import launcher_protocol as protocol
 from distcrond.executors.launcher_protocol import Left, Signal, Word
+from distcrond.model.ids import AttemptId
 from distcrond.model.reason import Reason
 from distcrond.model.run import Exit
 from distcrond.ports import Ended, NotStarted, Stopped
@@ -130,6 +131,21 @@ async def test_only_the_meant_one_of_two_runs_ends(rig: Rig):
     assert carriers(one.attempt) == []
     assert await second.stop(AT_ONCE) is Stopped.KILLED
     assert [(await collect(each)).signal for each in (first, second)] == [15, 9]
+
+
+async def test_only_the_meant_one_of_several_attempts_of_a_run_ends(rig: Rig):
+    """They left their sessions, so that the key alone tells them apart; and the keys begin alike."""
+    meant = order("setsid sleep 100 & setsid sleep 100 & wait")
+    run = meant.attempt.removesuffix(".0.1")
+    others = [replace(meant, attempt=AttemptId(f"{run}.{place}")) for place in ("1.1", "0.11")]
+    sessions = [await rig.begin(what) for what in (meant, *others)]
+    for what in (meant, *others):
+        await until(lambda what=what: len(carriers(what.attempt)) == 3)
+    assert await sessions[0].stop(LONG) is Stopped.KILLED
+    assert carriers(meant.attempt) == []
+    for what, session in zip(others, sessions[1:], strict=True):
+        assert len(carriers(what.attempt)) == 3
+        assert await session.stop(AT_ONCE) is Stopped.KILLED
 
 
 @ONE_SHELL

@@ -17,16 +17,19 @@ from support.launchers import (
     SHELLS,
     Rig,
     alive,
+    boot_id,
     collect,
     hurry,
     kill,
     open_rig,
     order,
+    spawn,
     until,
 )
 
 from distcrond.errors import NodeUnreachable
 from distcrond.executors import launcher as launcher_module
+from distcrond.executors import launcher_protocol as protocol
 from distcrond.executors import spool_session
 from distcrond.executors.spool_session import exit_of
 from distcrond.model.reason import Reason
@@ -101,6 +104,18 @@ async def test_a_run_that_ended_while_nobody_looked(rig: Rig):
     await until(lambda: ["exit", "5"] in rig.record(what.attempt))
     seen = await collect(rig.attach(what, spool))
     assert (seen.code, seen.text()) == (5, b"x\n")
+
+
+async def test_an_exit_that_is_written_while_somebody_looks_is_no_loss(rig: Rig):
+    """The record is read, then job and supervisor write their last words and go, then /proc is looked at (rule 16)."""
+    what, spool = order("true"), await rig.prepare()
+    gone = spawn("true")
+    gone.wait()
+    record = rig.spool / f"{what.attempt}.run"
+    record.write_text(f"claim ab {boot_id()} {gone.pid} 1 {gone.pid} - ab12 1 x ;\neof m 0 0 -1 ab\n")
+    written = b"{ lives() { echo 'exit 3' >>%s ; return 1 ; } ; }\n"
+    rig.launcher._send(written % protocol.quote(str(record)))
+    assert (await collect(rig.attach(what, spool))).code == 3
 
 
 async def test_a_killed_supervisor_is_running_and_then_lost(rig: Rig):
