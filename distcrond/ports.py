@@ -420,14 +420,20 @@ class History(Protocol):
         """Find the latest manual occurrence with that key, recorded not before `since`."""
         ...
 
-    async def outcomes(self, *, since: datetime) -> Mapping[str, int]:
+    async def outcomes(self, *, since: datetime, jobs: JobGlobs = EVERY_JOB) -> Mapping[str, int]:
         """How many of the runs scheduled since then have finished, by outcome."""
         ...
 
     async def gaps(
-        self, *, job: str | None, since: datetime | None, until: datetime | None, limit: int
+        self,
+        *,
+        job: str | None,
+        since: datetime | None,
+        until: datetime | None,
+        limit: int,
+        jobs: JobGlobs = EVERY_JOB,
     ) -> Sequence[Document]:
-        """Gap records `{job, from, to, count, exact, reason}`, newest first."""
+        """Gap records of `jobs`, or of one: `{job, from, to, count, exact, reason}`, newest first."""
         ...
 
     async def output(

@@ -27,20 +27,22 @@ async def list_occurrences(call: Call) -> web.Response:
     query, text = call.query, call.query.text("job")
     try:
         job = None if text is None else job_name(text)
-        since, until = query.instant("since"), query.instant("until")
-        return page(await call.queries.occurrences(job, since=since, until=until, limit=query.number("limit")))
+        if job is not None and job not in call.jobs:
+            raise no_such_job(call, job)
+        since, until, limit = query.instant("since"), query.instant("until"), query.number("limit")
+        return page(await call.queries.occurrences(job, jobs=call.jobs, since=since, until=until, limit=limit))
     except (InvalidValue, NotFound):
         raise no_such_job(call, text or "") from None
 
 
 async def show_stats(call: Call) -> web.Response:
     """Counters for a glance."""
-    return answer(await call.queries.stats())
+    return answer(await call.queries.stats(call.jobs))
 
 
 async def list_problems(call: Call) -> web.Response:
     """What is wrong with the files now."""
-    return page(call.queries.problems())
+    return page(call.queries.problems(call.jobs))
 
 
 async def show_difference(call: Call) -> web.Response:

@@ -300,6 +300,7 @@ _API = (
         method="GET",
         path="/api/v1/occurrences",
         scope=Scope.READ,
+        reach=Reach.SEEN_JOBS,
         handler=ops.list_occurrences,
         summary="What became of each occurrence: runs and gap records, newest first",
         parameters=(
@@ -332,6 +333,7 @@ _API = (
         method="GET",
         path="/api/v1/stats",
         scope=Scope.READ,
+        reach=Reach.SEEN_JOBS,
         handler=ops.show_stats,
         summary="Counters for a glance",
         answer=Answer(schema="Stats"),
@@ -385,6 +387,7 @@ _API = (
         method="GET",
         path="/api/v1/config/problems",
         scope=Scope.READ,
+        reach=Reach.SEEN_JOBS,
         handler=ops.list_problems,
         summary="What is wrong with the files",
         answer=Answer(schema="FileProblems"),

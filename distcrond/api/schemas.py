@@ -217,8 +217,12 @@ COMPONENTS: dict[str, Schema] = {
     ),
     "Stats": _shape(
         {
-            **dict.fromkeys(("jobs", "nodes", "running", "failing", "late", "paused", "drained"), _WHOLE),
+            **dict.fromkeys(("jobs", "nodes", "running", "waiting", "failing", "late", "paused", "drained"), _WHOLE),
+            **dict.fromkeys(("runs_24h", "success_24h"), _WHOLE),
             "all_paused": _HOLD,
+            # Null where the token is for some jobs only: these cannot be divided.
+            "lateness_ms": _or_null(_shape(dict.fromkeys(("p50", "p95", "p99"), _or_null({"type": "number"})))),
+            "outbox": _or_null({"type": "object", "additionalProperties": _WHOLE}),
             "health": _ref("Health"),
         }
     ),

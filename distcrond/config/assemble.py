@@ -149,8 +149,14 @@ class Assembly:
 
     def _all_problems(self) -> tuple[Problem, ...]:
         listed = [self._with_activity(problem) for problem in self._listing.problems]
-        own = [problem for problems in self._problems.values() for problem in problems]
+        own = [self._with_job(path, problem) for path, problems in self._problems.items() for problem in problems]
         return (*listed, *own)
+
+    def _with_job(self, path: str, problem: Problem) -> Problem:
+        """Say whose it is, unless it lies in the defaults, which are of many."""
+        file = self._compiled.get(path)
+        is_own = file is not None and file.found.kind is Kind.JOB and problem.file == printable(path)
+        return replace(problem, job=file.found.name) if file is not None and is_own else problem
 
     def _with_activity(self, problem: Problem) -> Problem:
         inside = problem.file + os.sep

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from distcrond.config.faults import FileFault, in_order, problem_of
@@ -174,13 +174,15 @@ class _Walk:
         self._directory(entry.path, place.root, Kind.JOB, namespace=entry.name)
 
     def _refuse_entry(self, entry: os.DirEntry[str], place: _Place, fault: FileFault) -> None:
-        if _kind(*os.path.splitext(entry.name), place.kind) is Kind.DEFAULTS:
+        stem, extension = os.path.splitext(entry.name)
+        kind = _kind(stem, extension, place.kind)
+        if kind is Kind.DEFAULTS:
             self.lost_defaults[place.namespace] = entry.path
-        self._refuse(entry.path, fault)
+        self._refuse(entry.path, fault, job=_full_name(stem, place.namespace) if kind is Kind.JOB else "")
 
-    def _refuse(self, path: str, fault: FileFault) -> None:
+    def _refuse(self, path: str, fault: FileFault, *, job: str = "") -> None:
         self.refused.add(path)
-        self.problems.append(problem_of(fault, path))
+        self.problems.append(replace(problem_of(fault, path), job=job))
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +216,10 @@ def _name(stem: str, kind: Kind, namespace: str) -> str:
         hint = f"for the namespace {first} put it into a directory: {first}/{rest}"
         raise FileFault("bad_name", "a file's name has no dot before its extension", hint)
     _check_name(stem, f"a {kind}")
+    return _full_name(stem, namespace)
+
+
+def _full_name(stem: str, namespace: str) -> str:
     return f"{namespace}.{stem}" if namespace else stem
 
 

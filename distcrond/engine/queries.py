@@ -304,17 +304,23 @@ class Queries:
             yield due, {"job": job.name, "scheduled_at": nominal, "due_at": format_instant(due), "note": note}
 
     async def occurrences(
-        self, job: JobName | None, *, since: datetime | None, until: datetime | None, limit: int
+        self,
+        job: JobName | None,
+        *,
+        since: datetime | None,
+        until: datetime | None,
+        limit: int,
+        jobs: JobGlobs = EVERY_JOB,
     ) -> Sequence[Document]:
-        """The ledger, newest first: what became of each occurrence, and gap records of what did not run.
+        """The ledger of one job or of `jobs`, newest first: what became of each occurrence, and gap records.
 
         Runs: `{id, job, scheduled_at, due_at, state, outcome, reason, run}`; gaps: `{job, from, to, count, exact,
         reason}`. Raises NotFound.
         """
         if job is not None:
             self._job(job)
-        page = await self._history.search(RunQuery(job=job, since=since, until=until, limit=limit))
-        gaps = await self._history.gaps(job=job, since=since, until=until, limit=limit)
+        page = await self._history.search(RunQuery(job=job, jobs=jobs, since=since, until=until, limit=limit))
+        gaps = await self._history.gaps(job=job, jobs=jobs, since=since, until=until, limit=limit)
         entries = [(parse_instant(run["scheduled_at"]), _occurrence(run)) for run in page.items]
         entries += [(parse_instant(gap["from"]), gap) for gap in gaps]
         entries.sort(key=lambda entry: entry[0], reverse=True)
@@ -340,42 +346,43 @@ class Queries:
 
     # ------------------------------------------------------------ the whole
 
-    async def stats(self) -> Document:
+    async def stats(self, jobs: JobGlobs = EVERY_JOB) -> Document:
         """Counters: `{jobs, nodes, running, waiting, failing, late, paused, all_paused, drained, …}`.
 
         And `{runs_24h, success_24h, lateness_ms, outbox, health}`. `paused` and `drained` count jobs and nodes,
         `all_paused` is as `pause` answers for all jobs, `lateness_ms` is `{p50, p95, p99}`; `outbox` counts by sink the
-        events that it does not know of yet; `health` is that of `health`.
+        events that it does not know of yet; `health` is that of `health`. Of other than all jobs, what is counted of
+        jobs and runs is theirs, and `lateness_ms` and `outbox`, which cannot be divided, are None.
         """
-        now = self._clock.now()
-        outcomes = await self._history.outcomes(since=now - timedelta(days=1))
-        open_runs = list(self._ledger.runs.values())
+        now, catalog = self._clock.now(), self._desired.catalog
+        outcomes = await self._history.outcomes(since=now - timedelta(days=1), jobs=jobs)
+        names = [name for name in catalog.jobs if name in jobs]
+        open_runs = [run for run in self._ledger.runs.values() if run.job.name in jobs]
         return {
-            "jobs": len(self._desired.catalog.jobs),
-            "nodes": len(self._desired.catalog.nodes),
+            "jobs": len(names),
+            "nodes": len(catalog.nodes),
             "running": sum(run.state is State.RUNNING for run in open_runs),
             "waiting": sum(run.state is State.WAITING for run in open_runs),
-            "failing": self._failing(),
+            "failing": sum(self._is_failing(name) for name in names),
             "late": sum(
                 run.state is State.WAITING
                 and run.occurrence.trigger is Trigger.SCHEDULE
                 and run.occurrence.due + _LATE < now
                 for run in open_runs
             ),
-            "paused": sum(self._holds.pause(name) is not None for name in self._desired.catalog.jobs),
+            "paused": sum(self._holds.pause(name) is not None for name in names),
             "all_paused": self.pause(None),
-            "drained": sum(self._holds.drain(name) is not None for name in self._desired.catalog.nodes),
+            "drained": sum(self._holds.drain(name) is not None for name in catalog.nodes),
             "runs_24h": sum(outcomes.values()),
             "success_24h": outcomes.get(Outcome.SUCCESS, 0),
-            "lateness_ms": self._punctuality.percentiles(),
-            "outbox": self._outboxes.lags(),
+            "lateness_ms": self._punctuality.percentiles() if jobs.is_every else None,
+            "outbox": self._outboxes.lags() if jobs.is_every else None,
             "health": self.health(),
         }
 
-    def _failing(self) -> int:
-        """Jobs whose last finished run did not succeed."""
-        last = (self._ledger.job(name).last_outcome for name in self._desired.catalog.jobs)
-        return sum(outcome not in (None, Outcome.SUCCESS) for outcome in last)
+    def _is_failing(self, name: JobName) -> bool:
+        """Whether its last finished run did not succeed."""
+        return self._ledger.job(name).last_outcome not in (None, Outcome.SUCCESS)
 
     def watch(self, interest: Interest) -> Watcher:
         """Be told what happens; see `Watcher`."""
@@ -393,9 +400,12 @@ class Queries:
         """One sink as in `sinks`. Raises NotFound."""
         return await self._outboxes.one(name).status()
 
-    def problems(self) -> Sequence[Document]:
-        """What is wrong with the files: `{file, line, column, code, field, message, hint, active}`."""
-        return [problem_document(problem) for problem in self._desired.catalog.problems]
+    def problems(self, jobs: JobGlobs = EVERY_JOB) -> Sequence[Document]:
+        """What is wrong with the files: `{file, line, column, code, field, message, hint, active}`.
+
+        Of other than all jobs, what is wrong with the files that define one of them alone.
+        """
+        return [problem_document(problem) for problem in self._desired.catalog.problems if problem.job in jobs]
 
     async def difference(self, *, limit: int) -> Document:
         """The files as they are now beside what is in force; see `Difference.document`."""

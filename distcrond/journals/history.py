@@ -14,6 +14,7 @@ from distcrond.errors import JournalError
 from distcrond.journals import questions
 from distcrond.journals.database import Database
 from distcrond.model.event import Due
+from distcrond.model.globs import EVERY_JOB, JobGlobs
 from distcrond.model.ids import JobName, RunId
 from distcrond.model.report import Document
 from distcrond.model.run import Stream
@@ -51,15 +52,22 @@ class SqliteHistory:
         """The latest manual occurrence with that key; see `History.requested`."""
         return await self._ask(lambda connection: questions.requested(connection, job, key, since))
 
-    async def outcomes(self, *, since: datetime) -> Mapping[str, int]:
+    async def outcomes(self, *, since: datetime, jobs: JobGlobs = EVERY_JOB) -> Mapping[str, int]:
         """Finished runs by outcome; see `History.outcomes`."""
-        return await self._ask(lambda connection: questions.outcomes(connection, since))
+        return await self._ask(lambda connection: questions.outcomes(connection, since, jobs))
 
     async def gaps(
-        self, *, job: str | None, since: datetime | None, until: datetime | None, limit: int
+        self,
+        *,
+        job: str | None,
+        since: datetime | None,
+        until: datetime | None,
+        limit: int,
+        jobs: JobGlobs = EVERY_JOB,
     ) -> Sequence[Document]:
         """Gap records that reach into [since, until); see `History.gaps`."""
-        return await self._ask(lambda connection: questions.gaps(connection, job, since, until, limit))
+        query = RunQuery(job=job, jobs=jobs, since=since, until=until, limit=limit)
+        return await self._ask(lambda connection: questions.gaps(connection, query))
 
     async def output(
         self, run: RunId, *, target: int, attempt: int, stream: Stream, offset: int, limit: int

@@ -24,7 +24,8 @@ _VISITED: Final = (
     "EXISTS (SELECT 1 FROM run_nodes"
     " WHERE node = (SELECT id FROM names WHERE name = ?) AND scheduled = runs.scheduled AND run = runs.ref)"
 )
-_SEEN: Final = "runs.job IN (SELECT names.id FROM names, json_each(?) AS seen WHERE names.name GLOB seen.value)"
+SEEN: Final = "job IN (SELECT names.id FROM names, json_each(?) AS seen WHERE names.name GLOB seen.value)"
+"""Of jobs that fit one of the patterns, which are the parameter (`codec.encode_words`)."""
 _CURSOR: Final = re.compile(r"(-?\d{1,18}) (\d{1,18})")
 
 Place = tuple[int, int]
@@ -72,7 +73,7 @@ def runs_statement(query: RunQuery, *, rare: bool) -> Statement:
         statement.require(f"{scheduled} < ?", codec.to_micros(query.until))
     _require_state(statement, query)
     if not query.jobs.is_every:
-        statement.require(_SEEN, codec.encode_words(query.jobs.patterns))
+        statement.require(SEEN, codec.encode_words(query.jobs.patterns))
     for phrase in phrases(query):
         # The sign keeps SQLite from starting with the words.
         statement.require(f"{'' if rare else '+'}runs.ref IN {_FOUND}", phrase)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, NamedTuple
 
 from distcrond.journals import codec
-from distcrond.journals.query import make_cursor, phrases, runs_statement
+from distcrond.journals.query import SEEN, make_cursor, phrases, runs_statement
 from distcrond.journals.text import unpack
 from distcrond.model.event import Due
+from distcrond.model.globs import JobGlobs
 from distcrond.model.happening import NEED_RUN, TOLD
 from distcrond.model.ids import JobName, RunId
 from distcrond.model.report import Document
@@ -38,7 +39,7 @@ _REQUESTED: Final = (
     "SELECT type, v, body FROM runs JOIN events ON events.run = runs.ref AND type = 'Due'"
     " WHERE job = (SELECT id FROM names WHERE name = ?) AND requested = ? AND at >= ? ORDER BY seq DESC LIMIT 1"
 )
-_OUTCOMES: Final = "SELECT trouble, count(*) FROM runs WHERE scheduled >= ? AND open IS NULL GROUP BY trouble"
+_OUTCOMES: Final = "SELECT trouble, count(*) FROM runs WHERE {conditions} AND open IS NULL GROUP BY trouble"
 _SUMMARIES: Final = (
     "SELECT names.name, runs.ref, trouble, duration FROM json_each(:jobs) JOIN names ON names.name = json_each.value"
     " JOIN runs ON runs.ref IN (SELECT ref FROM runs WHERE job = names.id AND open IS NULL"
@@ -104,24 +105,32 @@ def requested(connection: sqlite3.Connection, job: JobName, key: str, since: dat
     return event if isinstance(event, Due) else None
 
 
-def outcomes(connection: sqlite3.Connection, since: datetime) -> dict[str, int]:
-    """How many runs scheduled since then have finished, by outcome."""
-    rows = connection.execute(_OUTCOMES, (codec.to_micros(since),))
+def outcomes(connection: sqlite3.Connection, since: datetime, jobs: JobGlobs) -> dict[str, int]:
+    """How many runs of those jobs scheduled since then have finished, by outcome."""
+    asked = {"scheduled >= ?": codec.to_micros(since), SEEN: _patterns(jobs)}
+    rows = _ask(connection, _OUTCOMES, asked)
     return {trouble or Outcome.SUCCESS.value: count for trouble, count in rows}
 
 
-def gaps(
-    connection: sqlite3.Connection, job: str | None, since: datetime | None, until: datetime | None, limit: int
-) -> list[Document]:
-    """Gaps that reach into [since, until), newest first."""
-    filters = {
-        "gaps.job = (SELECT id FROM names WHERE name = ?)": job,
-        "last >= ?": since and codec.to_micros(since),
-        "first < ?": until and codec.to_micros(until),
+def gaps(connection: sqlite3.Connection, query: RunQuery) -> list[Document]:
+    """Gaps of the query's jobs that reach into [since, until), newest first."""
+    asked: dict[str, str | int | None] = {
+        "gaps.job = (SELECT id FROM names WHERE name = ?)": query.job,
+        SEEN: _patterns(query.jobs),
+        "last >= ?": None if query.since is None else codec.to_micros(query.since),
+        "first < ?": None if query.until is None else codec.to_micros(query.until),
     }
-    asked = {condition: value for condition, value in filters.items() if value is not None}
-    sql = _GAPS.format(conditions=" AND ".join(asked) or "1")
-    return [_gap_document(row) for row in connection.execute(sql, (*asked.values(), limit))]
+    return [_gap_document(row) for row in _ask(connection, _GAPS, asked, query.limit)]
+
+
+def _patterns(jobs: JobGlobs) -> str | None:
+    return None if jobs.is_every else codec.encode_words(jobs.patterns)
+
+
+def _ask(connection: sqlite3.Connection, sql: str, asked: Mapping[str, str | int | None], *more: int) -> sqlite3.Cursor:
+    """Ask with the conditions that have a value; `more` parameters come after theirs."""
+    given = {condition: value for condition, value in asked.items() if value is not None}
+    return connection.execute(sql.format(conditions=" AND ".join(given) or "1"), (*given.values(), *more))
 
 
 def _gap_document(row: tuple[str, int, int, int, int, str]) -> Document:

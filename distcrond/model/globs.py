@@ -26,7 +26,7 @@ class JobGlobs:
         return "*" in self.patterns
 
     def __contains__(self, job: object) -> bool:
-        return isinstance(job, str) and any(fnmatchcase(job, pattern) for pattern in self.patterns)
+        return isinstance(job, str) and (self.is_every or any(fnmatchcase(job, pattern) for pattern in self.patterns))
 
 
 EVERY_JOB = JobGlobs()

@@ -11,6 +11,7 @@ class Problem:
 
     `code` is a stable word (`unknown_key`, `duplicate_key` …); `active` tells whether a last good version of the file
     is still in use. `field` names the value as people write it (`policy.hosts[2]`), where the text could be read.
+    `job` is the one that the file is for; empty for boards, defaults, nodes and directories.
     """
 
     file: str
@@ -20,6 +21,7 @@ class Problem:
     message: str
     hint: str = ""
     field: str = ""
+    job: str = ""
     active: bool = False
 
     def __str__(self) -> str:

@@ -330,8 +330,38 @@ async def test_events_tell_of_its_jobs_only(served, limited) -> None:
     assert told == ["exit7", "billing.invoice"]
 
 
-async def test_what_is_about_every_job_says_so(limited) -> None:
-    async with limited.get("/api/v1/stats") as answer:
+async def test_occurrences_are_those_of_its_jobs(served, limited) -> None:
+    served.world.add_run("billing.invoice")
+    assert await names(limited, "/api/v1/occurrences", "job") == ["billing.invoice", "exit7"]
+    assert await names(limited, "/api/v1/occurrences?job=exit7", "job") == ["exit7"]
+    answers = []
+    for job in ("invoices", "invoicez"):
+        async with limited.get(f"/api/v1/occurrences?job={job}") as answer:
+            answers.append((answer.status, (await answer.text()).replace("invoicez", "invoices")))
+    assert answers[0] == answers[1]
+    assert answers[0][0] == 404
+
+
+async def test_figures_count_its_jobs_and_leave_out_what_cannot_be_divided(served, admin, limited) -> None:
+    served.world.add_run("billing.invoice")
+    served.world.add_run(OPEN_JOB)
+    async with admin.get("/api/v1/stats") as whole, limited.get("/api/v1/stats") as own:
+        every, its = await whole.json(), await own.json()
+    assert (its["jobs"], its["runs_24h"]) == (2, 2)
+    assert every["jobs"] > its["jobs"]
+    assert every["runs_24h"] > its["runs_24h"]
+    assert (its["lateness_ms"], its["outbox"]) == (None, None)
+    assert (every["lateness_ms"], every["outbox"]) != (None, None)
+
+
+async def test_problems_are_those_of_its_files(served, limited) -> None:
+    served.world.problems.append(served.world.problems[0] | {"file": "/etc/distcron/jobs.d/exit7.json"})
+    assert await names(limited, "/api/v1/config/problems", "file") == ["/etc/distcron/jobs.d/exit7.json"]
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/api/v1/doctor", "/api/v1/sinks", "/api/v1/config/diff"])
+async def test_what_is_about_every_job_says_so(limited, path) -> None:
+    async with limited.get(path) as answer:
         problem = await answer.json()
     assert (answer.status, problem["reason"]) == (403, "limited_token")
     assert "billing.* exit7" in problem["detail"]

@@ -44,6 +44,21 @@ async def test_a_token_is_printed_once_and_used_from_a_file(served, ctl, afar, t
     assert served.world.orders[0].by == "token:ci"
 
 
+async def test_status_with_a_token_for_some_jobs_is_about_those(served, ctl, afar) -> None:
+    served.world.add_run("billing.invoice")
+    made = await ctl("token", "create", "ci", "--scope", "read", "--jobs", "billing.*", "--jobs", "exit7")
+    afar.environment["DISTCRON_TOKEN"] = made.out.strip()
+    shown = await afar("status")
+    assert shown.code == 0, shown.err
+    assert "2 jobs on 3 nodes" in shown.out
+    assert "exit7" in shown.out
+    assert "invoices" not in shown.out
+    assert "lateness" not in shown.out
+    facts = (await afar("status", "-o", "json")).json()
+    assert set(facts["usual"]) == {"billing.invoice", "exit7"}
+    assert {run["job"] for run in facts["failed"]} == {"exit7"}
+
+
 async def test_a_token_from_the_environment_ends_when_revoked(ctl, afar) -> None:
     made = await ctl("token", "create", "reader", "--expires", "never", "-o", "json")
     afar.environment["DISTCRON_TOKEN"] = made.json()["token"]

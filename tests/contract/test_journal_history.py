@@ -14,7 +14,7 @@ from distcrond.journals.database import Database
 from distcrond.journals.query import runs_statement
 from distcrond.journals.writer import PIECE_BYTES
 from distcrond.model import event as ev
-from distcrond.model.globs import JobGlobs
+from distcrond.model.globs import EVERY_JOB, JobGlobs
 from distcrond.model.ids import JobName, RunId
 from distcrond.model.reason import Reason
 from distcrond.model.run import Outcome, State, Stream
@@ -42,9 +42,9 @@ async def indexed(shelf):
     pytest.fail("not indexed within a second")
 
 
-async def tell(shelf, story, output, **facts):
+async def tell(shelf, story, output, *, job=None, **facts):
     """A whole run with that output; its id."""
-    batch = story.whole(make_job(), output, **facts)
+    batch = story.whole(job or make_job(), output, **facts)
     await shelf.journal.append(batch)
     (run,) = batch.runs
     return run
@@ -429,11 +429,11 @@ async def test_gaps(shelf):
         )
     )
 
-    async def found(job=None, since=None, until=None, limit=10):
+    async def found(job=None, since=None, until=None, limit=10, jobs=EVERY_JOB):
         since, until = (None if minute is None else START + minute * MINUTE for minute in (since, until))
         return [
             (gap["job"], gap["count"])
-            for gap in await shelf.history.gaps(job=job, since=since, until=until, limit=limit)
+            for gap in await shelf.history.gaps(job=job, jobs=jobs, since=since, until=until, limit=limit)
         ]
 
     assert await found() == [("a", 1), ("b", 2), ("a", 11)]
@@ -441,6 +441,8 @@ async def test_gaps(shelf):
     assert await found(since=7) == [("a", 1), ("a", 11)]
     assert await found(until=5) == [("a", 11)]
     assert await found(limit=1) == [("a", 1)]
+    assert await found(jobs=JobGlobs(("b*", "c"))) == [("b", 2)]
+    assert await found(job="a", jobs=JobGlobs(("b",))) == []
     (gap_of_b,) = await shelf.history.gaps(job="b", since=None, until=None, limit=10)
     assert gap_of_b == {
         "job": "b",
@@ -450,6 +452,15 @@ async def test_gaps(shelf):
         "exact": False,
         "reason": "disabled",
     }
+
+
+async def test_outcomes_of_some_jobs(shelf):
+    story = Story()
+    for job, outcome in (("a.x", Outcome.FAILURE), ("a.y", Outcome.SUCCESS), ("b", Outcome.SUCCESS)):
+        await tell(shelf, story, b"", job=make_job(job), outcome=outcome)
+    assert await shelf.history.outcomes(since=START) == {"failure": 1, "success": 2}
+    assert await shelf.history.outcomes(since=START, jobs=JobGlobs(("a.*",))) == {"failure": 1, "success": 1}
+    assert await shelf.history.outcomes(since=START, jobs=JobGlobs(("c",))) == {}
 
 
 async def test_summary(shelf):

@@ -466,3 +466,32 @@ def test_who_reads_many_files_takes_a_breath(files):
     assert len(breaths) == 2
     files.load(breathe=lambda: breaths.append(1))
     assert len(breaths) == 2, "nothing was read"
+
+
+# ---------------------------------------------------------------- whose a problem is
+
+
+def test_a_problem_says_whose_it_is_if_it_is_one_jobs(files):
+    files.write("jobs.d/_defaults.json", BAD)
+    files.write("jobs.d/plain.json", BAD)
+    files.write("jobs.d/billing/_defaults.json", '{"ownerz": []}')
+    files.write("jobs.d/shop.crontab", "nonsense")
+    files.write("jobs.d/billing/open.json", GOOD)
+    (files.root / "jobs.d/billing/open.json").chmod(0o666)
+    files.write("nodes.d/plain2.json", BAD)
+    problems = files.load().catalog.problems
+    whose = {str(Path(item.file).relative_to(files.root)): item.job for item in problems}
+    assert whose == {
+        "jobs.d/_defaults.json": "",
+        "jobs.d/billing/_defaults.json": "",
+        "jobs.d/billing/open.json": "billing.open",
+        "jobs.d/plain.json": "plain",
+        "jobs.d/shop.crontab": "",
+        "nodes.d/plain2.json": "",
+    }
+
+
+def test_a_policy_without_its_node_is_the_jobs_problem(files):
+    files.write("jobs.d/billing/invoice.json", '{"command": ["one"], "policy": {"hosts": ["web9"]}}')
+    (problem,) = files.load().catalog.problems
+    assert (problem.code, problem.job) == ("unknown_node", "billing.invoice")

@@ -188,6 +188,9 @@ async def test_the_ledger_shows_runs_and_gaps_newest_first(world: World) -> None
     instants = [entry.get("scheduled_at", entry.get("from"))[11:19] for entry in entries]
     assert instants == ["00:20:00", "00:16:00", "00:02:00", "00:01:00"]
     assert [entry.get("count") for entry in entries] == [None, 4, 14, None]
+    seen = {"since": None, "until": None, "limit": 10}
+    assert await world.engine.queries.occurrences(None, jobs=JobGlobs(("j*",)), **seen) == entries
+    assert await world.engine.queries.occurrences(None, jobs=JobGlobs(("k*",)), **seen) == []
 
 
 # ---------------------------------------------------------------- runs and output
@@ -422,6 +425,17 @@ async def test_stats(world: World) -> None:
     }
 
 
+async def test_stats_of_some_jobs_are_theirs(world: World) -> None:
+    world.executor.script(Script(exit=Exit(code=1)), job="billing.bad")
+    await world.start(a_job("billing.bad", cron("* * * * *")), a_job("other", cron("* * * * *")), a_node("a"))
+    await world.until(minutes=3, seconds=30)
+    theirs = {"jobs": 1, "failing": 1, "runs_24h": 3, "success_24h": 0, "lateness_ms": None, "outbox": None, "nodes": 1}
+    found = await world.engine.queries.stats(JobGlobs(("billing.*",)))
+    assert {name: found[name] for name in theirs} == theirs
+    none = await world.engine.queries.stats(JobGlobs(("nobody",)))
+    assert (none["jobs"], none["failing"], none["runs_24h"]) == (0, 0, 0)
+
+
 async def test_lateness_is_unknown_before_the_first_start(world: World) -> None:
     await world.start(a_job(), a_node("a"))
     assert (await world.engine.queries.stats())["lateness_ms"] == {"p50": None, "p95": None, "p99": None}
@@ -443,6 +457,9 @@ async def test_problems_of_the_files(world: World) -> None:
             "active": "last_good",
         }
     ]
+    assert world.engine.queries.problems(JobGlobs(("x",))) == []
+    world.desired.swap(Catalog(problems=(problem, replace(problem, file="jobs.d/y.json", job="y"))))
+    assert [item["file"] for item in world.engine.queries.problems(JobGlobs(("y",)))] == ["jobs.d/y.json"]
 
 
 async def test_the_history_is_asked_as_often_for_many_jobs_as_for_one(world: World) -> None:

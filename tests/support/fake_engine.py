@@ -466,16 +466,23 @@ class FakeQueries(Queries):
         return found[:count]
 
     async def occurrences(
-        self, job: JobName | None, *, since: datetime | None, until: datetime | None, limit: int
+        self,
+        job: JobName | None,
+        *,
+        since: datetime | None,
+        until: datetime | None,
+        limit: int,
+        jobs: JobGlobs = EVERY_JOB,
     ) -> Sequence[Document]:
         if job is not None:
             self._known(job)
-        query = RunQuery(job=job, since=since, until=until)
+        query = RunQuery(job=job, jobs=jobs, since=since, until=until)
         facts = ("id", "job", "scheduled_at", "due_at", "state", "outcome", "reason")
         runs = [run_document(run) for run in self._runs_of(job) if self._fits(run, query)]
         moment = format_instant(self.world.now)
         gap = {"job": job or "invoices", "from": moment, "to": moment, "count": 3, "exact": True, "reason": "paused"}
-        return [gap, *({name: run[name] for name in facts} | {"run": run["id"]} for run in runs)][:limit]
+        gaps = [gap] if gap["job"] in jobs else []
+        return [*gaps, *({name: run[name] for name in facts} | {"run": run["id"]} for run in runs)][:limit]
 
     async def job_stats(self, job: JobName) -> Document:
         self._known(job)
@@ -488,21 +495,23 @@ class FakeQueries(Queries):
         self._known(job)
         return {"command": ["true"], "schedule": "@daily"}
 
-    async def stats(self) -> Document:
-        runs = self.world.runs.values()
+    async def stats(self, jobs: JobGlobs = EVERY_JOB) -> Document:
+        runs = [run for run in self.world.runs.values() if run.job.name in jobs]
+        names = [name for name in self.world.jobs if name in jobs]
         return {
-            "jobs": len(self.world.jobs),
+            "jobs": len(names),
             "nodes": len(self.world.nodes),
             "running": sum(run.state is State.RUNNING for run in runs),
+            "waiting": sum(run.state is State.WAITING for run in runs),
             "failing": sum(run.outcome is Outcome.FAILURE for run in runs),
             "late": 0,
-            "paused": sum(self.pause(JobName(name)) is not None for name in self.world.jobs),
+            "paused": sum(self.pause(JobName(name)) is not None for name in names),
             "all_paused": self.pause(None),
             "drained": sum(node["drained"] is not None for node in self.world.nodes.values()),
             "runs_24h": len(runs),
             "success_24h": sum(run.outcome is Outcome.SUCCESS for run in runs),
-            "lateness_ms": {"p50": 1, "p95": 2, "p99": 3},
-            "outbox": {},
+            "lateness_ms": {"p50": 1, "p95": 2, "p99": 3} if jobs.is_every else None,
+            "outbox": {} if jobs.is_every else None,
             "health": self.health(),
         }
 
@@ -518,8 +527,8 @@ class FakeQueries(Queries):
             raise NotFound("sink_unknown", f"there is no sink {name!r}")
         return make_sink()
 
-    def problems(self) -> Sequence[Document]:
-        return self.world.problems
+    def problems(self, jobs: JobGlobs = EVERY_JOB) -> Sequence[Document]:
+        return [problem for problem in self.world.problems if Path(problem["file"]).stem in jobs]
 
     async def difference(self, *, limit: int) -> Document:
         return {**self.world.difference, "changes": self.world.difference["changes"][:limit]}

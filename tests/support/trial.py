@@ -14,6 +14,7 @@ from support.checker import Case, Plan, Verdict, check, digest, moment, read_led
 from support.daemon import Place, until
 
 from distcrond.journals import questions
+from distcrond.ports import RunQuery
 
 
 def judge(place: Place, case: Case, *, seconds: float = 60) -> Verdict:
@@ -67,4 +68,4 @@ def _recorded(place: Place, runs: Sequence[dict[str, Any]]) -> dict[str, str]:
 def _gaps(place: Place) -> Sequence[Any]:
     """The gap records in the journal of a daemon that has ended."""
     with closing(sqlite3.connect(place.root / "state" / "journal.db")) as connection:
-        return questions.gaps(connection, None, None, None, 10_000)
+        return questions.gaps(connection, RunQuery(limit=10_000))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import socket
 from contextlib import closing
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -94,6 +95,38 @@ def test_the_session_changes_with_the_page_s_header_and_origin_only(tcp, link, c
     answer = tcp("POST", TRIGGER, {}, Cookie=cookie, X_Distcron_Request="1", Origin=origin)
     assert answer.status == 202, answer
     assert shared.finished(answer.document["id"])["outcome"] == "success"
+
+
+def test_a_token_for_some_jobs_gets_what_is_theirs(tcp, shared):
+    shared.job("theirs", shell_command="exit 3")
+    shared.job("typo", comand="true")
+    shared.ask("POST", "/api/v1/reload", {})
+    shared.run_job("theirs")
+    shared.run_job("looked-at")
+    wish = {"name": "some", "scope": "read", "jobs": ["theirs", "typ?"]}
+    bearer = "Bearer " + shared.ask("POST", "/api/v1/tokens", wish).document["token"]
+    stats = tcp("GET", "/api/v1/stats", Authorization=bearer).document
+    assert (stats["jobs"], stats["failing"], stats["runs_24h"], stats["success_24h"]) == (1, 1, 1, 0)
+    happened = tcp("GET", "/api/v1/occurrences", Authorization=bearer).document["items"]
+    assert [each["job"] for each in happened] == ["theirs"]
+    assert tcp("GET", "/api/v1/occurrences?job=looked-at", Authorization=bearer).status == 404
+    problems = tcp("GET", "/api/v1/config/problems", Authorization=bearer).document["items"]
+    assert {Path(each["file"]).name for each in problems} == {"typo.json"}
+    assert tcp("GET", "/metrics", Authorization=bearer).status == 403
+
+
+def test_status_works_with_a_token_for_some_jobs(link, shared):
+    shared.job("fails", shell_command="exit 3")
+    shared.ask("POST", "/api/v1/reload", {})
+    shared.run_job("fails")
+    token = shared.root / "status.token"
+    token.touch(0o600)
+    token.write_text(shared.ctl("token", "create", "status", "--scope", "read", "--jobs", "fails").stdout)
+    place = urlsplit(link)
+    shown = shared.ctl("status", "--server", f"http://{place.netloc}", "--token-file", str(token)).stdout
+    assert "1 jobs on 1 nodes" in shown
+    assert "1 failing" in shown
+    assert "looked-at" not in shown
 
 
 def test_the_link_works_once(tcp, link, cookie):
