@@ -417,7 +417,11 @@ class History(Protocol):
         ...
 
     async def requested(self, job: JobName, key: str, *, since: datetime) -> Due | None:
-        """Find the latest manual occurrence with that key, recorded not before `since`."""
+        """Find the latest occurrence by hand with that key, recorded not before `since`."""
+        ...
+
+    async def admitted(self, run: RunId) -> Due | None:
+        """How the run came to be, with what was asked for, or None if there is no such run."""
         ...
 
     async def outcomes(self, *, since: datetime, jobs: JobGlobs = EVERY_JOB) -> Mapping[str, int]:

@@ -12,9 +12,9 @@ from distcrond.api.answers import answer, page, page_by_name
 from distcrond.api.call import Call
 from distcrond.api.hints import did_you_mean
 from distcrond.api.problems import Fault, Problem, invalid, not_found
-from distcrond.engine.control import Order
+from distcrond.engine.requests import Order
 from distcrond.errors import InvalidValue, NotFound
-from distcrond.model.ids import JobName, NodeName, job_name
+from distcrond.model.ids import JobName, NodeName, RunId, job_name
 from distcrond.model.span import parse_instant
 
 _REFUSED_NAMES = frozenset({"BASH_ENV", "BASHOPTS", "ENV", "IFS", "PATH", "PS4", "SHELLOPTS"})
@@ -94,8 +94,13 @@ async def run_job(call: Call) -> web.Response:
         run = await call.control.trigger(order)
     except NotFound:
         raise no_such_job(call, name) from None
-    started = {"id": run} if call.queries.pause(name) is None else {"id": run, "note": _ONLY_THE_SCHEDULE}
-    return answer(started, status=202, headers={"Location": f"/api/v1/runs/{run}"})
+    return started(call, name, run)
+
+
+def started(call: Call, job: JobName, run: RunId) -> web.Response:
+    """Name the run that was asked for, with a remark if its job is paused."""
+    document = {"id": run} if call.queries.pause(job) is None else {"id": run, "note": _ONLY_THE_SCHEDULE}
+    return answer(document, status=202, headers={"Location": f"/api/v1/runs/{run}"})
 
 
 def known_job(call: Call) -> JobName:
@@ -132,7 +137,7 @@ def _order(call: Call, job: JobName) -> Order:
     return Order(
         job=job,
         by=call.by,
-        key=_idempotency_key(call),
+        key=idempotency_key(call),
         environment=dict(environment),
         nodes=_nodes(call, body),
         force=bool(body.get("force")),
@@ -165,7 +170,12 @@ def _nodes(call: Call, body: Mapping[str, Any]) -> tuple[NodeName, ...]:
     return tuple(wanted)
 
 
-def _idempotency_key(call: Call) -> str:
+def idempotency_key(call: Call) -> str:
+    """Read the key under which a request to run something may be repeated; empty if there is none.
+
+    Raises:
+        Problem: 400.
+    """
     key = call.request.headers.get("Idempotency-Key", "")
     if len(key) > _LONGEST_KEY or not (key.isascii() and key.isprintable()):
         message = f"at most {_LONGEST_KEY} printable ASCII characters"

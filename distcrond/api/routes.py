@@ -7,7 +7,7 @@ from distcrond.api.metrics import show_metrics
 from distcrond.api.openapi import openapi_handler
 from distcrond.api.parameters import CURSOR, MAX_LIMIT, Kind, Parameter, limit
 from distcrond.api.route import Answer, Reach, Route
-from distcrond.api.schemas import NOTHING, PIN_REQUEST, RUN_REQUEST, TOKEN_REQUEST, UNTIL
+from distcrond.api.schemas import NOTHING, PIN_REQUEST, RERUN_REQUEST, RUN_REQUEST, TOKEN_REQUEST, UNTIL
 from distcrond.api.scope import Scope
 from distcrond.model.run import Outcome, State, Stream
 
@@ -56,6 +56,8 @@ _OUTPUT_HEADERS = {
     "X-Output-Node": "where it ran",
     "X-Output-Attempt": "which attempt it is",
 }
+
+_KEY_HEADER = {"Idempotency-Key": "the same key within a day answers the same run; with another order 409"}
 
 _API = (
     Route(
@@ -139,7 +141,7 @@ _API = (
         scope=Scope.OPERATE,
         handler=jobs.run_job,
         summary="Run a job now",
-        headers={"Idempotency-Key": "the same key within a day answers the same run; with another order 409"},
+        headers=_KEY_HEADER,
         body=RUN_REQUEST,
         refusals=(409,),
         answer=Answer(status=202, schema="RunStarted", headers={"Location": "the run"}),
@@ -219,6 +221,17 @@ _API = (
         body=NOTHING,
         refusals=(409,),
         answer=Answer(status=202, schema="RunStarted"),
+    ),
+    Route(
+        method="POST",
+        path="/api/v1/runs/{run}/rerun",
+        scope=Scope.OPERATE,
+        handler=runs.rerun,
+        summary="Run a finished run again, all of it or only where it failed",
+        headers=_KEY_HEADER,
+        body=RERUN_REQUEST,
+        refusals=(409,),
+        answer=Answer(status=202, schema="RunStarted", headers={"Location": "the new run"}),
     ),
     Route(
         method="GET",

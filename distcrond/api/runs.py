@@ -8,11 +8,12 @@ from aiohttp import web
 
 from distcrond.api.answers import answer, page
 from distcrond.api.call import Call
-from distcrond.api.jobs import known_job, no_such_job
+from distcrond.api.jobs import idempotency_key, known_job, no_such_job, started
 from distcrond.api.problems import Problem, not_found
 from distcrond.api.waiting import Bell
+from distcrond.engine.requests import Rerun
 from distcrond.errors import NotFound
-from distcrond.model.ids import RunId
+from distcrond.model.ids import JobName, RunId
 from distcrond.model.report import Document
 from distcrond.model.run import Outcome, State
 from distcrond.ports import RunQuery
@@ -86,6 +87,20 @@ async def cancel_run(call: Call) -> web.Response:
     except NotFound:
         raise not_found("run", run) from None
     return answer({"id": run}, status=202)
+
+
+async def rerun(call: Call) -> web.Response:
+    """Run a run again; the answer names the new one."""
+    run, body = known_run(call), call.body
+    wish = Rerun(
+        run=run,
+        by=call.by,
+        key=idempotency_key(call),
+        failed=bool(body.get("failed")),
+        force=bool(body.get("force")),
+    )
+    again = await call.control.rerun(wish)
+    return started(call, JobName(run.rpartition("@")[0]), again)
 
 
 def known_run(call: Call) -> RunId:

@@ -78,6 +78,7 @@ _RUN = _shape(
         "id": _TEXT,
         "job": _TEXT,
         "trigger": _TEXT,
+        "origin": _or_null(_TEXT),
         "scheduled_at": _INSTANT,
         "due_at": _INSTANT,
         "started_at": _or_null(_INSTANT),
@@ -362,6 +363,12 @@ RUN_REQUEST: Schema = {
     },
 }
 """Order of a run. In Python `$` lets a final newline pass: names are matched once more where they are used."""
+
+RERUN_REQUEST: Schema = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {"failed": _FLAG, "force": _FLAG},
+}
 
 TOKEN_REQUEST: Schema = {
     "type": "object",

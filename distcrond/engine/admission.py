@@ -12,7 +12,6 @@ from distcrond.engine.holds import Holds
 from distcrond.engine.scribe import Scribe
 from distcrond.model.event import Held, RunOpened
 from distcrond.model.ids import JobName, NodeName, RunId
-from distcrond.model.occurrence import Trigger
 from distcrond.model.policy import SelectKind
 from distcrond.model.reason import Reason
 from distcrond.model.run import Outcome, Run, State
@@ -121,5 +120,5 @@ class Admission:
 
 def waiting_entry(run: Run, key: Key) -> Waiting[Key]:
     """A run, or a target of it, as the overlap rule sees it."""
-    manual = run.occurrence.trigger is Trigger.MANUAL
+    manual = run.occurrence.trigger.by_hand
     return Waiting(key=key, manual=manual, force=run.request is not None and run.request.force)

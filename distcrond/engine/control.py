@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from distcrond.engine.desired import Desired
@@ -14,6 +12,7 @@ from distcrond.engine.holds import PAUSED, Holds
 from distcrond.engine.outboxes import Outboxes
 from distcrond.engine.placing import Placing
 from distcrond.engine.refresh import Refresh
+from distcrond.engine.requests import Order, Rerun, repeat
 from distcrond.engine.runner import Runner
 from distcrond.engine.scribe import Scribe
 from distcrond.engine.tenure import Tenure
@@ -23,7 +22,7 @@ from distcrond.model.event import CancelRequested, Drained, Due, HoldEvent, JobD
 from distcrond.model.ids import JobName, NodeName, RunId
 from distcrond.model.job import Job
 from distcrond.model.node import Node
-from distcrond.model.occurrence import Occurrence, Request, Trigger
+from distcrond.model.occurrence import Occurrence, Request
 from distcrond.model.policy import Overlap
 from distcrond.model.reason import Reason
 from distcrond.model.report import Document
@@ -31,24 +30,6 @@ from distcrond.model.run import Run, State
 from distcrond.ports import Clock, History
 
 _KEY_LIVES = timedelta(days=1)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """A request to run a job now.
-
-    `key` is the Idempotency-Key: the same one for the same job within a day answers the same run; empty = always a new
-    run. `force` ignores overlap, and that a job is disabled or a named node drained. `nodes` replaces the policy's
-    choice. `scheduled_at` is recorded as the nominal instant instead of now.
-    """
-
-    job: JobName
-    by: str
-    key: str = ""
-    environment: Mapping[str, str] = field(default_factory=dict)
-    nodes: tuple[NodeName, ...] = ()
-    force: bool = False
-    scheduled_at: datetime | None = None
 
 
 class Control:
@@ -105,8 +86,9 @@ class Control:
             job=job.name,
             nominal=order.scheduled_at or now,
             due=now,
-            trigger=Trigger.MANUAL,
+            trigger=order.trigger,
             key=order.key or secrets.token_hex(8),
+            origin=order.origin,
         )
         request = Request(by=order.by, environment=order.environment, nodes=order.nodes, force=order.force)
         due = Due(at=now, run=occurrence.run, occurrence=occurrence, definition=job.definition, request=request)
@@ -114,6 +96,15 @@ class Control:
         self._pokes.job(job.name)
         await written
         return occurrence.run
+
+    async def rerun(self, wish: Rerun) -> RunId:
+        """Make a new run of what is on record; the old record stays, and the new one names it.
+
+        Raises:
+            NotFound: no such run, or its job or a node of it is not defined any more.
+            Conflict: it is open, nothing of it failed, or as in `trigger`.
+        """
+        return await self.trigger(await repeat(self._history, wish))
 
     def _job(self, order: Order) -> Job:
         job = self._desired.catalog.jobs.get(order.job)
@@ -141,7 +132,7 @@ class Control:
             found.append((recorded.occurrence, recorded.request))
         if not found:
             return None
-        if not all(_is_same(order, occurrence, request) for occurrence, request in found):
+        if not all(order.is_what_made(occurrence, request) for occurrence, request in found):
             raise Conflict("key_reused", "this Idempotency-Key was used for another order of this job: take a new one")
         return found[0][0].run
 
@@ -154,7 +145,7 @@ class Control:
         if order.force or job.overlap is Overlap.ALLOW:
             return
         for run in self._scribe.ledger.of_job(order.job):
-            if run.occurrence.trigger is Trigger.MANUAL and run.state is State.WAITING and not run.targets:
+            if run.occurrence.trigger.by_hand and run.state is State.WAITING and not run.targets:
                 raise Conflict(Reason.OVERLAP, f"run {run.id} was asked for before and still waits")
 
     async def cancel(self, run: RunId, *, by: str) -> None:
@@ -281,12 +272,3 @@ class Control:
         if known is None:
             raise NotFound("node_unknown", f"there is no node {name!r}")
         return known
-
-
-def _is_same(order: Order, occurrence: Occurrence, request: Request | None) -> bool:
-    """Whether it is what the order asks for. A run whose request nobody remembers is taken for it."""
-    nominal = order.scheduled_at or occurrence.due
-    if request is None:
-        return occurrence.nominal == nominal
-    asked = (nominal, dict(order.environment), order.nodes, order.force)
-    return asked == (occurrence.nominal, dict(request.environment), request.nodes, request.force)

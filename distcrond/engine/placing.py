@@ -18,7 +18,6 @@ from distcrond.engine.scribe import Scribe
 from distcrond.model.event import Held
 from distcrond.model.ids import JobName, NodeName, RunId
 from distcrond.model.node import Node
-from distcrond.model.occurrence import Trigger
 from distcrond.model.policy import SelectKind
 from distcrond.model.reason import Reason
 from distcrond.model.run import Outcome, Run, State, Target
@@ -272,7 +271,7 @@ class Placing:
             # A node that somebody took out on purpose is no miss of a job that is for all nodes (SEMANTICS §5).
             self._close(run, target, Outcome.SKIPPED, Reason.DRAINED)
             return
-        by_hand = run.occurrence.trigger is Trigger.MANUAL
+        by_hand = run.occurrence.trigger.by_hand
         if blocked.hopeless or (by_hand and blocked.reason is not Reason.CAPACITY):
             self._close(run, target, Outcome.MISSED, blocked.reason, blocked.detail)
             return

@@ -260,7 +260,8 @@ def _run_found(run: Document) -> _Found:
     because = f" ({facts['reason']})" if facts["reason"] else ""
     detail = f": {facts['detail']}" if facts["detail"] else ""
     asked = f", asked for by {run['requested_by']}" if run["requested_by"] else ""
-    sentence = f"Run {run['id']}, scheduled at {run['scheduled_at']}{asked}, is {decision}{because}{detail}."
+    again = f", a rerun of {run['origin']}" if run.get("origin") else ""
+    sentence = f"Run {run['id']}{again}, scheduled at {run['scheduled_at']}{asked}, is {decision}{because}{detail}."
     return _Found(decision, facts["reason"], sentence, run)
 
 

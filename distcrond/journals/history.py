@@ -49,8 +49,12 @@ class SqliteHistory:
         return await self._ask(lambda connection: questions.search(connection, query))
 
     async def requested(self, job: JobName, key: str, *, since: datetime) -> Due | None:
-        """The latest manual occurrence with that key; see `History.requested`."""
+        """The latest occurrence by hand with that key; see `History.requested`."""
         return await self._ask(lambda connection: questions.requested(connection, job, key, since))
+
+    async def admitted(self, run: RunId) -> Due | None:
+        """How the run came to be; see `History.admitted`."""
+        return await self._ask(lambda connection: questions.admitted(connection, run))
 
     async def outcomes(self, *, since: datetime, jobs: JobGlobs = EVERY_JOB) -> Mapping[str, int]:
         """Finished runs by outcome; see `History.outcomes`."""

@@ -39,6 +39,7 @@ _REQUESTED: Final = (
     "SELECT type, v, body FROM runs JOIN events ON events.run = runs.ref AND type = 'Due'"
     " WHERE job = (SELECT id FROM names WHERE name = ?) AND requested = ? AND at >= ? ORDER BY seq DESC LIMIT 1"
 )
+_ADMITTED: Final = "SELECT type, v, body FROM runs JOIN events ON events.run = runs.ref AND type = 'Due' WHERE id = ?"
 _OUTCOMES: Final = "SELECT trouble, count(*) FROM runs WHERE {conditions} AND open IS NULL GROUP BY trouble"
 _SUMMARIES: Final = (
     "SELECT names.name, runs.ref, trouble, duration FROM json_each(:jobs) JOIN names ON names.name = json_each.value"
@@ -99,8 +100,17 @@ def _rare(connection: sqlite3.Connection, query: RunQuery) -> bool:
 
 
 def requested(connection: sqlite3.Connection, job: JobName, key: str, since: datetime) -> Due | None:
-    """The latest manual occurrence with that key, recorded not before `since`."""
-    row = connection.execute(_REQUESTED, (job, key, codec.to_micros(since))).fetchone()
+    """The latest occurrence by hand with that key, recorded not before `since`."""
+    return _due(connection.execute(_REQUESTED, (job, key, codec.to_micros(since))))
+
+
+def admitted(connection: sqlite3.Connection, run: RunId) -> Due | None:
+    """The event that made the run."""
+    return _due(connection.execute(_ADMITTED, (run,)))
+
+
+def _due(rows: sqlite3.Cursor) -> Due | None:
+    row = rows.fetchone()
     event = codec.decode_event(*row) if row else None
     return event if isinstance(event, Due) else None
 

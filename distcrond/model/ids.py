@@ -55,7 +55,7 @@ def run_id(job: JobName, instant: datetime, trigger: str, key: str) -> RunId:
 
     Args:
         job: the job's name.
-        instant: the nominal instant; for a manual run the instant of the request.
+        instant: the nominal instant; for a manual run the instant of the request, for a rerun the original one.
         trigger: the word of `Trigger`.
         key: empty for scheduled runs, else the Idempotency-Key or a nonce.
     """

@@ -15,6 +15,12 @@ class Trigger(StrEnum):
 
     SCHEDULE = "schedule"
     MANUAL = "manual"
+    RERUN = "rerun"
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether somebody asked for it: it has no start deadline and never coalesces (SEMANTICS §4, §6)."""
+        return self is not Trigger.SCHEDULE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +37,8 @@ class Request:
 class Occurrence:
     """`nominal` comes from the schedule, `due` is nominal plus jitter; both aware UTC.
 
-    `key` is empty for scheduled occurrences; for manual ones it tells two requests of one instant apart.
+    `key` is empty for scheduled occurrences; for others it tells two requests of one instant apart. `origin` is the run
+    that a rerun repeats, under the same nominal instant.
     """
 
     job: JobName
@@ -39,6 +46,7 @@ class Occurrence:
     due: datetime
     trigger: Trigger = Trigger.SCHEDULE
     key: str = ""
+    origin: RunId | None = None
 
     @property
     def run(self) -> RunId:

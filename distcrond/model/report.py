@@ -78,6 +78,7 @@ class ReportedRun:
     detail: str
     revision: int
     targets: Sequence[ReportedTarget]
+    origin: str | None = None  # the documents of older releases are without
 
 
 def run_document(run: Run) -> Document:
@@ -87,6 +88,7 @@ def run_document(run: Run) -> Document:
         "job": run.job.name,
         "trigger": run.occurrence.trigger.value,
         "key": run.occurrence.key,
+        "origin": run.occurrence.origin,
         "requested_by": run.request.by if run.request else None,
         "scheduled_at": format_instant(run.occurrence.nominal),
         "due_at": format_instant(run.occurrence.due),

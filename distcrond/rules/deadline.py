@@ -5,21 +5,20 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from distcrond.model.job import Job
-from distcrond.model.occurrence import Trigger
 from distcrond.model.reason import Reason
 from distcrond.model.run import Run, Target
 
 
 def admission_deadline(run: Run) -> datetime | None:
     """When a run without targets becomes missed: never while it waits for its predecessor, nor if a person asked."""
-    if run.reason is Reason.OVERLAP or run.occurrence.trigger is Trigger.MANUAL:
+    if run.reason is Reason.OVERLAP or run.occurrence.trigger.by_hand:
         return None
     return run.occurrence.due + _allowance(run.job)
 
 
 def target_deadline(run: Run, target: Target) -> datetime | None:
     """When a waiting target becomes missed; None while it waits for its predecessor, or if a person asked."""
-    if target.eligible_at is None or run.occurrence.trigger is Trigger.MANUAL:
+    if target.eligible_at is None or run.occurrence.trigger.by_hand:
         return None
     return target.eligible_at + _allowance(run.job)
 

@@ -116,6 +116,7 @@ class Documents:
                 outcome=run.outcome,
                 reason=run.reason,
                 state=run.state,
+                origin=run.origin,
                 requested_by=run.requested_by,
                 lateness_ms=milliseconds(run.due_at, run.started_at),
                 queue_ms=milliseconds(run.scheduled_at, run.started_at),

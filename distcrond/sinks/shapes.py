@@ -97,6 +97,7 @@ class RunFacts(Facts, gc=False, kw_only=True):
     """`distcron` of a run."""
 
     state: str
+    origin: str | None
     requested_by: str | None
     lateness_ms: int | None
     queue_ms: int | None

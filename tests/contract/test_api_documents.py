@@ -318,6 +318,47 @@ async def test_conflicts(client, served) -> None:
     await refused(client, "POST", "/api/v1/runs/x@20261121T031000Z-0000000000/cancel", 404)
 
 
+async def test_a_rerun_is_asked_for_like_a_run(client, served) -> None:
+    run = served.world.add_run("exit7", minutes_ago=5)
+    path = f"/api/v1/runs/{run.id}/rerun"
+    problem = await refused(client, "POST", path, 409)
+    assert problem["reason"] == "unfinished"
+    served.world.finish(run.id, ENDINGS["exit7"])
+    async with client.post(path, json={"failed": True}, headers={"Idempotency-Key": "k"}) as answer:
+        assert answer.status == 202
+        again = (await answer.json())["id"]
+        assert answer.headers["Location"] == f"/api/v1/runs/{again}"
+    [wish] = served.world.reruns
+    assert (wish.run, wish.failed, wish.force, wish.key) == (run.id, True, False, "k")
+    document = await get(client, f"/api/v1/runs/{again}")
+    assert (document["trigger"], document["origin"]) == ("rerun", run.id)
+    assert (await get(client, f"/api/v1/runs/{run.id}"))["origin"] is None
+
+
+@pytest.mark.parametrize(
+    ("run", "status", "more"),
+    [
+        ("x@20261121T031000Z-0000000000", 404, {}),
+        ("invoices", 404, {}),
+        (None, 400, {"json": {"failed": "yes"}}),
+        (None, 400, {"json": {"nodes": ["web1"]}}),
+        (None, 400, {"headers": {"Idempotency-Key": "a" * 256}}),
+    ],
+)
+async def test_a_rerun_that_cannot_be(client, served, run, status, more) -> None:
+    run = run or served.world.add_run("invoices").id
+    await refused(client, "POST", f"/api/v1/runs/{run}/rerun", status, **more)
+    assert served.world.reruns == []
+
+
+async def test_a_rerun_of_a_paused_job_says_that_only_the_schedule_rests(client, served) -> None:
+    run = served.world.add_run("invoices", minutes_ago=5)
+    served.world.finish(run.id, ENDINGS["invoices"])
+    await client.post("/api/v1/jobs/invoices/pause")
+    async with client.post(f"/api/v1/runs/{run.id}/rerun") as answer:
+        assert "its schedule rests" in (await answer.json())["note"]
+
+
 async def test_probe(client, served) -> None:
     async with client.post("/api/v1/nodes/db1/probe") as answer:
         assert answer.status == 202

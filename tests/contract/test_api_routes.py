@@ -44,6 +44,7 @@ GET     /api/v1/runs                      read     200   200
 GET     /api/v1/runs/{run}                read     200   404
 GET     /api/v1/runs/{run}/output         read     200   404
 POST    /api/v1/runs/{run}/cancel         operate  202   404
+POST    /api/v1/runs/{run}/rerun          operate  202   404
 GET     /api/v1/nodes                     read     200   200
 GET     /api/v1/nodes/{node}              read     200   200
 POST    /api/v1/nodes/{node}/probe        operate  202   403
@@ -77,6 +78,7 @@ GET     /api/v1/openapi.json              read     200   200
 """
 BODIES = {
     ("POST", "/api/v1/tokens"): {"name": "made", "scope": "read"},
+    ("POST", "/api/v1/runs/{run}/rerun"): {"force": True},
     ("PUT", "/api/v1/nodes/{node}/host-keys"): {"fingerprints": [FINGERPRINT]},
 }
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")

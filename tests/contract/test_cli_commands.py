@@ -398,6 +398,23 @@ async def test_cancel(ctl, served) -> None:
     assert (again.code, "finished already" in again.err) == (6, True)
 
 
+async def test_rerun(ctl, served) -> None:
+    run = served.world.add_run("exit7", minutes_ago=5).id
+    refused = await ctl("rerun", run)
+    assert (refused.code, "not finished yet" in refused.err) == (6, True)
+    served.world.finish(run, ENDINGS["exit7"])
+    hinted = await ctl("rerun", "exit7")
+    assert (hinted.code, run in hinted.err) == (2, True)
+    shown = await ctl("rerun", run, "--failed", "--follow")
+    assert (shown.code, shown.out) == (7, "hello from exit7\n")
+    [wish] = served.world.reruns
+    assert (wish.run, wish.failed, wish.force, len(wish.key)) == (run, True, False, 32)
+    again = (await ctl("rerun", run, "--force")).out.strip()
+    assert served.world.runs[again].occurrence.origin == run
+    assert f"rerun of {run}" in (await ctl("runs", "-o", "wide")).out
+    assert f"{again} (rerun of {run})" in (await ctl("status")).out
+
+
 # ---------------------------------------------------------------- logs
 
 

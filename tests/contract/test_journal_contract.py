@@ -16,13 +16,22 @@ from distcrond.journals import codec
 from distcrond.journals.prepare import prepare
 from distcrond.model import event as ev
 from distcrond.model.hold import Hold
-from distcrond.model.ids import JobName, NodeName
+from distcrond.model.ids import JobName, NodeName, RunId
 from distcrond.model.ledger import Ledger, fold
+from distcrond.model.occurrence import Occurrence, Request, Trigger
 from distcrond.model.report import run_document
 from distcrond.model.run import Outcome, Stream
 from distcrond.ports import Batch, RunQuery
 
 AT, UNTIL = datetime(2026, 11, 21, 3, 10, tzinfo=UTC), datetime(2026, 11, 21, 6, 0, 0, 500_000, tzinfo=UTC)
+RERUN = Occurrence(
+    job=JobName("billing.invoices"),
+    nominal=AT,
+    due=UNTIL,
+    trigger=Trigger.RERUN,
+    key="k",
+    origin=RunId("billing.invoices@20261121T031000Z-5f0c9a1b2e"),
+)
 STORED = [
     ev.Paused(at=AT, job=JobName("billing.invoices"), by="unix:0", until=UNTIL),
     ev.Paused(at=AT, job=None, by="browser:0a1b2c3d"),
@@ -31,6 +40,13 @@ STORED = [
     ev.Drained(at=AT, node=NodeName("web1"), by="unix:0", until=UNTIL),
     ev.Drained(at=AT, node=NodeName("web1"), by="unix:0"),
     ev.Undrained(at=UNTIL, node=NodeName("web1"), by="until"),
+    ev.Due(
+        at=UNTIL,
+        run=RERUN.run,
+        occurrence=RERUN,
+        definition="sha256:0",
+        request=Request(by="unix:0", environment={"A": "1"}, nodes=(NodeName("web1"),)),
+    ),
 ]
 
 

@@ -14,7 +14,7 @@ from support.reporting import Rig, sink_for, until
 from distcrond.app import build
 from distcrond.config.reporting import ElasticsearchSettings
 from distcrond.config.settings import Settings
-from distcrond.engine.control import Order
+from distcrond.engine.requests import Order
 from distcrond.model.ids import JobName
 from distcrond.sinks.lines import LONGEST
 

@@ -62,6 +62,7 @@ def test_a_finished_run() -> None:
         "job": "job",
         "trigger": "schedule",
         "key": "",
+        "origin": None,
         "requested_by": None,
         "scheduled_at": "2026-05-01T12:00:00Z",
         "due_at": "2026-05-01T12:00:00Z",

@@ -130,6 +130,7 @@ def test_a_finished_run(make):
             "state": "finished",
             "outcome": "success",
             "reason": None,
+            "origin": None,
             "requested_by": None,
             "lateness_ms": 750,
             "queue_ms": 750,

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from world import ALL, World, a_job, a_node, cron, once
 
-from distcrond.engine.control import Order
+from distcrond.engine.requests import Order
 from distcrond.errors import Conflict, NotFound
 from distcrond.model.event import AttemptStarted
 from distcrond.model.reason import Reason

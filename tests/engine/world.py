@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from distcrond.engine.control import Order
 from distcrond.engine.desired import Desired
+from distcrond.engine.requests import Order
 from distcrond.engine.service import Engine
 from distcrond.errors import SecretMissing
 from distcrond.journals.database import MEMORY, Database

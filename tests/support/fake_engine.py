@@ -20,12 +20,13 @@ from distcrond.api.listeners import TcpAddress, UnixAddress
 from distcrond.api.server import Api
 from distcrond.api.tokens import TokenBook
 from distcrond.clock import SystemClock
-from distcrond.engine.control import Control, Order
+from distcrond.engine.control import Control
 from distcrond.engine.doctor import Doctor
 from distcrond.engine.feed import Feed, Follower
 from distcrond.engine.metrics import Family, Sample
 from distcrond.engine.news import Interest, News, Watcher
 from distcrond.engine.queries import Queries
+from distcrond.engine.requests import Order, Rerun
 from distcrond.engine.trust import Confirmed, Trust
 from distcrond.errors import Conflict, InvalidValue, JournalError, NodeUnreachable, NotFound
 from distcrond.model.command import Argv
@@ -86,6 +87,7 @@ class World:
     runs: dict[str, Run] = field(default_factory=dict)
     output: dict[tuple[str, int, int, Stream], list[tuple[int, bytes]]] = field(default_factory=dict)
     orders: list[Order] = field(default_factory=list)
+    reruns: list[Rerun] = field(default_factory=list)
     cancelled: list[tuple[str, str]] = field(default_factory=list)
     paused: dict[str | None, Document] = field(default_factory=dict)
     probed: list[str] = field(default_factory=list)
@@ -126,10 +128,18 @@ class World:
         run = self.runs.get(getattr(event, "run", ""))
         return run_document(run) if run else None
 
-    def add_run(self, job: str, *, minutes_ago: int = 0, nodes: Sequence[str] = ("web1",), key: str = "") -> Run:
+    def add_run(
+        self,
+        job: str,
+        *,
+        minutes_ago: int = 0,
+        nodes: Sequence[str] = ("web1",),
+        key: str = "",
+        origin: RunId | None = None,
+    ) -> Run:
         nominal = self.now.replace(microsecond=0) - minutes_ago * MINUTE
-        trigger = Trigger.MANUAL if key else Trigger.SCHEDULE
-        occurrence = Occurrence(job=JobName(job), nominal=nominal, due=nominal, trigger=trigger, key=key)
+        trigger = Trigger.RERUN if origin else Trigger.MANUAL if key else Trigger.SCHEDULE
+        occurrence = Occurrence(job=JobName(job), nominal=nominal, due=nominal, trigger=trigger, key=key, origin=origin)
         definition = Job(name=JobName(job), definition="sha256:0", command=Argv(words=("true",)))
         attempts = [Attempt(number=1, node=NodeName(node), started_at=nominal) for node in nodes]
         targets = tuple(
@@ -241,12 +251,23 @@ class FakeControl(Control):
         key = order.key or f"nonce{len(self.world.orders)}"
         ending = ENDINGS.get(order.job)
         nodes = order.nodes or (("web1",) if ending is None or ending.attempted else ())
-        run = self.world.add_run(order.job, key=key, nodes=nodes)
+        run = self.world.add_run(order.job, key=key, nodes=nodes, origin=order.origin)
         if ending is not None:
             if nodes and ending.attempted:
                 self.world.write(run.id, b"hello from %s\n" % order.job.encode())
             self.world.finish(run.id, ending)
         return run.id
+
+    async def rerun(self, wish: Rerun) -> RunId:
+        known = self.world.runs.get(wish.run)
+        if known is None:
+            raise NotFound("run_unknown", f"no run {wish.run}")
+        if known.state is not State.FINISHED and not wish.force:
+            raise Conflict("unfinished", "it has not finished yet")
+        self.world.reruns.append(wish)
+        return await self.trigger(
+            Order(job=known.job.name, by=wish.by, key=wish.key, force=wish.force, origin=wish.run)
+        )
 
     async def cancel(self, run: RunId, *, by: str) -> None:
         known = self.world.runs.get(run)

@@ -233,6 +233,25 @@ def test_a_second_run_by_hand_waits_and_a_third_is_refused(cluster, add):
     assert (cluster.finished(first)["outcome"], cluster.finished(second)["outcome"]) == ("cancelled", "cancelled")
 
 
+def test_a_rerun_runs_where_it_failed_with_the_variables_of_then(cluster, add):
+    well = '[ "$DISTCRON_NODE" = web1 ] || [ "$DISTCRON_TRIGGER" = rerun ]'
+    add(
+        "again",
+        shell_command=f'echo "$DISTCRON_NODE $MONTH $DISTCRON_TRIGGER"; {well}',
+        policy={"hosts": "all", "roles": ["web"]},
+    )
+    run = cluster.run_job("again", environment={"MONTH": "11"})
+    assert run["outcome"] == "partial"
+    bad = sorted(target["node"] for target in run["targets"] if target["outcome"] == "failure")
+    said = cluster.ctl("rerun", run["id"], "--failed", "--follow").stdout
+    assert sorted(line.split()[-3:] for line in said.splitlines()) == [[node, "11", "rerun"] for node in bad]
+    [again] = [each for each in cluster.all_runs("&job=again") if each["origin"]]
+    assert (again["origin"], again["scheduled_at"], again["outcome"]) == (run["id"], run["scheduled_at"], "success")
+    assert cluster.get(f"runs/{run['id']}") == run
+    assert "nothing of run" in cluster.ctl("rerun", again["id"], "--failed", code=6).stderr
+    cluster.ctl("rerun", again["id"], "--wait")
+
+
 def test_the_same_key_asks_for_the_same_run(cluster, add):
     add("keyed", command=["true"], policy={"hosts": ["here"]})
     key = {"Idempotency-Key": "once"}

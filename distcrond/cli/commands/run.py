@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import os
-from functools import partial
 from typing import Any
 
 import click
 
 from distcrond.cli import names
 from distcrond.cli.client import Client, path_of
-from distcrond.cli.exits import exit_code
 from distcrond.cli.failures import usage
-from distcrond.cli.printer import Printer
-from distcrond.cli.questions import run_by_id
-from distcrond.cli.settings import Settings, global_options, settings
-from distcrond.cli.show import human
-from distcrond.cli.show.formats import echo, say, show_data
-from distcrond.cli.watching import WAIT, Watcher, patient, wait_for
+from distcrond.cli.settings import global_options, settings
+from distcrond.cli.starting import EXIT_CODES, announce, see_to_the_end, start
 
 Document = dict[str, Any]
 
@@ -26,9 +19,7 @@ Document = dict[str, Any]
     short_help="Run a job now.",
     epilog="\b\nExamples:\n  distcronctl run billing.invoice\n"
     "  distcronctl run billing.invoice -e MONTH=11 --node web2 --follow\n"
-    "  distcronctl run nightly-backup --wait && echo done\n\n"
-    "\b\nExit code with --wait or --follow: the job's own (several targets: the highest),\n"
-    "124 timed out, 125 could not start, 128+n ended by signal n, 255 lost or not reached by SSH.",
+    "  distcronctl run nightly-backup --wait && echo done\n\n" + EXIT_CODES,
 )
 @click.argument("job", shell_complete=names.jobs)
 @click.option("-e", "--environment", "pairs", metavar="K=V", multiple=True, help="Set a variable; repeatable.")
@@ -41,27 +32,10 @@ def command(job: str, pairs: tuple[str, ...], nodes: tuple[str, ...], *, wait: b
     """Run a job now."""
     options = settings()
     client = Client(options)
-    run, note = _start(client, job, _body(pairs, nodes, force=force))
-    if note:
-        say(note)
-    if not (wait or follow):
-        _announce(run, options)
-        return
-    try:
-        document = patient(partial(run_by_id, client, run))
-        document = _follow(client, document, options) if follow else wait_for(client, document)
-    except KeyboardInterrupt:
-        say(f"\nthe run goes on: `distcronctl logs -f {run}`, or end it: `distcronctl cancel {run}`")
-        raise
-    _conclude(document, options, quiet=follow)
-    click.get_current_context().exit(exit_code(document))
-
-
-def _start(client: Client, job: str, body: Document) -> tuple[str, str]:
-    """The run's id and a remark; a key of our own makes the request safe to repeat should the connection break."""
-    headers = {"Idempotency-Key": os.urandom(16).hex()}
-    started = client.post(path_of("jobs", job, "run"), body, headers).document()
-    return started["id"], started.get("note", "")
+    run = start(client, path_of("jobs", job, "run"), _body(pairs, nodes, force=force))
+    if wait or follow:
+        see_to_the_end(client, run, options, follow=follow)
+    announce(run, options)
 
 
 def _body(pairs: tuple[str, ...], nodes: tuple[str, ...], *, force: bool) -> Document:
@@ -80,26 +54,3 @@ def _pair(text: str) -> tuple[str, str]:
     if not (name and equals):
         raise usage(f"-e {text!r} has no value", "write -e NAME=VALUE")
     return name, value
-
-
-def _announce(run: str, options: Settings) -> None:
-    if options.for_people:
-        echo(run, options)
-        say(f"started; follow it: `distcronctl logs -f {run}`")
-    else:
-        show_data({"id": run}, options, key="id")
-
-
-def _follow(client: Client, document: Document, options: Settings) -> Document:
-    """One target's output is printed as it is; of several, each line tells whose it is."""
-    while document["state"] == "waiting":
-        revision = document["revision"]
-        document = patient(partial(run_by_id, client, document["id"], wait=WAIT, revision=revision))
-    printer = Printer(options, names=len(document["targets"]) > 1)
-    return Watcher(client, document["id"], printer, all_attempts=True).follow(document)
-
-
-def _conclude(document: Document, options: Settings, *, quiet: bool) -> None:
-    if not quiet and not options.for_people:
-        show_data(document, options, key="id")
-    say(human.conclusion(document))

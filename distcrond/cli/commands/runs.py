@@ -64,4 +64,4 @@ def _row(run: Document, now: datetime, options: Settings) -> Row:
 
 def _more(run: Document, now: datetime, options: Settings) -> Row:
     size = human.size(sum(target["output"]["bytes"] for target in run["targets"]))
-    return [cell(run["trigger"]), human.when(run["started_at"], now, utc=options.utc), size]
+    return [cell(human.trigger(run)), human.when(run["started_at"], now, utc=options.utc), size]

@@ -137,7 +137,7 @@ def _running(facts: Document, now: datetime, options: Settings) -> list[str]:
                 cell(human.nodes(run)),
                 human.when(run["started_at"], now, utc=options.utc),
                 progress,
-                Cell(run["id"], dim=True),
+                Cell(human.identity(run), dim=True),
             ]
         )
     return table(rows)
@@ -157,7 +157,7 @@ def _failures(facts: Document, now: datetime, options: Settings) -> list[str]:
                 cell(human.nodes(run)),
                 human.when(run["finished_at"] or run["scheduled_at"], now, utc=options.utc),
                 cell(human.explanation(run)),
-                Cell(run["id"], dim=True),
+                Cell(human.identity(run), dim=True),
             ]
             for run in facts["failed"]
         ]

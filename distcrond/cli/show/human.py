@@ -107,6 +107,17 @@ def outcome(document: dict[str, Any]) -> str:
     return str(document["outcome"] or document["state"])
 
 
+def trigger(document: dict[str, Any]) -> str:
+    """What made a run: `schedule`, `manual`, or `rerun of` the run that it repeats."""
+    origin = document.get("origin")
+    return f"rerun of {origin}" if origin else str(document["trigger"])
+
+
+def identity(document: dict[str, Any]) -> str:
+    """The id of a run, and of a rerun also what it repeats."""
+    return f"{document['id']} ({trigger(document)})" if document.get("origin") else str(document["id"])
+
+
 def explanation(document: dict[str, Any]) -> str:
     """Why it is not a success: `exit 7`, `signal 9`, or the reason's words."""
     targets = document.get("targets") or [document]
