@@ -33,7 +33,8 @@
 #   output   the head grows from its first byte on. After the `eof` with the TOKEN of the claim it has HEAD bytes; the last
 #            of all PRINTED bytes are in segment LAST % 2 + 1, and before them, if LAST > 0, those of the other one, which
 #            is full; what lies between is gone. LAST is -1 without a tail; with PRINTED above HEAD the disk was full, and
-#            PRINTED is a lower bound. A child of the job may hold a stream for ever: then there is no `eof`.
+#            PRINTED is a lower bound. A child of the job may hold a stream for ever: then there is no `eof`; the `dd` that
+#            writes into one of its files has the LAST of now in its environment, as `dc_last`.
 #   stop     append `limit REASON`, then signal the group PID (with a USER, that of `began`) and all who have
 #            DISTCRON_ATTEMPT_ID=KEY in their environment: TERM, after a while KILL, and look whether any are left.
 #   forget   remove the output, never the record: for as long as anybody may ask for a start of it, it is the fence.
@@ -505,7 +506,8 @@ collect() {
 }
 
 # fill FILE LIMIT: append at most LIMIT bytes of stdin; sets dc_got, and dc_end to eof, full or broken.
-# `dd` writes at once what it reads, unlike `head`, and counts reads: a round ends early if they are short.
+# `dd` writes at once what it reads, unlike `head`, and counts reads: a round ends early if they are short. Its
+# environment tells others the number of the segment.
 fill() {
   dc_got=0 dc_end=full
   while [ $((dc_left = $2 - dc_got)) -gt 0 ]; do
@@ -514,7 +516,7 @@ fill() {
     dc_block=65536
     [ $dc_left -ge $dc_block ] || dc_block=$dc_left
     dc_count=$((dc_left / dc_block))
-    dc_report=$(LC_ALL=C "$dc_dd" bs=$dc_block count=$dc_count 2>&1 >>"$1" 9>&-) || dc_end=broken
+    dc_report=$(LC_ALL=C dc_last=$dc_last "$dc_dd" bs=$dc_block count=$dc_count 2>&1 >>"$1" 9>&-) || dc_end=broken
     tally "$dc_report" || { dc_end=broken; return; }
     dc_got=$((dc_got + dc_bytes))
     # what dd had in its hands is gone, and of which size it was: all counts are lower bounds from here on
@@ -787,29 +789,39 @@ grown() {
   done
 }
 
-# w FILE...: their commands have ended and their output has not: say of each head whether its reader is still or busy.
+# w FILE...: their commands have ended and their output has not: say of each head whether its reader is still, and how
+# far it came, or busy.
 # A reader that sleeps has stored all there was and waits for somebody who holds the pipe; one that the machine has no
 # time for does not sleep.
 w() { { readers | waited_for "$@"; } </dev/null >/dev/null & }
 
-# readers: the head and the state of each `dd` that writes into this spool.
+# readers: of each `dd` that writes into this spool the head, the file, the pid and the state.
 readers() {
   QUOTING_STYLE=literal ls -l /proc/[0-9]*/fd/1 | while read -r dc_line; do
     case $dc_line in *" -> $dc_here/"*) ;; *) continue ;; esac
-    dc_file=${dc_line##*/} dc_line=${dc_line#* /proc/}
+    dc_file=${dc_line##*/} dc_member=${dc_line#* /proc/}
     # one that was released meanwhile is `... (deleted)`
-    dc_file=${dc_file%% *}
-    numbers_of "${dc_line%%/*}" || continue
+    dc_file=${dc_file%% *} dc_member=${dc_member%%/*}
+    numbers_of "$dc_member" || continue
     case $dc_life in S) dc_life=still ;; Z | X) continue ;; *) dc_life=busy ;; esac
-    echo "${dc_file%[12]} $dc_life"
+    echo "${dc_file%[12]} $dc_file $dc_member $dc_life"
   done
 }
 
 waited_for() {
   dc_known=" $* "
-  while read -r dc_file dc_part; do
-    case $dc_known in *" $dc_file "*) say reader "$dc_file" "$dc_part" ;; esac
+  while read -r dc_part dc_file dc_member dc_life; do
+    case $dc_known in *" $dc_part "*) ;; *) continue ;; esac
+    [ $dc_life = busy ] || how_far || continue
+    say reader "$dc_part" "$dc_life"
   done
+}
+
+# how_far: which segment that reader fills, and up to where; it fails if the reader has just gone on.
+how_far() {
+  dc_last=$(tr '\0' '\n' <"/proc/$dc_member/environ" | grep '^dc_last=') || return
+  dc_life="$dc_life ${dc_last#dc_last=} $(stat -c %s "$dc_file")"
+  case $dc_life in *' ' | *[!a-z0-9\ -]*) return 1 ;; esac
 }
 
 # d FILE...: delete what has been fetched; records stay.

@@ -440,11 +440,16 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """What the reader of a stream does: `still`, it has stored all there was and waits; else it is at work."""
+    """What the reader of a stream does: `still`, it has stored all there was and waits; else it is at work.
+
+    One that is still fills tail segment `last`, or the head if that is -1, and has `size` bytes of it.
+    """
 
     attempt: str
     stream: Stream
     still: bool
+    last: int = -1
+    size: int = 0
 
 
 AttemptEvent = Duplicate | Refused | Exited | Eof | StateOf | Size | Reader
@@ -514,8 +519,8 @@ def _unfit(reason: str, *detail: str) -> Unfit:
 
 def _eof(attempt: str, stream: str, *facts: str) -> Eof:
     printed, head, last, token = facts
-    segment = -1 if last == "-1" else _number(last)
-    eof = Eof(_attempt(attempt), _STREAM[stream], _number(printed), _number(head), segment, _matching(_HEX, token))
+    told = (_number(printed), _number(head), _segment(last))
+    eof = Eof(_attempt(attempt), _STREAM[stream], *told, _matching(_HEX, token))
     if eof.head > eof.printed:
         raise ValueError(head)
     return eof
@@ -525,8 +530,17 @@ def _size(file: str, size: str) -> Size:
     return Size(*_head(file), _number(size))
 
 
-def _reader(file: str, state: str) -> Reader:
-    return Reader(*_head(file), {"still": True, "busy": False}[state])
+def _reader(file: str, state: str, *progress: str) -> Reader:
+    if state == "busy" and not progress:
+        return Reader(*_head(file), still=False)
+    if state != "still":
+        raise ValueError(state)
+    last, size = progress
+    return Reader(*_head(file), still=True, last=_segment(last), size=_number(size))
+
+
+def _segment(word: str) -> int:
+    return -1 if word == "-1" else _number(word)
 
 
 def _head(file: str) -> tuple[str, Stream]:

@@ -34,6 +34,7 @@ class Tape:
         self.offset = offset
         self._seen = 0  # the head file is at least so long
         self._eof: Eof | None = None
+        self._held = False  # somebody holds the stream open: what we call its end is where it stood
         self._cut = False  # nothing more will come, although not all was read
 
     @property
@@ -59,6 +60,15 @@ class Tape:
         """The node told the end of the stream; the first word counts. More than it may keep it has not."""
         if self._eof is None:
             self._eof = replace(eof, head=min(eof.head, self._limits.head))
+
+    def hold(self, last: int, size: int) -> None:
+        """All is stored that the command printed, but a child holds the stream: it ends in that segment, there."""
+        if self.ended:
+            return
+        head = self._limits.head if last >= 0 else min(size, self._limits.head)
+        tail = last * self._limits.segment + min(size, self._limits.segment) if last >= 0 else 0
+        self._eof = Eof(self._attempt, self.stream, printed=head + tail, head=head, last=last, token="")
+        self._held = True
 
     def give_up(self) -> None:
         """The end of the stream will not be told: what the head file holds now is all we read."""
@@ -97,9 +107,16 @@ class Tape:
 
     def whole(self, most: int) -> Piece | None:
         """All of a stream that is known to be short and was not read at all: such files are fetched together."""
+        if self._held:
+            return None  # it may grow
         if self.offset == 0 and self._eof and self._eof.last < 0 and 0 < self._eof.head <= most:
             return Piece(self.head, 0, self._eof.head, 0)
         return None
+
+    @property
+    def cut(self) -> bool:
+        """Whether nobody can tell where it ended."""
+        return self._cut
 
     @property
     def broken(self) -> bool:
@@ -123,6 +140,8 @@ class Tape:
 
         An empty file stays until its record goes: to ext4, creating beside many fresh deletions costs about 1 ms.
         """
+        if self._held:
+            return files_of(self._attempt, self.stream, segments=True)
         if self._eof is not None and self._eof.printed == 0:
             return ()
         certain = self._eof is not None and self._eof.last < 0 and self._eof.printed == self._eof.head

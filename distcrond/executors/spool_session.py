@@ -66,6 +66,7 @@ _WATCH_SHARE = 0.01  # seconds more per followed attempt: a question costs the n
 _RETRY = 1.0
 _FOUND = "the node has a record of an earlier start and refused to start it again"
 _BROKEN = "the node could not store all output: how much was printed is a lower bound"
+_UNTOLD = "nobody could tell where the output ended: how much was printed is a lower bound"
 _SPOOL_TROUBLE = frozenset({Reason.SPOOL_GONE, Reason.SPOOL_UNUSABLE, Reason.STALE_GENERATION})
 
 
@@ -316,7 +317,7 @@ class SpoolSession:
             case Reader():
                 self._reader_seen = self._clock.monotonic()
                 if self._over and event.still:  # all is stored that the command itself printed
-                    tape.give_up()
+                    tape.hold(event.last, event.size)
 
     def _look_soon(self) -> None:
         self._poll, self._due = SHORTEST_POLL, 0.0
@@ -436,8 +437,10 @@ class SpoolSession:
     def _ended(self) -> Ended:
         output = {name: tape.size for name, tape in self._tapes.items()}
         said = None if self._exit is None else exit_of(self._exit)
-        broken = any(tape.broken for tape in self._tapes.values())
-        detail = "; ".join(text for text, holds in ((_FOUND, self._found), (_BROKEN, broken)) if holds)
+        tapes = self._tapes.values()
+        broken, cut = any(tape.broken for tape in tapes), self._exit is not None and any(tape.cut for tape in tapes)
+        notes = ((_FOUND, self._found), (_BROKEN, broken), (_UNTOLD, cut))
+        detail = "; ".join(text for text, holds in notes if holds)
         return Ended(
             exit=said, lost=self._lost, stopped_for=self._stopped_for, detail=detail, output=output, pid=self._pid
         )

@@ -137,6 +137,22 @@ async def test_a_child_that_holds_the_pipe_does_not_hold_the_end(rig: Rig, strea
     assert await session.stop(timedelta(0)) is Stopped.KILLED
 
 
+@pytest.mark.parametrize("printed", [500, 700, 1_200, 30_000])
+async def test_the_tail_is_there_although_a_child_holds_the_pipe(rig: Rig, printed, monkeypatch):
+    """It stops at the end of the head, in the first, the second and a late segment."""
+    monkeypatch.setattr(spool_session, "EOF_PATIENCE", 0.05)
+    what = order(f"{NUMBERS} | head -c {printed}; sleep 60 & exit 3", output=OutputPolicy(max_bytes=1_000))
+    session = await rig.begin(what)
+    seen = await collect(session)
+    whole = b"".join(b"%09d\n" % number for number in range(1, printed // 10 + 1))
+    kept = whole if printed <= 1_000 else whole[:500] + whole[-500:]
+    assert (seen.code, seen.end.detail, seen.text()) == (3, "", kept)
+    assert size(seen) == OutputSize(printed=printed, kept=len(kept), next=printed)
+    assert await session.stop(timedelta(0)) is Stopped.KILLED
+    await session.release()
+    await until(lambda: list(rig.spool.glob(f"{what.attempt}.m*")) == [])
+
+
 async def test_a_reader_that_the_machine_has_no_time_for_is_waited_for(rig: Rig, monkeypatch):
     """A child holds the pipe, and what the command printed last is still in it."""
     monkeypatch.setattr(spool_session, "EOF_PATIENCE", 0.05)
@@ -183,6 +199,7 @@ async def test_a_reader_that_was_killed_is_not_waited_for(rig: Rig):
     (rig.directory / "gate").touch()
     seen = await reading
     assert (seen.code, seen.text()) == (0, b"first\n")
+    assert "lower bound" in seen.end.detail
     assert await session.stop(timedelta(0)) is Stopped.KILLED
 
 

@@ -35,6 +35,7 @@ RULES = {
     11: "start::the_spool_is_private_and_ends_in_the_machine_id start::a_hostile_spool_is_refused",
     12: """output::a_flood_costs_the_node_no_more_than_its_cap output::opening_dev_stderr_truncates_nothing
            output::a_child_that_holds_the_pipe_does_not_hold_the_end
+           output::the_tail_is_there_although_a_child_holds_the_pipe
            output::a_reader_that_the_machine_has_no_time_for_is_waited_for""",
     13: """stop::who_left_the_session_is_found_by_the_environment stop::a_missing_record_signals_nobody
            stop::a_pid_that_was_given_out_again_is_left_alone *ssh_stop::the_whole_tree_ends""",

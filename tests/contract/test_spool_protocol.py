@@ -150,6 +150,7 @@ async def test_what_nobody_can_tell_any_more_is_lost(rig: Rig):
     what = order("sleep 100")
     session = await rig.begin(what)
     claim = await rig.claimed(what.attempt)
+    await until(lambda: os.getsid(claim.pid) == claim.pid)
     stranger = Stranger(rig.spool, what.attempt)
     kill(claim.supervisor)
     assert stranger.state() == ("running",)

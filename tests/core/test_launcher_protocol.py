@@ -32,6 +32,7 @@ from distcrond.executors.launcher_protocol import (
     Unfit,
     Word,
     output_limits,
+    segment_file,
 )
 from distcrond.executors.spool_output import Piece, Tape
 from distcrond.model.command import Argv, Script, ShellCommand
@@ -171,7 +172,8 @@ def test_quoting_is_undone_by_the_rules_of_posix(word):
         (f"left {KEY} unknown", Left(KEY, None, None)),
         (f"left {KEY} none lost", Left(KEY, None, Word.LOST)),
         (f"size {KEY}.o 12", Size(KEY, Stream.STDOUT, 12)),
-        (f"reader {KEY}.e still", Reader(KEY, Stream.STDERR, still=True)),
+        (f"reader {KEY}.e still -1 12", Reader(KEY, Stream.STDERR, still=True, last=-1, size=12)),
+        (f"reader {KEY}.m still 3 0", Reader(KEY, Stream.MERGED, still=True, last=3, size=0)),
         (f"reader {KEY}.m busy", Reader(KEY, Stream.MERGED, still=False)),
     ],
 )
@@ -217,7 +219,12 @@ def test_every_event_is_understood(line, event):
         f"left {KEY} none what",
         f"size {KEY} 3",
         f"reader {KEY}.m asleep",
-        f"reader {KEY} still",
+        f"reader {KEY} still -1 0",
+        f"reader {KEY}.m still",
+        f"reader {KEY}.m still 3",
+        f"reader {KEY}.m still -2 1",
+        f"reader {KEY}.m still 1 -1",
+        f"reader {KEY}.m busy 1 1",
         f"size {KEY}.run 3",
         "size m 3",
         "exit " + "a" * 300 + " 0 1",
@@ -414,6 +421,11 @@ class NodeFiles:
             rest = rest[limits.segment :]
         self.eof = Eof(KEY, Stream.MERGED, len(data), len(self.files[f"{KEY}.m"]), self.last, "ab")
 
+    @property
+    def present(self) -> bytes:
+        """What is in the file that the reader writes into."""
+        return self.files[f"{KEY}.m" if self.last < 0 else segment_file(KEY, Stream.MERGED, self.last)]
+
     def read(self, piece: Piece) -> bytes:
         return self.files.get(piece.file, b"")[piece.skip :][: piece.size]
 
@@ -426,11 +438,13 @@ LIMITS = st.builds(
 )
 
 
-@given(LIMITS, st.lists(st.integers(0, 10**18 - 1), min_size=2, max_size=2), st.integers(-1, 10**18 - 1))
-def test_no_numbers_that_a_node_may_tell_make_us_read_more_than_was_agreed(limits, numbers, last):
+@given(LIMITS, st.lists(st.integers(0, 10**18 - 1), min_size=2, max_size=2), st.integers(-1, 10**18 - 1), st.booleans())
+def test_no_numbers_that_a_node_may_tell_make_us_read_more_than_was_agreed(limits, numbers, last, held):
     head, printed = sorted(numbers)
     tape = Tape(KEY, Stream.MERGED, limits)
     tape.grown(head)
+    if held:
+        tape.hold(last, printed)
     tape.end(Eof(KEY, Stream.MERGED, printed, head, last, "ab"))
     agreed, read = limits.head + limits.tail, 0
     while (piece := tape.next(1000)) is not None:
@@ -440,14 +454,17 @@ def test_no_numbers_that_a_node_may_tell_make_us_read_more_than_was_agreed(limit
     assert 0 <= tape.size.kept <= agreed
 
 
-@given(st.binary(max_size=300), LIMITS, st.integers(1, 40), st.integers(0, 60))
-def test_head_and_tail_arrive_and_nothing_else(data, limits, most, looked):
+@given(st.binary(max_size=300), LIMITS, st.integers(1, 40), st.integers(0, 60), st.booleans())
+def test_head_and_tail_arrive_and_nothing_else(data, limits, most, looked, held):
+    """Whether the node told the end or, as a child holds the stream, where its reader stands."""
     node = NodeFiles(data, limits)
     tape = Tape(KEY, Stream.MERGED, limits)
     got: dict[int, bytes] = {}
     tape.grown(min(looked, len(node.files[f"{KEY}.m"])))
     for told in (False, True):
-        if told:
+        if told and held:
+            tape.hold(node.last, len(node.present))
+        elif told:
             tape.end(node.eof)
         while piece := tape.next(most):
             assert piece.size <= most
