@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 from datetime import datetime
+from typing import Any
 
 from aiohttp import web
 
@@ -12,13 +12,11 @@ from distcrond.api.call import Call
 from distcrond.api.parameters import read_instant
 from distcrond.api.problems import Fault, Problem, invalid, not_found
 from distcrond.api.scope import Scope
-from distcrond.api.tokens import Wish, token_name
+from distcrond.api.tokens import Token, Wish, token_name
 from distcrond.errors import InvalidValue, NotFound
-from distcrond.logs import AUDIT
+from distcrond.model.event import TokenCreated, TokenRevoked
 from distcrond.model.globs import job_globs
-from distcrond.model.report import Document
 
-_audit = logging.getLogger(AUDIT)
 _USUAL_LIFE = "90d"
 
 
@@ -35,21 +33,22 @@ async def create_token(call: Call) -> web.Response:
         token, text = await call.parts.tokens.create(wish)
     except OSError as wrong:
         raise _not_written(wrong) from wrong
-    document = token.document(call.now)
-    _audit.info("%s: token %r: %s", call.by, token.name, _described(document))
+    # Its text is told only now, so that nobody has a token of which there is no record.
+    await call.control.record_token(TokenCreated(at=call.now, by=call.by, **_facts(token)))
     headers = {"Location": f"/api/v1/tokens/{token.name}"}
-    return answer({**document, "token": text}, status=201, headers=headers)
+    return answer({**token.document(call.now), "token": text}, status=201, headers=headers)
 
 
 async def revoke_token(call: Call) -> web.Response:
     """End a token at once: its next request is refused."""
     name = call.path("name")
     try:
-        await call.parts.tokens.revoke(name)
+        token = await call.parts.tokens.revoke(name)
     except NotFound:
         raise not_found("token", name) from None
     except OSError as wrong:
         raise _not_written(wrong) from wrong
+    await call.control.record_token(TokenRevoked(at=call.now, by=call.by, **_facts(token)))
     return answer({"name": name})
 
 
@@ -80,8 +79,8 @@ def _expires_at(call: Call, faults: list[Fault]) -> datetime | None:
     return expires_at
 
 
-def _described(token: Document) -> str:
-    return f"scope {token['scope']}, jobs {' '.join(token['jobs'])}, until {token['expires_at'] or 'revoked'}"
+def _facts(token: Token) -> dict[str, Any]:
+    return {"name": token.name, "scope": token.scope.value, "jobs": token.jobs, "expires_at": token.expires_at}
 
 
 def _not_written(wrong: OSError) -> Problem:

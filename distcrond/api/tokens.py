@@ -125,17 +125,19 @@ class TokenBook:
             await self._put({**self._tokens, token.name: token})
             return token, text
 
-    async def revoke(self, name: str) -> None:
-        """End a token at once.
+    async def revoke(self, name: str) -> Token:
+        """End a token at once; returns what it was.
 
         Raises:
             NotFound: there is none of that name.
             OSError: it cannot be written down; the token is still valid.
         """
         async with self._writing:
-            if name not in self._tokens:
+            revoked = self._tokens.get(name)
+            if revoked is None:
                 raise NotFound("token_unknown", f"there is no token {name!r}")
             await self._put({key: token for key, token in self._tokens.items() if key != name})
+            return revoked
 
     async def _put(self, tokens: Mapping[str, Token]) -> None:
         await asyncio.to_thread(_write, self._path, list(tokens.values()))

@@ -18,7 +18,17 @@ from distcrond.engine.scribe import Scribe
 from distcrond.engine.tenure import Tenure
 from distcrond.engine.trust import Trust
 from distcrond.errors import Conflict, NotFound
-from distcrond.model.event import CancelRequested, Drained, Due, HoldEvent, JobDefined, Paused, Resumed, Undrained
+from distcrond.model.event import (
+    CancelRequested,
+    Drained,
+    Due,
+    HoldEvent,
+    JobDefined,
+    Paused,
+    Resumed,
+    TokenEvent,
+    Undrained,
+)
 from distcrond.model.ids import JobName, NodeName, RunId
 from distcrond.model.job import Job
 from distcrond.model.node import Node
@@ -231,6 +241,10 @@ class Control:
         """
         self._node(node)
         await self._hold(Undrained(at=self._clock.now(), node=node, by=by))
+
+    async def record_token(self, event: TokenEvent) -> None:
+        """Record what became of a token, which the API keeps."""
+        await self._scribe.record(event)
 
     async def reload(self, *, by: str) -> Document:
         """Read the files again and go on with them; returns `{added, changed, removed, problems}`.

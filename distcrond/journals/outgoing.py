@@ -28,6 +28,7 @@ _AUDITED: Final = frozenset(
         *(ev.DaemonStarted, ev.JournalRestored, ev.StoodBack, ev.DaemonStopped, ev.Reloaded),
         *(ev.HostKeysPinned, ev.ClockStepped, ev.JobDefined, ev.CancelRequested),
         *(ev.Paused, ev.Resumed, ev.Drained, ev.Undrained),
+        *(ev.TokenCreated, ev.TokenRevoked),
     )
 )
 _STREAMS: Final = {stream.value: stream for stream in Stream}

@@ -99,6 +99,8 @@ def _add_event(rows: Prepared, event: ev.Event, runs: Mapping[RunId, Run]) -> No
             ev.DaemonStopped()
             | ev.Reloaded()
             | ev.HostKeysPinned()
+            | ev.TokenCreated()
+            | ev.TokenRevoked()
             | ev.ClockStepped()
             | ev.MarkMoved()
             | ev.OrdinalTaken()

@@ -86,6 +86,33 @@ class HostKeysPinned:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TokenCreated:
+    """`by` made a token of that name for programs, to do what `scope` says with jobs that fit one of the patterns.
+
+    `expires_at` None = it does not end by itself. Neither its text nor the hash of it is ever recorded.
+    """
+
+    at: datetime
+    by: str
+    name: str
+    scope: str
+    jobs: tuple[str, ...]
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenRevoked:
+    """`by` ended the token that was created with these facts."""
+
+    at: datetime
+    by: str
+    name: str
+    scope: str
+    jobs: tuple[str, ...]
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClockStepped:
     """The wall clock moved by `delta` against the monotonic clock."""
 
@@ -344,6 +371,7 @@ RunEvent = (
 )
 JobEvent = MarkMoved | OrdinalTaken | Gapped
 HoldEvent = Paused | Resumed | Drained | Undrained
+TokenEvent = TokenCreated | TokenRevoked
 DaemonEvent = (
     DaemonStarted
     | JournalRestored
@@ -355,7 +383,7 @@ DaemonEvent = (
     | HostBooted
     | JobDefined
 )
-Event = RunEvent | JobEvent | HoldEvent | DaemonEvent
+Event = RunEvent | JobEvent | HoldEvent | TokenEvent | DaemonEvent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ TOLD = (
     *(ev.Due, ev.Held, ev.AttemptStarted, ev.NodeRefused, ev.ContactChanged, ev.CancelRequested, ev.AttemptEnded),
     *(ev.RunClosed, ev.Gapped, ev.JobDefined, ev.Reloaded, ev.HostKeysPinned, ev.ClockStepped),
     *(ev.Paused, ev.Resumed, ev.Drained, ev.Undrained),
+    *(ev.TokenCreated, ev.TokenRevoked),
     *(ev.DaemonStarted, ev.DaemonStopped, ev.JournalRestored, ev.StoodBack),
 )
 """Events of which people are told; output is followed at its run."""
@@ -25,7 +26,10 @@ NEED_RUN = (ev.ContactChanged, ev.AttemptEnded, ev.RunClosed)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Happening:
-    """`seq` is the event's number in the journal, None for what is not recorded; `jobs` and `nodes` are named in it."""
+    """`seq` is the event's number in the journal, None for what is not recorded; `jobs` and `nodes` are named in it.
+
+    Of a token, `jobs` are its patterns: who may not see all that it is for is not told of it.
+    """
 
     seq: int | None
     jobs: frozenset[str]
@@ -48,7 +52,7 @@ def happening(seq: int, event: ev.Event, run: Document | None) -> Happening:
     name = getattr(event, "run", None)
     job = name.partition("@")[0] if name else _job_of(event)
     node = facts.pop("node", None)
-    jobs = {job, *_reloaded(event, "jobs/")}
+    jobs = {job, *_reloaded(event, "jobs/"), *_patterns(event)}
     nodes = {node, *facts.get("nodes", ()), *_reloaded(event, "nodes/")}
     document = _head(seq, word, event.at, job=job, run=name, node=node) | facts
     return Happening(seq, frozenset(filter(None, jobs)), frozenset(filter(None, nodes)), document)
@@ -70,6 +74,10 @@ def _reloaded(event: ev.Event, kind: str) -> list[str]:
     """The names of that kind that a reload has touched."""
     touched = event.added + event.changed + event.removed if isinstance(event, ev.Reloaded) else ()
     return [name.removeprefix(kind) for name in touched if name.startswith(kind)]
+
+
+def _patterns(event: ev.Event) -> tuple[str, ...]:
+    return event.jobs if isinstance(event, ev.TokenCreated | ev.TokenRevoked) else ()
 
 
 def _job_of(event: ev.Event) -> str | None:
@@ -121,6 +129,8 @@ def _told_of_no_run(event: ev.Event) -> tuple[str, Document]:  # noqa: C901, PLR
         case ev.HostKeysPinned():
             facts = {"host": event.host, "fingerprints": list(event.fingerprints), "replaced": event.replaced}
             return "host_keys_pinned", {"by": event.by, "node": event.node, **facts}
+        case ev.TokenCreated() | ev.TokenRevoked():
+            return _told_of_token(event)
         case ev.DaemonStarted():
             return "daemon_started", {"version": event.version, "generation": event.generation}
         case ev.DaemonStopped():
@@ -146,6 +156,13 @@ def _told_of_hold(event: ev.HoldEvent) -> tuple[str, Document]:
             return "drained", {"node": event.node, "by": event.by, "until": until}
         case ev.Undrained():
             return "undrained", {"node": event.node, "by": event.by}
+
+
+def _told_of_token(event: ev.TokenEvent) -> tuple[str, Document]:
+    word = "token_created" if isinstance(event, ev.TokenCreated) else "token_revoked"
+    expires_at = event.expires_at and format_instant(event.expires_at)
+    facts = {"token": event.name, "scope": event.scope, "jobs": list(event.jobs), "expires_at": expires_at}
+    return word, {"by": event.by, **facts}
 
 
 def _ended(event: ev.AttemptEnded, run: Document | None) -> Document:

@@ -111,7 +111,14 @@ def fold(ledger: Ledger, event: ev.Event) -> None:
             ledger.jobs[event.job] = _fold_job(ledger.job(event.job), event)
         case ev.Paused() | ev.Resumed() | ev.Drained() | ev.Undrained():
             _fold_hold(ledger, event)
-        case ev.DaemonStopped() | ev.Reloaded() | ev.HostKeysPinned() | ev.ClockStepped():
+        case (
+            ev.DaemonStopped()
+            | ev.Reloaded()
+            | ev.HostKeysPinned()
+            | ev.TokenCreated()
+            | ev.TokenRevoked()
+            | ev.ClockStepped()
+        ):
             pass
         case ev.Due():
             _fold_due(ledger, event)

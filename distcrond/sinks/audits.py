@@ -22,6 +22,7 @@ _PLAIN_ACTIONS: Final[dict[type, str]] = {
     ev.JournalRestored: "journal-restored",
     ev.StoodBack: "daemon-stood-back",
 }
+_TOKENS: Final[dict[type, str]] = {ev.TokenCreated: "token-created", ev.TokenRevoked: "token-revoked"}
 _HOLDS: Final[dict[type, str]] = {
     ev.Paused: "paused",
     ev.Resumed: "resumed",
@@ -60,6 +61,8 @@ def _told(event: ev.Event) -> tuple[str, Document, str | None]:  # noqa: C901, P
             return "files-reloaded", named | {"problems": event.problems}, event.by
         case ev.HostKeysPinned():
             return "host-keys-pinned", {"nodes": [event.node], "host_keys": list(event.fingerprints)}, event.by
+        case ev.TokenCreated() | ev.TokenRevoked():
+            return _TOKENS[type(event)], _token(event), event.by
         case ev.ClockStepped():
             return "clock-stepped", {"step_ms": round(event.delta.total_seconds() * 1000)}, None
         case ev.JobDefined():
@@ -77,6 +80,11 @@ def _told(event: ev.Event) -> tuple[str, Document, str | None]:  # noqa: C901, P
             return "run-requested", facts | {"nodes": list(request.nodes) or None}, request.by
         case _:
             raise TypeError(f"a {type(event).__name__} is not audited")
+
+
+def _token(event: ev.TokenEvent) -> Document:
+    expires_at = event.expires_at and format_instant(event.expires_at)
+    return {"token": event.name, "scope": event.scope, "jobs": list(event.jobs), "expires_at": expires_at}
 
 
 def _digest(*facts: Any) -> str:

@@ -18,11 +18,11 @@ from distcrond.api import tokens as module
 from distcrond.api.scope import Scope
 from distcrond.api.tokens import PREFIX, TokenBook, Wish
 from distcrond.clock import SystemClock
-from distcrond.errors import Conflict, InvalidValue, NotFound
-from distcrond.model.event import CancelRequested
+from distcrond.errors import Conflict, InvalidValue, JournalError, NotFound
+from distcrond.model.event import CancelRequested, TokenCreated, TokenRevoked
 from distcrond.model.globs import EVERY_JOB, GLOB_PATTERN, JobGlobs, job_globs
 from distcrond.model.span import parse_instant
-from tests.support.fake_engine import OPEN_JOB, Served, serve
+from tests.support.fake_engine import OPEN_JOB, FakeControl, Served, serve
 
 PATH = "/api/v1/tokens"
 
@@ -75,6 +75,40 @@ async def test_its_text_is_shown_once_and_kept_nowhere(served, admin, tcp, tmp_p
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert text not in file.read_text() + caplog.text
     assert text.removeprefix(PREFIX) not in file.read_text() + caplog.text
+
+
+async def test_making_and_ending_it_is_recorded_without_the_secret(served, admin, tmp_path) -> None:
+    document, _ = await make(admin, scope="read", jobs=["billing.*"])
+    digest = json.loads((tmp_path / "tokens.json").read_text())[0]["sha256"]
+    await admin.delete(f"{PATH}/ci")
+    made, ended = served.world.recorded
+    assert (type(made), type(ended)) == (TokenCreated, TokenRevoked)
+    expires_at = parse_instant(document["expires_at"])
+    for event in (made, ended):
+        assert (event.name, event.scope, event.jobs) == ("ci", "read", ("billing.*",))
+        assert (event.expires_at, event.by) == (expires_at, document["created_by"])
+        assert document["token"] not in repr(event)
+        assert digest not in repr(event)
+
+
+async def test_without_a_record_nobody_gets_its_text(admin, monkeypatch) -> None:
+    async def refuse(_self: FakeControl, _event: TokenCreated) -> None:
+        raise JournalError("the disk is gone")
+
+    monkeypatch.setattr(FakeControl, "record_token", refuse)
+    async with admin.post(PATH, json={"name": "ci", "scope": "read"}) as answer:
+        assert answer.status >= 500
+        assert PREFIX not in await answer.text()
+
+
+async def test_what_is_refused_is_not_recorded(served, admin, tcp) -> None:
+    _, header = await make(admin, name="ci", scope="operate")
+    served.world.recorded.clear()
+    assert (await admin.post(PATH, json={"name": "ci", "scope": "read"})).status == 409
+    assert (await admin.post(PATH, json={"name": "../x", "scope": "read"})).status == 400
+    assert (await tcp.post(PATH, json={"name": "more", "scope": "read"}, headers=header)).status == 403
+    assert (await admin.delete(f"{PATH}/nobody")).status == 404
+    assert served.world.recorded == []
 
 
 async def test_usually_it_ends_after_ninety_days(admin) -> None:
@@ -321,7 +355,7 @@ async def test_events_tell_of_its_jobs_only(served, limited) -> None:
     runs = [served.world.add_run(job).id for job in ("invoices", "exit7", "billing.invoice")]
     now = SystemClock().now()
     served.world.record(*(CancelRequested(at=now, run=run, by="test") for run in runs))
-    async with limited.get("/api/v1/events?after=0") as answer:
+    async with limited.get("/api/v1/events?after=1") as answer:  # the first is of its own token
         told: list[str] = []
         while len(told) < 2:
             line = (await answer.content.readline()).decode()

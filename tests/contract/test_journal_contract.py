@@ -47,6 +47,9 @@ STORED = [
         definition="sha256:0",
         request=Request(by="unix:0", environment={"A": "1"}, nodes=(NodeName("web1"),)),
     ),
+    ev.TokenCreated(at=AT, by="unix:0", name="ci", scope="operate", jobs=("billing.*", "exit7"), expires_at=UNTIL),
+    ev.TokenCreated(at=AT, by="token:root", name="all", scope="admin", jobs=("*",), expires_at=None),
+    ev.TokenRevoked(at=UNTIL, by="unix:0", name="ci", scope="operate", jobs=("billing.*", "exit7"), expires_at=UNTIL),
 ]
 
 

@@ -7,13 +7,16 @@ from typing import get_args
 import pytest
 from samples import NOON, a_job, an_occurrence
 
+from distcrond.engine.news import Interest
 from distcrond.model import event as ev
+from distcrond.model.globs import JobGlobs
 from distcrond.model.happening import TOLD, happening, node_changed
 from distcrond.model.ids import JobName, NodeName
 from distcrond.model.node import NodeState
 from distcrond.model.occurrence import Trigger
 from distcrond.model.reason import Reason
 from distcrond.model.run import Exit, Outcome
+from distcrond.model.span import format_instant
 
 RUN = an_occurrence().run
 A = NodeName("a")
@@ -99,6 +102,16 @@ def test_a_reload_is_told_to_those_whose_definitions_it_touched() -> None:
         "removed": ["jobs/old"],
         "problems": 0,
     }
+
+
+@pytest.mark.parametrize(("kind", "word"), [(ev.TokenCreated, "token_created"), (ev.TokenRevoked, "token_revoked")])
+def test_a_token_is_told_to_those_who_see_all_that_it_is_for(kind, word) -> None:
+    event = kind(at=NOON, by="unix:0", name="ci", scope="operate", jobs=("billing.*", "exit7"), expires_at=NOON)
+    found = happening(1, event, None)
+    facts = {"token": "ci", "scope": "operate", "jobs": ["billing.*", "exit7"], "expires_at": format_instant(NOON)}
+    assert found.document.items() >= ({"event": word, "by": "unix:0"} | facts).items()
+    hears = [Interest(jobs=JobGlobs(globs)).of([found]) != [] for globs in (("*",), ("b*", "e*"), ("billing.*",))]
+    assert hears == [True, True, False]
 
 
 def test_a_node_has_no_number() -> None:

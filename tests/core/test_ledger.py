@@ -86,6 +86,8 @@ def test_a_start_of_the_daemon_gives_its_id_and_generation() -> None:
         ev.Reloaded(at=NOON, by="x"),
         ev.ClockStepped(at=NOON, delta=timedelta(hours=1)),
         ev.HostKeysPinned(at=NOON, by="x", node=NodeName("n"), host="n", fingerprints=("SHA256:x",), replaced=False),
+        ev.TokenCreated(at=NOON, by="x", name="ci", scope="read", jobs=("*",), expires_at=None),
+        ev.TokenRevoked(at=NOON, by="x", name="ci", scope="read", jobs=("*",), expires_at=NOON),
     ],
 )
 def test_some_facts_are_for_the_record_only(event: ev.Event) -> None:

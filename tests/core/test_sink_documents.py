@@ -285,6 +285,17 @@ def test_who_trusted_which_key_is_audited(make):
     assert told["distcron"] == {"nodes": ["web1"], "host_keys": ["SHA256:x"]}
 
 
+@pytest.mark.parametrize(("kind", "action"), [(ev.TokenCreated, "token-created"), (ev.TokenRevoked, "token-revoked")])
+def test_tokens_are_audited(make, kind, action):
+    facts = {"by": "anna", "name": "ci", "scope": "read", "jobs": ("billing.*",)}
+    told = source(make.audit(AuditReport(event=kind(at=START, **facts, expires_at=START), epoch=1)))
+    assert (told["event"]["action"], told["user"]) == (action, {"name": "anna"})
+    shown = {"token": "ci", "scope": "read", "jobs": ["billing.*"]}
+    assert told["distcron"] == shown | {"expires_at": "2026-11-21T03:10:00Z"}
+    told = source(make.audit(AuditReport(event=kind(at=START, **facts, expires_at=None), epoch=1)))
+    assert told["distcron"] == shown
+
+
 @pytest.mark.parametrize(
     ("event", "action", "facts"),
     [

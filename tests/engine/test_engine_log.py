@@ -11,6 +11,7 @@ from world import World, a_job, a_node, cron, every
 
 from distcrond.errors import NodeUnreachable
 from distcrond.logs import JsonFormatter, TextFormatter
+from distcrond.model.event import TokenCreated, TokenRevoked
 from distcrond.model.reason import Reason
 from distcrond.model.run import Exit
 from distcrond.testing import Script
@@ -45,6 +46,16 @@ async def test_each_event_of_a_run_has_a_line_with_its_facts(world: World, caplo
     assert f"job=job run={run} outcome=failure reason=exit_code" in record.getMessage()
     ended = next(one for one in caplog.records if one.getMessage().startswith("attempt_ended"))
     assert json.loads(JsonFormatter().format(ended))["host.name"] == "a"
+
+
+async def test_tokens_made_and_revoked_have_a_line(world: World, caplog) -> None:
+    caplog.set_level(logging.INFO, logger=DIARY)
+    await world.start()
+    facts = {"at": world.clock.now(), "by": "unix:0", "name": "ci", "scope": "read", "jobs": ("a.*", "b")}
+    for kind in (TokenCreated, TokenRevoked):
+        await world.engine.control.record_token(kind(**facts, expires_at=None))
+    told = "by=unix:0 token=ci scope=read jobs=a.*,b"
+    assert lines(caplog) == [f"token_created {told}", f"token_revoked {told}"]
 
 
 async def test_at_the_usual_level_a_run_has_one_line(world: World, caplog) -> None:

@@ -30,7 +30,7 @@ from distcrond.engine.requests import Order, Rerun
 from distcrond.engine.trust import Confirmed, Trust
 from distcrond.errors import Conflict, InvalidValue, JournalError, NodeUnreachable, NotFound
 from distcrond.model.command import Argv
-from distcrond.model.event import Event
+from distcrond.model.event import Event, TokenEvent
 from distcrond.model.globs import EVERY_JOB, JobGlobs
 from distcrond.model.happening import TOLD, Happening
 from distcrond.model.ids import JobName, NodeName, RunId
@@ -268,6 +268,9 @@ class FakeControl(Control):
         return await self.trigger(
             Order(job=known.job.name, by=wish.by, key=wish.key, force=wish.force, origin=wish.run)
         )
+
+    async def record_token(self, event: TokenEvent) -> None:
+        self.world.record(event)
 
     async def cancel(self, run: RunId, *, by: str) -> None:
         known = self.world.runs.get(run)

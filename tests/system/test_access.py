@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import http.client
+import json
 import socket
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -113,6 +115,32 @@ def test_a_token_for_some_jobs_gets_what_is_theirs(tcp, shared):
     problems = tcp("GET", "/api/v1/config/problems", Authorization=bearer).document["items"]
     assert {Path(each["file"]).name for each in problems} == {"typo.json"}
     assert tcp("GET", "/metrics", Authorization=bearer).status == 403
+
+
+def test_tokens_are_events_without_their_text(shared):
+    before = last_event(shared)
+    wish = {"name": "watched", "scope": "operate", "jobs": ["theirs"]}
+    made = shared.ask("POST", "/api/v1/tokens", wish).document
+    assert shared.ask("DELETE", "/api/v1/tokens/watched", {}).status == 200
+    told = [json.loads(line) for line in events_after(shared, before, number=2)]
+    assert [each["event"] for each in told] == ["token_created", "token_revoked"]
+    facts = {"token": "watched", "scope": "operate", "jobs": ["theirs"], "expires_at": made["expires_at"]}
+    for each in told:
+        assert {name: each[name] for name in facts} == facts
+        assert each["by"] == made["created_by"]
+        assert made["token"] not in str(each)
+
+
+def events_after(place, number_before: int, *, number: int) -> list[str]:
+    """The data of so many events after that one."""
+    with closing(http.client.HTTPConnection("localhost")) as connection:
+        connection.sock = socket.socket(socket.AF_UNIX)
+        connection.sock.settimeout(30)
+        connection.sock.connect(str(place.socket))
+        connection.request("GET", f"{WITHOUT_END[0]}?after={number_before}")
+        answer = connection.getresponse()
+        told = (line[6:].decode() for line in iter(answer.readline, b"") if line.startswith(b"data: "))
+        return list(islice(told, number))
 
 
 def test_status_works_with_a_token_for_some_jobs(link, shared):
