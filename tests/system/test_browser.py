@@ -82,6 +82,28 @@ async def test_the_buttons_of_a_run_work_for_the_browser_with_the_link(shared, l
     assert (await asyncio.to_thread(shared.finished, run["id"]))["outcome"] == "cancelled"
 
 
+async def test_a_run_is_run_again_by_a_button_once_it_has_finished(place):
+    place.node("here")
+    place.job("waits", shell_command="[ $DISTCRON_TRIGGER = rerun ] || sleep 300")
+    link = await asyncio.to_thread(place.start_on_terminal)
+    await asyncio.to_thread(place.await_nodes, here="up")
+    run = await asyncio.to_thread(place.trigger, "waits")
+    async with open_page() as page:
+        await page.open(link)
+        await page.shows("Running now")
+        await page.open(f"{origin(link)}run?id={run}")
+        await page.shows("running")
+        assert await page.value("document.getElementById('again').hidden")
+        await asyncio.to_thread(place.ctl, "cancel", run)
+        await page.shows("Run again", part=".tools")
+        await page.value("document.getElementById('again').click()")
+        await page.shows("Rerun of", run, part="#facts")
+        await page.shows("success", part="#outcome")
+        assert_harmless(page, link)
+    [again] = [each for each in await asyncio.to_thread(place.all_runs) if each["origin"]]
+    assert (again["origin"], again["requested_by"].partition(":")[0]) == (run, "browser")
+
+
 PRESS = "[...document.querySelectorAll('{part} button')].find((one) => one.innerText === '{words}').click()"
 
 

@@ -342,7 +342,7 @@ function runPage() {
   const wanted = new URLSearchParams(location.search);
   const id = wanted.get("id") || "";
   const state = { node: wanted.get("node"), log: null };
-  $("again").onclick = () => act(async () => { location.href = runHref((await change(`${API}/jobs/${encodeURIComponent($("job").textContent)}/run`)).id); });
+  $("again").onclick = () => act(async () => { location.href = runHref((await change(`${runPath(id)}/rerun`)).id); });
   $("cancel").onclick = () => act(async () => { await change(`${runPath(id)}/cancel`); note("being ended …"); });
   const look = every(2, async () => {
     const run = await ask(runPath(id));
@@ -364,14 +364,15 @@ function showRun(run, state) {
   document.title = `${run.job} · distcron`;
   $("job").textContent = run.job;
   $("cancel").hidden = run.state === "finished";
+  $("again").hidden = run.state !== "finished";
   show("outcome", [outcomeOf(run), explanation(run)], ([word, why]) => [badge(word), el("span", "dim", why ? ` ${why}` : "")]);
   const steps = [["scheduled", run.scheduled_at], ["started", run.started_at], [outcomeOf(run), run.finished_at]].filter((step) => step[1]);
   show("chain", steps, (items) => items.map(([word, at]) => el("li", "", el("b", "", clock(at)), el("span", "", word))));
   usualOf(run.job).then((figures) => {
     const sofar = run.started_at ? `${span(Math.floor((now() - Date.parse(run.started_at)) / 1000) * 1000)} so far` : "not started";
     const took = run.duration_ms === null ? sofar : span(run.duration_ms);
-    const facts = [["Took", figures ? `${took} (usually ${span(figures.p50)})` : took], ["Trigger", run.trigger], ["Id", run.id], ["Definition", (run.definition || "").slice(0, 19)]];
-    show("facts", facts, (items) => items.map(([name, value]) => el("div", "", el("dt", "", name), el("dd", "", value))));
+    const facts = [["Took", figures ? `${took} (usually ${span(figures.p50)})` : took], run.origin ? ["Rerun of", run.origin, runHref(run.origin)] : ["Trigger", run.trigger], ["Id", run.id], ["Definition", (run.definition || "").slice(0, 19)]];
+    show("facts", facts, (items) => items.map(([name, value, href]) => el("div", "", el("dt", "", name), el("dd", "", href ? link("", href, value) : value))));
   });
   const targets = run.targets.slice(0, 200).map((target) => [target.node, outcomeOf(target), explanation(target), target.duration_ms, target.output.bytes, target.contact, target.attempts.length]);
   show("targets", [state.node, targets], ([current, items]) => items.length ? items.map(([node, word, why, took, bytes, contact, attempts]) => {
