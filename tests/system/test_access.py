@@ -8,6 +8,7 @@ import socket
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -118,11 +119,10 @@ def test_a_token_for_some_jobs_gets_what_is_theirs(tcp, shared):
 
 
 def test_tokens_are_events_without_their_text(shared):
-    before = last_event(shared)
     wish = {"name": "watched", "scope": "operate", "jobs": ["theirs"]}
     made = shared.ask("POST", "/api/v1/tokens", wish).document
     assert shared.ask("DELETE", "/api/v1/tokens/watched", {}).status == 200
-    told = [json.loads(line) for line in events_after(shared, before, number=2)]
+    told = told_of_token(shared, "watched", number=2)
     assert [each["event"] for each in told] == ["token_created", "token_revoked"]
     facts = {"token": "watched", "scope": "operate", "jobs": ["theirs"], "expires_at": made["expires_at"]}
     for each in told:
@@ -131,16 +131,16 @@ def test_tokens_are_events_without_their_text(shared):
         assert made["token"] not in str(each)
 
 
-def events_after(place, number_before: int, *, number: int) -> list[str]:
-    """The data of so many events after that one."""
+def told_of_token(place, name: str, *, number: int) -> list[dict[str, Any]]:
+    """The first so many events of that token."""
     with closing(http.client.HTTPConnection("localhost")) as connection:
         connection.sock = socket.socket(socket.AF_UNIX)
         connection.sock.settimeout(30)
         connection.sock.connect(str(place.socket))
-        connection.request("GET", f"{WITHOUT_END[0]}?after={number_before}")
+        connection.request("GET", WITHOUT_END[0] + "?after=0")
         answer = connection.getresponse()
-        told = (line[6:].decode() for line in iter(answer.readline, b"") if line.startswith(b"data: "))
-        return list(islice(told, number))
+        told = (json.loads(line[6:]) for line in iter(answer.readline, b"") if line.startswith(b"data: "))
+        return list(islice((each for each in told if each.get("token") == name), number))
 
 
 def test_status_works_with_a_token_for_some_jobs(link, shared):
