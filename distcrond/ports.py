@@ -398,11 +398,21 @@ class Recorded:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Forgotten:
+    """Of the numbers from `first` to `last` retention has removed `count`."""
+
+    first: int
+    last: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Happened:
-    """What was recorded up to the number `upto`, of the kinds that people are told of."""
+    """What was recorded up to the number `upto`, of the kinds that people are told of, and what is gone of it."""
 
     items: Sequence[Recorded]
     upto: int
+    forgotten: Forgotten | None = None
 
 
 class History(Protocol):
@@ -447,7 +457,10 @@ class History(Protocol):
         ...
 
     async def happened(self, after: int | None, *, span: int) -> Happened:
-        """What the next `span` numbers after `after` have that is told (`model.happening`); None = after the last."""
+        """What the next `span` numbers after `after` have that is told (`model.happening`); None = after the last.
+
+        Numbers that are gone are not counted until the first that is there.
+        """
         ...
 
     async def summaries(self, jobs: Collection[JobName], *, limit: int) -> Mapping[JobName, Mapping[str, Any]]:

@@ -16,8 +16,8 @@ from typing import Final, Self
 from distcrond.engine.feed import Feed
 from distcrond.errors import JournalError
 from distcrond.model.globs import EVERY_JOB, JobGlobs
-from distcrond.model.happening import Happening, happening
-from distcrond.ports import Clock, History, Recorded
+from distcrond.model.happening import Happening, forgotten, happening
+from distcrond.ports import Clock, Happened, History, Recorded
 
 _log = logging.getLogger(__name__)
 
@@ -84,12 +84,21 @@ class News:
         return Watcher(self, interest)
 
     async def past(self, watcher: Watcher, after: int) -> AsyncIterator[Sequence[Happening]]:
-        """What was recorded after that number and before the watcher came, as far as it is of interest to it."""
+        """What was recorded after that number and before the watcher came, as far as it is of interest to it.
+
+        What retention has removed of it might have been: that is told to all.
+        """
         while after < watcher.begins:
             happened = await self._history.happened(after, span=_SPAN)
             told = [one for one in _tell(happened.items) if one.seq is not None and one.seq <= watcher.begins]
-            yield watcher.interest.of(told)
+            yield [*self._gone(happened), *watcher.interest.of(told)]
             after = happened.upto
+
+    def _gone(self, happened: Happened) -> list[Happening]:
+        gone = happened.forgotten
+        if gone is None:
+            return []
+        return [forgotten(self._clock.now(), first=gone.first, last=gone.last, count=gone.count)]
 
     async def enter(self, watcher: Watcher) -> None:
         """Let a watcher in; see `Watcher`. Raises JournalError."""

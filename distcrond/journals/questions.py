@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 from distcrond.journals import codec
@@ -18,7 +19,7 @@ from distcrond.model.ids import JobName, RunId
 from distcrond.model.report import Document
 from distcrond.model.run import Outcome, Stream
 from distcrond.model.span import format_instant
-from distcrond.ports import Happened, OutputSlice, Page, Recorded, RunQuery
+from distcrond.ports import Forgotten, Happened, OutputSlice, Page, Recorded, RunQuery
 
 _RARE: Final = 1000  # pieces of text with a word
 _FAILURES: Final = frozenset({Outcome.FAILURE, Outcome.PARTIAL, Outcome.TIMEOUT, Outcome.LOST, Outcome.MISSED})
@@ -52,6 +53,7 @@ _HAPPENED: Final = (
     " FROM events LEFT JOIN runs ON runs.ref = events.run"
     " WHERE seq > :begin AND seq <= :upto AND type IN (SELECT value FROM json_each(:told)) ORDER BY seq"
 )
+_NUMBERS: Final = "SELECT seq FROM events WHERE seq > ? AND seq <= ? ORDER BY seq"
 _KINDS: Final = {
     "need_run": codec.encode_words([kind.__name__ for kind in NEED_RUN]),
     "told": codec.encode_words([kind.__name__ for kind in TOLD]),
@@ -243,9 +245,20 @@ def happened(connection: sqlite3.Connection, after: int | None, span: int) -> Ha
     """
     last: int = connection.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()[0]
     begin = last if after is None else after
-    upto = max(begin, min(begin + span, last))
+    first: int = connection.execute("SELECT coalesce(min(seq), 1) FROM events WHERE seq > ?", (begin,)).fetchone()[0]
+    upto = max(begin, min(max(begin, first - 1) + span, last))
+    numbers = [seq for (seq,) in connection.execute(_NUMBERS, (begin, upto))]
     rows = connection.execute(_HAPPENED, {"begin": begin, "upto": upto, **_KINDS})
-    return Happened(items=[_recorded(row) for row in rows], upto=upto)
+    return Happened(items=[_recorded(row) for row in rows], upto=upto, forgotten=_missing(begin, numbers, upto))
+
+
+def _missing(begin: int, numbers: Sequence[int], upto: int) -> Forgotten | None:
+    """What is not there of the numbers after `begin` up to `upto`; events are numbered without holes."""
+    count = upto - begin - len(numbers)
+    if not count:
+        return None
+    holes = [(low, high) for low, high in pairwise([begin, *numbers, upto + 1]) if high - low > 1]
+    return Forgotten(first=holes[0][0] + 1, last=holes[-1][1] - 1, count=count)
 
 
 def _recorded(row: tuple[int, str, int, bytes, bytes | None]) -> Recorded:

@@ -64,6 +64,12 @@ def node_changed(at: datetime, node: NodeName, *, state: NodeState, reason: Reas
     return Happening(None, frozenset(), frozenset({node}), _head(None, "node_changed", at, node=node) | facts)
 
 
+def forgotten(at: datetime, *, first: int, last: int, count: int) -> Happening:
+    """Who wants to know what it missed comes too late for some of it; whatever it is interested in."""
+    document = _head(None, "forgotten", at, node=None) | {"first": first, "last": last, "count": count}
+    return Happening(None, frozenset(), frozenset(), document)
+
+
 def _head(
     seq: int | None, word: str, at: datetime, *, job: str | None = None, run: str | None = None, node: str | None
 ) -> Document:

@@ -175,6 +175,18 @@ async def test_filters(served, watch) -> None:
     ]
 
 
+async def test_who_comes_too_late_for_some_of_it_is_told_so(served, watch) -> None:
+    served.world.record(*(a_life(str(number)) for number in range(1, 6)))
+    served.world.forgotten = 3
+    stream = await watch("after=1&job=invoices")  # it might have been of that job
+    told = await stream.next()
+    assert (told["event"], told["id"], told["first"], told["last"], told["count"]) == ("forgotten", None, 2, 3, 2)
+    assert stream.last_id == "1"
+    every = await watch("after=0")
+    assert [(await every.next())["event"] for _ in range(3)] == ["forgotten", "daemon_started", "daemon_started"]
+    assert (await (await watch("after=3")).next())["version"] == "4"
+
+
 @pytest.mark.parametrize("last_id", ["x", "-1", "1.5", "1" * 19, "²"])
 async def test_ids_that_are_none(client, last_id) -> None:
     async with client.get("/api/v1/events", headers={"Last-Event-ID": last_id}) as answer:

@@ -148,6 +148,26 @@ async def test_gaps_and_events_of_no_run_go_too(shelf):
     assert len(await shelf.history.events(0, limit=99)) == 1, "the latest stays"
 
 
+@pytest.mark.parametrize("span", [1, 5, 1000])
+async def test_who_asks_what_happened_is_told_of_what_is_gone(shelf, span):
+    story = Story()
+    for choice in range(0, 2000, 17):
+        await shelf.journal.append(story.anything(choice))
+    assert (await shelf.history.happened(0, span=span)).forgotten is None
+    await expire(shelf, before=START + timedelta(minutes=2))
+    left = {one.seq for one in await shelf.history.events(0, limit=10_000)}
+    after, gone = 0, 0
+    while after < max(left):
+        part = await shelf.history.happened(after, span=span)
+        if hole := part.forgotten:
+            assert after < hole.first <= hole.last <= part.upto
+            assert not {hole.first, hole.last} & left
+            assert hole.count == len(set(range(hole.first, hole.last + 1)) - left)
+            gone += hole.count
+        after = part.upto
+    assert gone == max(left) - len(left) > 0
+
+
 async def test_what_was_asked_for_with_a_key_stays_for_a_day(shelf):
     story = Story()
     due = story.due(make_job(), START, trigger=Trigger.MANUAL)

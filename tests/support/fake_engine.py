@@ -40,7 +40,7 @@ from distcrond.model.reason import Reason
 from distcrond.model.report import Document, original_report, run_document
 from distcrond.model.run import Attempt, Exit, Outcome, OutputSize, Run, State, Stream, Target
 from distcrond.model.span import format_instant
-from distcrond.ports import Happened, OutputSlice, Page, Recorded, RunQuery
+from distcrond.ports import Forgotten, Happened, OutputSlice, Page, Recorded, RunQuery
 
 MINUTE = timedelta(minutes=1)
 
@@ -100,6 +100,7 @@ class World:
     feed: Feed = field(default_factory=Feed)
     recorded: list[Event] = field(default_factory=list)
     journal_broken: bool = False
+    forgotten: int = 0
     broken: bool = False
     reads: int = 0
     """Of runs and output, as the journal would be read."""
@@ -117,6 +118,10 @@ class World:
         if self.journal_broken:
             raise JournalError("it cannot be read")
         begin = len(self.recorded) if after is None else after
+        gone = max(0, self.forgotten - begin)
+        if gone:
+            later = await self.happened(self.forgotten, span=span)
+            return replace(later, forgotten=Forgotten(first=begin + 1, last=self.forgotten, count=gone))
         items = [
             Recorded(seq=begin + place, event=event, run=self._document(event))
             for place, event in enumerate(self.recorded[begin : begin + span], start=1)
