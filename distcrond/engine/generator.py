@@ -22,12 +22,15 @@ from distcrond.model.occurrence import Occurrence
 from distcrond.model.reason import Reason
 from distcrond.ports import Clock, History, RunQuery
 from distcrond.rules.restored import may_have_run
-from distcrond.schedule import Gap, Schedule, due_between, nominal_of, rest_between, runs_at_boot
+from distcrond.schedule import Gap, Schedule, due_between, muted, nominal_of, rest_between, runs_at_boot
 
 LEAD = timedelta(milliseconds=500)
 """Occurrences are admitted this much ahead, so that connecting and writing the intent are done when they are due."""
 
 _TICK = timedelta(microseconds=1)
+
+ACCOUNTED_WITHIN = timedelta(hours=1)
+"""What a calendar mutes is put on record so soon, however long its free days last."""
 
 FARTHEST_MARK = timedelta(hours=3)
 """A watermark further ahead than this was set by a wrong clock and is pulled back to now (SEMANTICS §3)."""
@@ -153,12 +156,22 @@ class Generator:
         mark = self._scribe.ledger.job(name).mark
         if mark is None or self._timetable.runs_left(self._jobs[name]) == 0:
             return
+        wakes = [*self._wake_of_next(name, mark, now), *self._wake_of_muted(name, mark)]
+        if wakes:
+            yield min(wakes), name
+
+    def _wake_of_next(self, name: JobName, mark: datetime, now: datetime) -> Iterator[datetime]:
         coming = self._schedules[name].next_after(mark)
-        if coming is None:
-            return
-        rests = coming - LEAD <= now < coming and self._scribe.ledger.pause(name) is not None
-        # A pause may end until then: what it lets pass is counted once it has passed.
-        yield coming if rests else coming - LEAD, name
+        if coming is not None:
+            rests = coming - LEAD <= now < coming and self._scribe.ledger.pause(name) is not None
+            # A pause may end until then: what it lets pass is counted once it has passed.
+            yield coming if rests else coming - LEAD
+
+    def _wake_of_muted(self, name: JobName, mark: datetime) -> Iterator[datetime]:
+        silent = muted(self._schedules[name])
+        passed = None if silent is None else silent.next_after(mark)
+        if passed is not None:
+            yield passed + ACCOUNTED_WITHIN
 
     def _set_alarm(self) -> None:
         if self._alarm is not None:

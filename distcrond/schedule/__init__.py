@@ -18,7 +18,7 @@ from distcrond.schedule.boot import runs_at_boot
 from distcrond.schedule.compile import compile_schedule, fuzzy_groups
 from distcrond.schedule.due import Gap, Harvest, due_between, rest_between
 from distcrond.schedule.fuzzy import assign_ordinals
-from distcrond.schedule.muted import muting
+from distcrond.schedule.muted import muted, muting
 from distcrond.schedule.note import clock_note
 from distcrond.schedule.union import due_of, nominal_of
 from distcrond.schedule.walk import newest, walk
@@ -33,6 +33,7 @@ __all__ = [
     "due_between",
     "due_of",
     "fuzzy_groups",
+    "muted",
     "muting",
     "newest",
     "nominal_of",

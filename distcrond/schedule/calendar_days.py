@@ -44,7 +44,7 @@ class OnDays:
     kept, so that looking for a rare day costs once.
     """
 
-    __slots__ = ("_last", "_muted", "_never", "_only", "inner")
+    __slots__ = ("_last", "_muted", "_never", "_only", "_rest", "inner")
 
     def __init__(self, inner: Schedule, only: Sequence[Days], never: Sequence[Days], *, muted: bool = False) -> None:
         self.inner = inner
@@ -52,6 +52,7 @@ class OnDays:
         self._never = tuple(never)
         self._muted = muted
         self._last: tuple[datetime, datetime | None] | None = None
+        self._rest: OnDays | None = None
 
     def next_after(self, t: datetime) -> datetime | None:
         """Give the first occurrence strictly after `t` (`Schedule`)."""
@@ -65,8 +66,10 @@ class OnDays:
 
     @property
     def muted(self) -> OnDays:
-        """What is not to run."""
-        return OnDays(self.inner, self._only, self._never, muted=True)
+        """What is not to run; always the same object, which remembers what it was asked last."""
+        if self._rest is None:
+            self._rest = OnDays(self.inner, self._only, self._never, muted=True)
+        return self._rest
 
     def refusal(self, t: datetime) -> str:
         """Name the calendar that keeps an occurrence at `t` from running; empty if none does."""

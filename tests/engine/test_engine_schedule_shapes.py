@@ -139,6 +139,18 @@ async def test_free_days_are_counted_with_their_reason(world: World) -> None:
     assert (gap.reason, gap.count, gap.first, gap.last) == (Reason.CALENDAR, 5, after(minutes=10), after(minutes=50))
 
 
+async def test_a_free_day_is_on_record_before_it_is_over(world: World) -> None:
+    monday = {"exclude": (Calendar(name="monday", weekdays=(0,)),)}
+    await world.start(a_job(schedule=restricted(cron("*/10 * * * *"), **monday)), NODE)
+    await world.pass_(minutes=75)
+    [gap] = await world.events(Gapped)
+    assert (gap.reason, gap.count, gap.last) == (Reason.CALENDAR, 7, after(minutes=70))
+    await world.pass_(hours=2)
+    assert [gap.count for gap in await world.events(Gapped)] == [7, 7]
+    why = await world.engine.queries.why(JobName("job"), at=None)
+    assert (why["decision"], why["reason"]) == ("skipped", "calendar")
+
+
 async def test_free_days_of_a_downtime_are_no_missed_runs(world: World) -> None:
     await world.start(a_job(schedule=restricted(cron("0 12 * * *"), **WEEKDAYS_ONLY), catch_up=CATCH_ALL), NODE)
     await world.crash()
