@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping
+from datetime import datetime
+from itertools import islice
 from typing import Any, NamedTuple
 
 from distcrond.engine.desired import Desired
+from distcrond.engine.timetable import Timetable
 from distcrond.engine.turns import in_turns
 from distcrond.model.catalog import Catalog
 from distcrond.model.ids import JobName, NodeName
@@ -16,7 +19,7 @@ from distcrond.model.problem import Problem
 from distcrond.model.report import Document
 from distcrond.model.span import format_instant
 from distcrond.ports import Clock, Definitions
-from distcrond.schedule import compile_schedule
+from distcrond.schedule import compile_schedule, walk
 
 _TIMES = 3
 """Fire times shown of each job, before and after."""
@@ -50,8 +53,9 @@ async def _compare_kind(kind: str, old: Mapping[Any, object], new: Mapping[Any, 
 class Difference:
     """Reads the files without putting them in force; one look at a time, however many ask."""
 
-    def __init__(self, *, clock: Clock, desired: Desired, definitions: Definitions) -> None:
+    def __init__(self, *, clock: Clock, desired: Desired, timetable: Timetable, definitions: Definitions) -> None:
         self._clock = clock
+        self._timetable = timetable
         self._desired = desired
         self._definitions = definitions
         self._looking = asyncio.Lock()
@@ -67,9 +71,10 @@ class Difference:
             before, after = self._desired.catalog, await self._definitions.look()
             changes = await compare(before, after, self._clock)
             wanted = [(kind, name) for kind, names in zip(Changes._fields, changes, strict=True) for name in names]
+            fires = [_Fires(each, self._timetable.ordinals(each), self._clock.now()) for each in (before, after)]
             shown: list[Document] = []
             async for some in in_turns(wanted[:limit], self._clock):
-                shown += [self._change(kind, name, before, after) for kind, name in some]
+                shown += [_change(kind, name, *fires) for kind, name in some]
         counts = {kind: len(names) for kind, names in zip(Changes._fields, changes, strict=True)}
         return {
             "same": not wanted and not after.problems,
@@ -78,29 +83,35 @@ class Difference:
             "refused": [problem_document(problem) for problem in after.problems[:limit]],
         }
 
-    def _change(self, kind: str, name: str, before: Catalog, after: Catalog) -> Document:
-        old, new = _Side.of(name, before), _Side.of(name, after)
-        there = new if kind != "removed" else old
-        return {
-            "name": name,
-            "change": kind,
-            "file": there.file,
-            "line": there.line,
-            "keys": list(_keys(old, new)),
-            "next_before": self._next(old.value, before.zone),
-            "next_after": self._next(new.value, after.zone),
-        }
 
-    def _next(self, definition: Job | Node | None, zone: str) -> list[str]:
+class _Fires(NamedTuple):
+    """When the jobs of a catalog fire after `now`; `ordinals` are their places among fuzzy jobs."""
+
+    catalog: Catalog
+    ordinals: Mapping[JobName, Mapping[str, int]]
+    now: datetime
+
+    def of(self, definition: Job | Node | None) -> list[str]:
+        """The next ones of a job; nothing else has any."""
         if not isinstance(definition, Job) or not definition.enabled or definition.schedule is None:
             return []
-        schedule = compile_schedule(definition.schedule, job=definition.name, zone=zone)
-        times: list[str] = []
-        instant = schedule.next_after(self._clock.now())
-        while instant is not None and len(times) < _TIMES:
-            times.append(format_instant(instant))
-            instant = schedule.next_after(instant)
-        return times
+        ordinals = self.ordinals.get(definition.name, {})
+        schedule = compile_schedule(definition.schedule, job=definition.name, zone=self.catalog.zone, ordinals=ordinals)
+        return [format_instant(instant) for instant in islice(walk(schedule, self.now), _TIMES)]
+
+
+def _change(kind: str, name: str, before: _Fires, after: _Fires) -> Document:
+    old, new = _Side.of(name, before.catalog), _Side.of(name, after.catalog)
+    there = new if kind != "removed" else old
+    return {
+        "name": name,
+        "change": kind,
+        "file": there.file,
+        "line": there.line,
+        "keys": list(_keys(old, new)),
+        "next_before": before.of(old.value),
+        "next_after": after.of(new.value),
+    }
 
 
 class _Side(NamedTuple):

@@ -240,7 +240,7 @@ class Engine:
             doctor=Doctor(
                 clock=clock, desired=desired, health=health, outboxes=outboxes, room=room, examiners=examiners
             ),
-            difference=Difference(clock=clock, desired=desired, definitions=definitions),
+            difference=Difference(clock=clock, desired=desired, timetable=timetable, definitions=definitions),
             metrics=metrics,
         )
 

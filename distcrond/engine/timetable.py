@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
 
 from distcrond.engine.desired import Desired
+from distcrond.model.catalog import Catalog
 from distcrond.model.event import OrdinalTaken
+from distcrond.model.ids import JobName
 from distcrond.model.job import Job
 from distcrond.model.ledger import Ledger
 from distcrond.model.spec import RestrictedSpec, ScheduleSpec
@@ -41,11 +43,28 @@ class Timetable:
 
     def settle(self, jobs: Iterable[Job], now: datetime) -> Iterator[OrdinalTaken]:
         """Give every fuzzy job a number in its groups, those that others have left first; nobody else moves."""
-        zone = self._desired.catalog.zone
-        wanted = {job.name: groups for job in jobs if (groups := fuzzy_groups(_spec(job), zone))}
-        held = {name: state.ordinals for name, state in self._ledger.jobs.items() if state.ordinals}
-        for name, group, ordinal in assign_ordinals(wanted, held):
+        wanted = _groups(jobs, self._desired.catalog.zone)
+        for name, group, ordinal in assign_ordinals(wanted, self._held()):
             yield OrdinalTaken(at=now, job=name, group=group, ordinal=ordinal)
+
+    def ordinals(self, catalog: Catalog) -> Mapping[JobName, Mapping[str, int]]:
+        """Tell which numbers fuzzy jobs would have with that catalog in force, by group: what `settle` would record."""
+        held = self._held()
+        found = {name: dict(numbers) for name, numbers in held.items()}
+        jobs = (job for job in catalog.jobs.values() if job.enabled and job.schedule is not None)
+        for name, group, ordinal in assign_ordinals(_groups(jobs, catalog.zone), held):
+            if ordinal is None:
+                del found[name][group]
+            else:
+                found.setdefault(name, {})[group] = ordinal
+        return found
+
+    def _held(self) -> Mapping[JobName, Mapping[str, int]]:
+        return {name: state.ordinals for name, state in self._ledger.jobs.items() if state.ordinals}
+
+
+def _groups(jobs: Iterable[Job], zone: str) -> Mapping[JobName, frozenset[str]]:
+    return {job.name: groups for job in jobs if (groups := fuzzy_groups(_spec(job), zone))}
 
 
 def _spec(job: Job) -> ScheduleSpec:

@@ -12,7 +12,9 @@ from distcrond import files as module
 from distcrond.config.settings import Settings
 from distcrond.engine.desired import Desired
 from distcrond.engine.difference import Difference
+from distcrond.engine.timetable import Timetable
 from distcrond.files import Files
+from distcrond.model.ledger import Ledger
 from distcrond.testing import FakeClock
 
 OWNED = {"owners": [{"name": "x"}], "command": ["true"]}
@@ -70,7 +72,9 @@ async def test_the_collector_is_left_as_it_was(root, monkeypatch):
 
 async def test_what_a_difference_says_of_real_files(root):
     read = files(root)
-    difference = Difference(clock=FakeClock(), desired=Desired(read.catalog), definitions=read)
+    desired = Desired(read.catalog)
+    timetable = Timetable(ledger=Ledger(), desired=desired)
+    difference = Difference(clock=FakeClock(), desired=desired, timetable=timetable, definitions=read)
     assert (await difference.document(limit=10))["same"]
     write(root / "nodes.d" / "web1.json", roles=["a", "b"])
     write(root / "jobs.d" / "a.json", **OWNED, timeout="1m")

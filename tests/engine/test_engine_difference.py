@@ -11,7 +11,9 @@ from world import START, Files, a_catalog, a_job, a_node, cron, stamp
 
 from distcrond.engine.desired import Desired
 from distcrond.engine.difference import Difference
+from distcrond.engine.timetable import Timetable
 from distcrond.model.catalog import Catalog, Place
+from distcrond.model.ledger import Ledger
 from distcrond.model.problem import Problem
 from distcrond.testing import FakeClock
 
@@ -29,9 +31,9 @@ def written(catalog: Catalog, **documents: dict[str, Any]) -> Catalog:
 def parts():
     clock = FakeClock(START)
     desired, files = Desired(Catalog()), Files(Catalog())
-    return SimpleNamespace(
-        desired=desired, files=files, difference=Difference(clock=clock, desired=desired, definitions=files)
-    )
+    timetable = Timetable(ledger=Ledger(), desired=desired)
+    difference = Difference(clock=clock, desired=desired, timetable=timetable, definitions=files)
+    return SimpleNamespace(desired=desired, files=files, difference=difference)
 
 
 async def told(parts, before: Catalog, after: Catalog, *, limit: int = 1000) -> dict[str, Any]:

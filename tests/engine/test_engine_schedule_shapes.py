@@ -8,7 +8,7 @@ from datetime import timedelta
 from itertools import pairwise
 
 import pytest
-from world import World, a_job, a_node, after, cron, every, stamp
+from world import World, a_catalog, a_job, a_node, after, cron, every, stamp
 
 from distcrond.model.event import Gapped, HostBooted, OrdinalTaken
 from distcrond.model.ids import JobName
@@ -76,6 +76,21 @@ async def test_fuzzy_jobs_keep_their_places_and_new_ones_take_those_that_are_fre
     assert await due(world, "d", "c") == before
     taken = [(event.job, event.ordinal) for event in await world.events(OrdinalTaken)]
     assert taken == [("b", 0), ("c", 1), ("a", 2), ("b", None), ("d", 0)]
+
+
+async def test_a_difference_shows_fuzzy_jobs_at_their_places(world: World) -> None:
+    await world.start(fuzzy("b"), fuzzy("c"), fuzzy("d"), NODE)
+    in_force = dict(zip("bcd", await due(world, "b", "c", "d"), strict=True))
+    edited = replace(fuzzy("c"), definition="edited")
+    world.files.catalog = a_catalog(fuzzy("a"), edited, fuzzy("d"), fuzzy("e"), NODE)
+    changes = (await world.engine.queries.difference(limit=10))["changes"]
+    shown = {each["name"]: [each[side][:1] for side in ("next_before", "next_after")] for each in changes}
+    assert shown["jobs/c"] == [[in_force["c"]], [in_force["c"]]]
+    assert shown["jobs/b"] == [[in_force["b"]], []]
+    await world.swap(fuzzy("a"), edited, fuzzy("d"), fuzzy("e"), NODE)
+    added = await due(world, "a", "e")
+    assert [shown[f"jobs/{name}"] for name in "ae"] == [[[], [instant]] for instant in added]
+    assert added[0] == in_force["b"]
 
 
 async def test_fuzzy_runs_once_in_each_period_at_its_place(world: World) -> None:
