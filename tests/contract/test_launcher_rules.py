@@ -29,7 +29,11 @@ RULES = {
     8: """start::on_a_full_disk_nothing_begins start::output_that_cannot_be_kept_is_a_refusal
           start::where_no_process_can_be_made_nothing_begins""",
     9: """start::no_record_in_the_spool_of_the_intent_means_never_started
-          start::no_record_proves_nothing_in_another_spool_or_boot start::a_spool_that_was_wiped_is_told""",
+          start::no_record_proves_nothing_in_another_spool_or_boot start::a_spool_that_was_wiped_is_told
+          start::a_record_of_another_boot_is_lost stop::a_stop_without_a_record_proves_no_more_than_a_question
+          memory::a_record_removed_under_a_running_command
+          memory::a_record_removed_after_the_end_leaves_what_was_printed
+          memory::a_wiped_spool_is_lost_and_never_started_again""",
     10: """start::the_record_outlives_the_release_and_is_swept_when_it_is_old
            start::a_newer_start_of_the_daemon_fences_the_older_one""",
     11: "start::the_spool_is_private_and_ends_in_the_machine_id start::a_hostile_spool_is_refused",
@@ -57,6 +61,7 @@ FILES = {
     "output": "contract/test_launcher_output.py",
     "stop": "contract/test_launcher_stop.py",
     "limit": "contract/test_launcher_limit.py",
+    "memory": "contract/test_launcher_memory.py",
     "truth": "contract/test_launcher_truth.py",
     "durable": "contract/test_ssh_durable.py",
     "ssh_stop": "contract/test_ssh_stop.py",
