@@ -42,7 +42,8 @@ RULES = {
            output::the_tail_is_there_although_a_child_holds_the_pipe
            output::a_reader_that_the_machine_has_no_time_for_is_waited_for""",
     13: """stop::who_left_the_session_is_found_by_the_environment stop::a_missing_record_signals_nobody
-           stop::a_pid_that_was_given_out_again_is_left_alone *ssh_stop::the_whole_tree_ends""",
+           stop::a_pid_that_was_given_out_again_is_left_alone
+           stop::who_cleared_the_environment_is_found_by_the_session stop::a_stopped_process_ends_too *ssh_stop::the_whole_tree_ends""",
     14: "start::the_tree_of_another_user_is_stopped limit::the_tree_of_another_user_ends_at_the_limit",
     15: """limit::nobody_has_to_be_there limit::in_time_is_in_time_and_an_exit_of_124_is_a_failure
            limit::who_listens_to_term_ends_at_the_limit_and_the_record_says_so""",

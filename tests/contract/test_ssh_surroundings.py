@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from pathlib import Path
 
 import pytest
 from support.ssh import open_executor, run
@@ -40,12 +39,11 @@ async def test_long_words_and_newlines_arrive_and_nul_is_refused(executor, farm,
     node = farm.node(farm.host(0))
     words = ("sh", "-c", 'printf %s "$*" | wc -c', "sh", "x" * 90_000, "y" * 90_000, "z" * 20_000)
     assert int((await run(executor, node, words, durable=durable)).text) == 200_002
-    strange = f"{farm.host(0).home}/new\nline 'quoted' $x"
+    strange = f"{farm.host(0).home}/new\nline 'quoted' $x {durable}"
     seen = await run(executor, node, ("sh", "-c", 'mkdir "$0" && cd "$0" && pwd', strange), durable=durable)
     assert (seen.code, seen.text.decode()) == (0, f"{strange}\n")
     seen = await run(executor, node, "pwd", durable=durable, working_directory=strange)
     assert seen.text.decode() == f"{strange}\n"
-    Path(strange).rmdir()
     end = (await run(executor, node, "echo a\0b", durable=durable)).end
     assert isinstance(end, NotStarted)
     assert end.reason is Reason.INTERNAL
