@@ -14,7 +14,8 @@ RULES = {
     1: "lines::a_cut_line_runs_nothing",
     2: """lines::output_that_looks_like_our_protocol_is_inert
           start::what_sudo_says_at_length_is_told_in_one_short_line
-          *protocol::what_the_launcher_never_says_is_an_error""",
+          *protocol::what_the_launcher_never_says_is_an_error
+          *protocol::noise_is_dropped_and_the_last_of_it_kept""",
     3: """start::two_targets_of_one_run_do_not_share_a_fence stop::only_the_meant_one_of_two_runs_ends
           stop::only_the_meant_one_of_several_attempts_of_a_run_ends""",
     4: """lines::secrets_are_in_no_argv lines::every_byte_of_argv_and_environment_arrives
@@ -43,14 +44,17 @@ RULES = {
            output::a_reader_that_the_machine_has_no_time_for_is_waited_for""",
     13: """stop::who_left_the_session_is_found_by_the_environment stop::a_missing_record_signals_nobody
            stop::a_pid_that_was_given_out_again_is_left_alone
-           stop::who_cleared_the_environment_is_found_by_the_session stop::a_stopped_process_ends_too *ssh_stop::the_whole_tree_ends""",
-    14: "start::the_tree_of_another_user_is_stopped limit::the_tree_of_another_user_ends_at_the_limit",
+           stop::who_cleared_the_environment_is_found_by_the_session
+           stop::a_stopped_process_ends_too *ssh_stop::the_whole_tree_ends""",
+    14: """start::the_tree_of_another_user_is_stopped limit::the_tree_of_another_user_ends_at_the_limit
+           *ssh_stop::the_whole_tree_ends""",
     15: """limit::nobody_has_to_be_there limit::in_time_is_in_time_and_an_exit_of_124_is_a_failure
            limit::who_listens_to_term_ends_at_the_limit_and_the_record_says_so""",
     16: """truth::the_end_of_a_job_is_never_taken_for_a_loss truth::a_killed_supervisor_is_running_and_then_lost
            truth::supervisor_and_command_killed_together_are_lost
            truth::an_exit_that_is_written_while_somebody_looks_is_no_loss""",
     17: """output::a_disk_that_fills_up_costs_output_and_not_the_exit_code
+           output::of_the_last_words_on_a_full_disk_it_is_said_that_they_are_missing
            limit::on_a_full_disk_the_limit_holds_and_is_told
            truth::an_end_that_cannot_be_written_is_told_once_and_never_made_up""",
     18: """start::a_node_without_the_tools_is_refused start::a_node_without_proc_is_refused
