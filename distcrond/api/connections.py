@@ -9,6 +9,7 @@ from typing import Any
 
 from aiohttp import web
 from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
+from aiohttp.web_protocol import _ErrInfo
 
 from distcrond.api.answers import SAFE_HEADERS
 from distcrond.api.problems import Problem, problem_response
@@ -59,13 +60,25 @@ class Gate:
 
 
 class _Connection(web.RequestHandler):
-    __slots__ = ("when_open",)
+    __slots__ = ("is_unreadable", "when_open")
 
+    is_unreadable: bool
     when_open: Callable[[_Connection], None]
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.is_unreadable = False
         self.when_open(self)
         super().connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Read on, but nothing after what could not be read.
+
+        Until that is answered each further piece would fail too, and be kept by the traceback of its own error, which
+        nobody handles: a MiB for each such client, until the collector finds it.
+        """
+        if not self.is_unreadable:
+            super().data_received(data)
+            self.is_unreadable = bool(self._messages) and isinstance(self._messages[-1][0], _ErrInfo)
 
     def handle_error(
         self,

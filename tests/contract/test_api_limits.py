@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 from aiohttp import web
-from aiohttp.http_exceptions import LineTooLong
+from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
 
 from distcrond.api import bodies, emit, server
 from distcrond.api.bodies import MAX_BODY
@@ -70,6 +70,24 @@ async def test_what_was_refused_does_not_wait_in_memory_for_the_collector(served
         writer.close()
         kinds = (web.HTTPRequestEntityTooLarge, LineTooLong)
         assert not [each for each in gc.get_objects() if isinstance(each, kinds) and each.__traceback__]
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("begin", [b"GET / HTTP/1.1\r\nHost: x\r\nX: ", b"GET /"], ids=["header", "path"])
+async def test_nothing_of_a_head_without_end_waits_in_memory(served, begin) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        _, writer = await connect(served)
+        writer.write(begin)
+        with contextlib.suppress(ConnectionError):
+            for _ in range(200):
+                writer.write(b"a" * 65536)
+                await writer.drain()
+        writer.close()
+        kept = [each for each in gc.get_objects() if isinstance(each, BadHttpMessage) and each.__traceback__]
+        assert not kept
     finally:
         gc.enable()
 
