@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from aiohttp import web
+from aiohttp.http import RawRequestMessage
 from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
-from aiohttp.web_protocol import _ErrInfo
 
 from distcrond.api.answers import SAFE_HEADERS
 from distcrond.api.problems import Problem, problem_response
@@ -78,7 +78,7 @@ class _Connection(web.RequestHandler):
         """
         if not self.is_unreadable:
             super().data_received(data)
-            self.is_unreadable = bool(self._messages) and isinstance(self._messages[-1][0], _ErrInfo)
+            self.is_unreadable = bool(self._messages) and not isinstance(self._messages[-1][0], RawRequestMessage)
 
     def handle_error(
         self,
