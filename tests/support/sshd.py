@@ -76,17 +76,25 @@ class Sshd:
     def wait(self) -> None:
         """Return when it accepts connections."""
         deadline = time.perf_counter() + START_SECONDS
-        while not self._accepts():
-            if self.process is None or self.process.poll() is not None or time.perf_counter() > deadline:
+        while not self._answers():
+            if self.process is None or time.perf_counter() > deadline:
                 raise RuntimeError(f"sshd does not start: {self.log()}")
+            if self.process.poll() is not None:
+                self._try_again()
             time.sleep(0.005)
 
-    def _accepts(self) -> bool:
+    def _answers(self) -> bool:
+        """Somebody else may listen there for a moment: who looks for a free port of another test process."""
         if self.apart:
             return "Server listening" in self.log()
-        with contextlib.suppress(OSError), socket.create_connection((self.host, self.port), timeout=1):
-            return True
+        with contextlib.suppress(OSError), socket.create_connection((self.host, self.port), timeout=5) as asked:
+            return asked.recv(4) == b"SSH-"
         return False
+
+    def _try_again(self) -> None:
+        if "Address already in use" not in self.log():
+            raise RuntimeError(f"sshd does not start: {self.log()}")
+        self.spawn()
 
     @property
     def home(self) -> Path:
