@@ -50,8 +50,16 @@ STATEMENTS = {
     26: "contract/test_api_limits::a_thousand_idle_streams_delay_nobody",
     27: "core/test_security_statements::there_are_no_webhooks_yet",
     28: "contract/test_api_routes::every_change_is_audited_with_who_asked",
+    29: "core/test_config_text::bombs_are_bounded_in_time_and_memory"
+    " core/test_config_corpus::each_wrong_file_is_refused_in_the_very_words",
+    30: "core/test_config_files::a_file_that_others_may_write_is_refused"
+    " core/test_config_files::a_file_of_another_user_is_refused",
+    31: "core/test_config_files::a_link_may_lead_to_a_neighbour_but_not_out"
+    " core/test_config_files::fifos_sockets_and_devices_are_refused_without_waiting",
     32: "core/test_masking::a_secret_is_masked_however_it_is_split"
     " core/test_masking::no_secret_is_left_and_nothing_else_is_touched",
+    33: "core/test_config_schema::patterns_are_linear",
+    34: "system/test_systemd::the_unit_is_caged",
     35: "system/test_canary::no_canary_is_seen_outside_its_cage",
     36: "system/test_lifecycle::the_state_is_private_and_the_socket_opens_to_the_group_only"
     " contract/test_ssh_trust::a_server_is_asked_without_a_log_in_and_pinned_for_good",
