@@ -164,7 +164,7 @@ def test_process_limit_reached_under_a_launcher(lab: Lab):
     server = lab.farm.add(1)[0]
     lab.add("later", server, "echo fine; exit 3")
     assert lab.verdict("later") == ("failure", "exit_code")
-    [before] = lab.launchers(server)
+    [before] = until(lambda: len(found := lab.launchers(server)) == 1 and found, what=lab.place.log)
     lab.allow_one_process(before)
     assert lab.verdict("later") == ("failure", "exit_code")
     assert before not in lab.launchers(server)
@@ -249,7 +249,7 @@ def test_restricted_login_shell(lab: Lab, by):
     server = lab.farm.add(1, ForceCommand='exec rbash -c "$SSH_ORIGINAL_COMMAND"')[0]
     lab.add(f"restricted-{by}", server, "echo no")
     assert lab.verdict(f"restricted-{by}") == ("missed", "node_unsupported")
-    assert "exec: restricted" in lab.place.log()
+    until(lambda: "exec: restricted" in lab.place.node_states()[f"restricted-{by}"]["detail"], what=lab.place.log)
     lab.add(f"restricted-{by}-plain", server, "echo plain; exit 3", plain_node=by == "node", durable=by == "node")
     assert lab.verdict(f"restricted-{by}-plain") == ("failure", "exit_code")
 
