@@ -66,7 +66,7 @@ def test_plain_tcp_changes_nothing(tcp, shared):
     assert not shared.all_runs("&job=job")
 
 
-def test_reading_everything_changes_nothing(shared):
+def test_reading_everything_changes_nothing(link, shared):
     """All that can be read, of a daemon that has something to show; the number of its last event stays what it is."""
     run = shared.run_job("looked-at")["id"]
     names = {"job": "looked-at", "node": "here", "run": run, "kind": "job", "sink": "none", "token": "none"}
