@@ -450,6 +450,13 @@ class History(Protocol):
         """Gap records of `jobs`, or of one: `{job, from, to, count, exact, reason}`, newest first."""
         ...
 
+    async def occurrences(self, query: RunQuery) -> Page:
+        """Runs and gap records in one list, newest first; of the query, node, state, outcome and words do not count.
+
+        Raises InvalidValue for a cursor that is not ours.
+        """
+        ...
+
     async def output(
         self, run: RunId, *, target: int, attempt: int, stream: Stream, offset: int, limit: int
     ) -> OutputSlice:

@@ -12,8 +12,7 @@ from distcrond.api.jobs import no_such_job
 from distcrond.api.problems import Problem, not_found
 from distcrond.api.sessions import COOKIE, SESSION_SECONDS
 from distcrond.config.schema_files import SCHEMA_KINDS, schema_text
-from distcrond.errors import InvalidValue, NotFound
-from distcrond.model.ids import job_name
+from distcrond.ports import RunQuery
 
 
 async def list_upcoming(call: Call) -> web.Response:
@@ -23,16 +22,28 @@ async def list_upcoming(call: Call) -> web.Response:
 
 
 async def list_occurrences(call: Call) -> web.Response:
-    """What became of each occurrence; older ones: `until` the last one's instant."""
-    query, text = call.query, call.query.text("job")
-    try:
-        job = None if text is None else job_name(text)
-        if job is not None and job not in call.jobs:
-            raise no_such_job(call, job)
-        since, until, limit = query.instant("since"), query.instant("until"), query.number("limit")
-        return page(await call.queries.occurrences(job, jobs=call.jobs, since=since, until=until, limit=limit))
-    except (InvalidValue, NotFound):
-        raise no_such_job(call, text or "") from None
+    """What became of each occurrence."""
+    query = call.query
+    job = _named_job(call)
+    found = await call.queries.occurrences(
+        RunQuery(
+            job=job,
+            jobs=call.jobs,
+            since=query.instant("since"),
+            until=query.instant("until"),
+            cursor=query.text("cursor"),
+            limit=query.number("limit"),
+        )
+    )
+    return page(found.items, found.next)
+
+
+def _named_job(call: Call) -> str | None:
+    """The job that the query names, if any. Raises Problem 404 for one that does not exist for who asks."""
+    name = call.query.text("job")
+    if name is not None and not (name in call.queries.job_names() and name in call.jobs):
+        raise no_such_job(call, name)
+    return name
 
 
 async def show_stats(call: Call) -> web.Response:

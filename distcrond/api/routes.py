@@ -320,6 +320,7 @@ _API = (
             _JOB,
             Parameter(name="since", kind=Kind.AGO, meaning="scheduled at or after; `2h` = two hours ago"),
             Parameter(name="until", kind=Kind.AGO, meaning="scheduled before; `2h` = two hours ago"),
+            CURSOR,
             limit(),
         ),
         answer=Answer(schema="Occurrences"),

@@ -303,28 +303,14 @@ class Queries:
             note = clock_note(schedule, due)
             yield due, {"job": job.name, "scheduled_at": nominal, "due_at": format_instant(due), "note": note}
 
-    async def occurrences(
-        self,
-        job: JobName | None,
-        *,
-        since: datetime | None,
-        until: datetime | None,
-        limit: int,
-        jobs: JobGlobs = EVERY_JOB,
-    ) -> Sequence[Document]:
-        """The ledger of one job or of `jobs`, newest first: what became of each occurrence, and gap records.
+    async def occurrences(self, query: RunQuery) -> Page:
+        """The ledger, newest first: what became of each occurrence, and gap records; `query` as in `runs`.
 
         Runs: `{id, job, scheduled_at, due_at, state, outcome, reason, run}`; gaps: `{job, from, to, count, exact,
-        reason}`. Raises NotFound.
+        reason}`. Raises InvalidValue for a foreign cursor.
         """
-        if job is not None:
-            self._job(job)
-        page = await self._history.search(RunQuery(job=job, jobs=jobs, since=since, until=until, limit=limit))
-        gaps = await self._history.gaps(job=job, jobs=jobs, since=since, until=until, limit=limit)
-        entries = [(parse_instant(run["scheduled_at"]), _occurrence(run)) for run in page.items]
-        entries += [(parse_instant(gap["from"]), gap) for gap in gaps]
-        entries.sort(key=lambda entry: entry[0], reverse=True)
-        return [entry for _, entry in entries[:limit]]
+        page = await self._history.occurrences(query)
+        return Page(items=[_occurrence(entry) if "id" in entry else entry for entry in page.items], next=page.next)
 
     async def job_stats(self, job: JobName) -> Document:
         """Figures of the last hundred finished runs, and the latest outcomes. Raises NotFound.

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Final, TypeVar
 
 from distcrond.errors import JournalError
-from distcrond.journals import questions
+from distcrond.journals import occurrences, questions
 from distcrond.journals.database import Database
 from distcrond.model.event import Due
 from distcrond.model.globs import EVERY_JOB, JobGlobs
@@ -71,7 +71,11 @@ class SqliteHistory:
     ) -> Sequence[Document]:
         """Gap records that reach into [since, until); see `History.gaps`."""
         query = RunQuery(job=job, jobs=jobs, since=since, until=until, limit=limit)
-        return await self._ask(lambda connection: questions.gaps(connection, query))
+        return await self._ask(lambda connection: occurrences.gaps(connection, query))
+
+    async def occurrences(self, query: RunQuery) -> Page:
+        """Runs and gap records in one order; see `History.occurrences`."""
+        return await self._ask(lambda connection: occurrences.occurrences(connection, query))
 
     async def output(
         self, run: RunId, *, target: int, attempt: int, stream: Stream, offset: int, limit: int

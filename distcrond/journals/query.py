@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -26,10 +27,7 @@ _VISITED: Final = (
 )
 SEEN: Final = "job IN (SELECT names.id FROM names, json_each(?) AS seen WHERE names.name GLOB seen.value)"
 """Of jobs that fit one of the patterns, which are the parameter (`codec.encode_words`)."""
-_CURSOR: Final = re.compile(r"(-?\d{1,18}) (\d{1,18})")
-
-Place = tuple[int, int]
-"""`scheduled` and `ref` of a run."""
+_CURSOR: Final = re.compile(r"-?\d{1,18}( \d{1,18})+")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -66,7 +64,7 @@ def runs_statement(query: RunQuery, *, rare: bool) -> Statement:
     key = statement.order.replace(" DESC", "")
     scheduled = key.split(",")[0]
     if query.cursor is not None:
-        statement.require(f"({key}) < (?, ?)", *parse_cursor(query.cursor))
+        statement.require(f"({key}) < (?, ?)", *parse_cursor(query.cursor, 2))
     if query.since is not None:
         statement.require(f"{scheduled} >= ?", codec.to_micros(query.since))
     if query.until is not None:
@@ -118,13 +116,13 @@ def _require_state(statement: Statement, query: RunQuery) -> None:
         statement.require("runs.trouble = ?", query.outcome.value)
 
 
-def make_cursor(place: Place) -> str:
-    """Name the place after which the next page begins."""
-    return base64.urlsafe_b64encode(f"{place[0]} {place[1]}".encode()).decode().rstrip("=")
+def make_cursor(place: Sequence[int]) -> str:
+    """Name the place after which the next page begins: of a run list, `scheduled` and `ref` of its last run."""
+    return base64.urlsafe_b64encode(" ".join(map(str, place)).encode()).decode().rstrip("=")
 
 
-def parse_cursor(cursor: str) -> Place:
-    """Read `make_cursor`.
+def parse_cursor(cursor: str, size: int) -> tuple[int, ...]:
+    """Read `make_cursor` of a list whose places have `size` numbers.
 
     Raises:
         InvalidValue: not one of ours.
@@ -133,7 +131,7 @@ def parse_cursor(cursor: str) -> Place:
         text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode("ascii")
     except (binascii.Error, ValueError):
         text = ""
-    match = _CURSOR.fullmatch(text)
-    if not match:
+    place = tuple(map(int, text.split())) if _CURSOR.fullmatch(text) else ()
+    if len(place) != size:
         raise InvalidValue(f"{cursor!r} is not a cursor of this list", "take `next` of the page before")
-    return int(match[1]), int(match[2])
+    return place

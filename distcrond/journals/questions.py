@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
@@ -18,7 +18,6 @@ from distcrond.model.happening import NEED_RUN, TOLD
 from distcrond.model.ids import JobName, RunId
 from distcrond.model.report import Document
 from distcrond.model.run import Outcome, Stream
-from distcrond.model.span import format_instant
 from distcrond.ports import Forgotten, Happened, OutputSlice, Page, Recorded, RunQuery
 
 _RARE: Final = 1000  # pieces of text with a word
@@ -26,10 +25,6 @@ _FAILURES: Final = frozenset({Outcome.FAILURE, Outcome.PARTIAL, Outcome.TIMEOUT,
 """What a summary counts as failure: not what was skipped by rule or cancelled by hand."""
 
 _COUNT: Final = "SELECT count(*) FROM (SELECT 1 FROM output_text WHERE output_text MATCH ? LIMIT ?)"
-_GAPS: Final = (
-    "SELECT name, first, last, count, exact, reason FROM gaps JOIN names ON names.id = gaps.job"
-    " WHERE {conditions} ORDER BY first DESC, gaps.ref DESC LIMIT ?"
-)
 _OUTPUT: Final = (
     "SELECT start, packed, data FROM output"
     " WHERE run = :run AND target = :target AND attempt = :attempt AND stream = :stream AND start >="
@@ -41,7 +36,9 @@ _REQUESTED: Final = (
     " WHERE job = (SELECT id FROM names WHERE name = ?) AND requested = ? AND at >= ? ORDER BY seq DESC LIMIT 1"
 )
 _ADMITTED: Final = "SELECT type, v, body FROM runs JOIN events ON events.run = runs.ref AND type = 'Due' WHERE id = ?"
-_OUTCOMES: Final = "SELECT trouble, count(*) FROM runs WHERE {conditions} AND open IS NULL GROUP BY trouble"
+_OUTCOMES: Final = (
+    "SELECT trouble, count(*) FROM runs WHERE scheduled >= ? AND {seen} AND open IS NULL GROUP BY trouble"
+)
 _SUMMARIES: Final = (
     "SELECT names.name, runs.ref, trouble, duration FROM json_each(:jobs) JOIN names ON names.name = json_each.value"
     " JOIN runs ON runs.ref IN (SELECT ref FROM runs WHERE job = names.id AND open IS NULL"
@@ -119,42 +116,9 @@ def _due(rows: sqlite3.Cursor) -> Due | None:
 
 def outcomes(connection: sqlite3.Connection, since: datetime, jobs: JobGlobs) -> dict[str, int]:
     """How many runs of those jobs scheduled since then have finished, by outcome."""
-    asked = {"scheduled >= ?": codec.to_micros(since), SEEN: _patterns(jobs)}
-    rows = _ask(connection, _OUTCOMES, asked)
+    seen, patterns = ("1", ()) if jobs.is_every else (SEEN, (codec.encode_words(jobs.patterns),))
+    rows = connection.execute(_OUTCOMES.format(seen=seen), (codec.to_micros(since), *patterns))
     return {trouble or Outcome.SUCCESS.value: count for trouble, count in rows}
-
-
-def gaps(connection: sqlite3.Connection, query: RunQuery) -> list[Document]:
-    """Gaps of the query's jobs that reach into [since, until), newest first."""
-    asked: dict[str, str | int | None] = {
-        "gaps.job = (SELECT id FROM names WHERE name = ?)": query.job,
-        SEEN: _patterns(query.jobs),
-        "last >= ?": None if query.since is None else codec.to_micros(query.since),
-        "first < ?": None if query.until is None else codec.to_micros(query.until),
-    }
-    return [_gap_document(row) for row in _ask(connection, _GAPS, asked, query.limit)]
-
-
-def _patterns(jobs: JobGlobs) -> str | None:
-    return None if jobs.is_every else codec.encode_words(jobs.patterns)
-
-
-def _ask(connection: sqlite3.Connection, sql: str, asked: Mapping[str, str | int | None], *more: int) -> sqlite3.Cursor:
-    """Ask with the conditions that have a value; `more` parameters come after theirs."""
-    given = {condition: value for condition, value in asked.items() if value is not None}
-    return connection.execute(sql.format(conditions=" AND ".join(given) or "1"), (*given.values(), *more))
-
-
-def _gap_document(row: tuple[str, int, int, int, int, str]) -> Document:
-    job, first, last, count, exact, reason = row
-    return {
-        "job": job,
-        "from": format_instant(codec.from_micros(first)),
-        "to": format_instant(codec.from_micros(last)),
-        "count": count,
-        "exact": bool(exact),
-        "reason": reason,
-    }
 
 
 def output(connection: sqlite3.Connection, place: Place, offset: int, limit: int) -> OutputSlice:

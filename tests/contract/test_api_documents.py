@@ -494,6 +494,8 @@ async def test_occurrences_are_runs_and_gaps(client) -> None:
     found = (await get(client, "/api/v1/occurrences?job=exit7&since=2h"))["items"]
     assert [("count" in each, each["reason"]) for each in found] == [(True, "paused"), (False, "exit_code")]
     assert len((await get(client, "/api/v1/occurrences?limit=1"))["items"]) == 1
+    for wrong in ("limit=1001", "limit=0", "cursor=not-ours"):
+        await refused(client, "GET", f"/api/v1/occurrences?{wrong}", 400)
     for name in ("exit", "no%20name"):
         await refused(client, "GET", f"/api/v1/occurrences?job={name}", 404)
 

@@ -4,6 +4,7 @@ import asyncio
 import os
 import sqlite3
 from datetime import timedelta
+from itertools import count
 
 import pytest
 from support.journal_shelves import OPENERS, opened
@@ -452,6 +453,46 @@ async def test_gaps(shelf):
         "exact": False,
         "reason": "disabled",
     }
+
+
+async def test_runs_and_gaps_page_by_page_while_more_are_recorded(shelf):
+    """Several of each at one instant; whatever comes in between, what was there is told once and in order."""
+    story = Story()
+
+    async def write(minute: int) -> None:
+        instant = START + minute * MINUTE
+        gap = ev.Gapped(
+            at=story.at(), job=JobName("a"), first=instant, last=instant, count=1, exact=True, reason=Reason.COALESCED
+        )
+        await shelf.journal.append(story.batch(gap, gap))
+        for job in ("a", "c"):
+            await tell(shelf, story, b"", job=make_job(job), nominal=instant)
+
+    for minute in range(3):
+        await write(minute)
+    whole = (await shelf.history.occurrences(RunQuery(limit=100))).items
+    assert [("id" in each, each.get("from", each.get("scheduled_at"))) for each in whole] == [
+        (is_run, f"2026-11-21T03:1{minute}:00Z") for minute in (2, 1, 0) for is_run in (True, True, False, False)
+    ]
+    later = count(3)
+    for size in (1, 2, 3, 5, 12):
+        found, cursor = [], None
+        while True:
+            page = await shelf.history.occurrences(RunQuery(limit=size, cursor=cursor))
+            found += page.items
+            cursor = page.next
+            if cursor is None:
+                break
+            if len(found) == size:
+                await write(next(later))  # newer than all: it belongs to a page that was told already
+        assert [each for each in found if each in whole] == whole
+    assert (await shelf.history.occurrences(RunQuery(limit=100, job="b"))).items == []
+
+
+@pytest.mark.parametrize("cursor", ["x", "", "MSAy", "MSAyIDMgNA", "é", "LTEgLTEgLTE"])
+async def test_a_cursor_of_another_list_is_refused(shelf, cursor):
+    with pytest.raises(InvalidValue, match="not a cursor of this list"):
+        await shelf.history.occurrences(RunQuery(cursor=cursor))
 
 
 async def test_outcomes_of_some_jobs(shelf):

@@ -494,24 +494,13 @@ class FakeQueries(Queries):
             found += [{"job": name, "scheduled_at": text, "due_at": text, "note": None} for name in names]
         return found[:count]
 
-    async def occurrences(
-        self,
-        job: JobName | None,
-        *,
-        since: datetime | None,
-        until: datetime | None,
-        limit: int,
-        jobs: JobGlobs = EVERY_JOB,
-    ) -> Sequence[Document]:
-        if job is not None:
-            self._known(job)
-        query = RunQuery(job=job, jobs=jobs, since=since, until=until)
+    async def occurrences(self, query: RunQuery) -> Page:
+        found = await self.runs(replace(query, limit=1000))
         facts = ("id", "job", "scheduled_at", "due_at", "state", "outcome", "reason")
-        runs = [run_document(run) for run in self._runs_of(job) if self._fits(run, query)]
-        moment = format_instant(self.world.now)
-        gap = {"job": job or "invoices", "from": moment, "to": moment, "count": 3, "exact": True, "reason": "paused"}
-        gaps = [gap] if gap["job"] in jobs else []
-        return [*gaps, *({name: run[name] for name in facts} | {"run": run["id"]} for run in runs)][:limit]
+        moment, job = format_instant(self.world.now), query.job or "invoices"
+        gap = {"job": job, "from": moment, "to": moment, "count": 3, "exact": True, "reason": "paused"}
+        runs = [{name: run[name] for name in facts} | {"run": run["id"]} for run in found.items]
+        return Page(items=[*([gap] if job in query.jobs else []), *runs][: query.limit], next=None)
 
     async def job_stats(self, job: JobName) -> Document:
         self._known(job)

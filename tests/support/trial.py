@@ -13,7 +13,7 @@ from typing import Any
 from support.checker import Case, Plan, Verdict, check, digest, moment, read_ledger, read_reports, read_said
 from support.daemon import Place, until
 
-from distcrond.journals import questions
+from distcrond.journals import occurrences
 from distcrond.ports import RunQuery
 
 
@@ -68,4 +68,4 @@ def _recorded(place: Place, runs: Sequence[dict[str, Any]]) -> dict[str, str]:
 def _gaps(place: Place) -> Sequence[Any]:
     """The gap records in the journal of a daemon that has ended."""
     with closing(sqlite3.connect(place.root / "state" / "journal.db")) as connection:
-        return questions.gaps(connection, RunQuery(limit=10_000))
+        return occurrences.gaps(connection, RunQuery(limit=10_000))
