@@ -31,10 +31,3 @@ def answer(document: object, *, status: int = 200, headers: Mapping[str, str] | 
 def page(items: Sequence[Document], following: str | None = None) -> web.Response:
     """Answer one page of a list."""
     return answer({"items": items, "next": following})
-
-
-def page_by_name(items: Sequence[Document], *, after: str | None, limit: int) -> web.Response:
-    """Page through a list that memory has in full; the cursor is the last name, so that it survives a reload."""
-    rest = sorted((item for item in items if after is None or item["name"] > after), key=lambda item: str(item["name"]))
-    following = rest[limit - 1]["name"] if len(rest) > limit else None
-    return page(rest[:limit], following)

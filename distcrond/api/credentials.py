@@ -7,8 +7,9 @@ from typing import Any
 
 from aiohttp import web
 
-from distcrond.api.answers import answer, page_by_name
+from distcrond.api.answers import answer
 from distcrond.api.call import Call
+from distcrond.api.lists import page_of
 from distcrond.api.parameters import read_instant
 from distcrond.api.problems import Fault, Problem, invalid, not_found
 from distcrond.api.scope import Scope
@@ -22,8 +23,7 @@ _USUAL_LIFE = "90d"
 
 async def list_tokens(call: Call) -> web.Response:
     """All tokens by name, also those that have expired."""
-    tokens = call.parts.tokens.documents()
-    return page_by_name(tokens, after=call.query.text("cursor"), limit=call.query.number("limit"))
+    return page_of(call, call.parts.tokens.documents(), "name")
 
 
 async def create_token(call: Call) -> web.Response:

@@ -8,9 +8,10 @@ from typing import Any
 
 from aiohttp import web
 
-from distcrond.api.answers import answer, page, page_by_name
+from distcrond.api.answers import answer, page
 from distcrond.api.call import Call
 from distcrond.api.hints import did_you_mean
+from distcrond.api.lists import page_of
 from distcrond.api.problems import Fault, Problem, invalid, not_found
 from distcrond.engine.requests import Order
 from distcrond.errors import InvalidValue, NotFound
@@ -27,7 +28,7 @@ _ONLY_THE_SCHEDULE = "the job is paused: its schedule rests, this run does not"
 async def list_jobs(call: Call) -> web.Response:
     """All jobs, by name."""
     jobs = [job for job in await call.queries.jobs() if job["name"] in call.jobs]
-    return page_by_name(jobs, after=call.query.text("cursor"), limit=call.query.number("limit"))
+    return page_of(call, jobs, "name")
 
 
 async def show_job(call: Call) -> web.Response:

@@ -7,9 +7,10 @@ from contextlib import contextmanager
 
 from aiohttp import web
 
-from distcrond.api.answers import answer, page_by_name
+from distcrond.api.answers import answer
 from distcrond.api.call import Call
 from distcrond.api.hints import did_you_mean
+from distcrond.api.lists import page_of
 from distcrond.api.problems import Problem, not_found
 from distcrond.engine.trust import Confirmed
 from distcrond.errors import InvalidValue, NodeUnreachable, NotFound
@@ -18,7 +19,7 @@ from distcrond.model.ids import NodeName, node_name
 
 async def list_nodes(call: Call) -> web.Response:
     """All nodes, by name."""
-    return page_by_name(call.queries.nodes(), after=call.query.text("cursor"), limit=call.query.number("limit"))
+    return page_of(call, call.queries.nodes(), "name")
 
 
 async def show_node(call: Call) -> web.Response:

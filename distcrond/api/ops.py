@@ -9,6 +9,7 @@ from aiohttp import web
 from distcrond.api.answers import answer, page
 from distcrond.api.call import Call
 from distcrond.api.jobs import no_such_job
+from distcrond.api.lists import page_of
 from distcrond.api.problems import Problem, not_found
 from distcrond.api.sessions import COOKIE, SESSION_SECONDS
 from distcrond.config.schema_files import SCHEMA_KINDS, schema_text
@@ -53,7 +54,7 @@ async def show_stats(call: Call) -> web.Response:
 
 async def list_problems(call: Call) -> web.Response:
     """What is wrong with the files now."""
-    return page(call.queries.problems(call.jobs))
+    return page_of(call, call.queries.problems(call.jobs), "file", "line", "column", "message")
 
 
 async def show_difference(call: Call) -> web.Response:

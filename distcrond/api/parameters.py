@@ -184,4 +184,4 @@ def limit(most: int = MAX_LIMIT, default: int = 100) -> Parameter:
     return Parameter(name="limit", kind=Kind.INTEGER, meaning="page size", least=1, most=most, default=default)
 
 
-CURSOR = Parameter(name="cursor", kind=Kind.TEXT, meaning="`next` of the page before", most=1000)
+CURSOR = Parameter(name="cursor", kind=Kind.TEXT, meaning="`next` of the page before", most=7000)

@@ -101,7 +101,7 @@ _API = (
         path="/api/v1/jobs/{job}/next",
         scope=Scope.READ,
         handler=jobs.list_next,
-        summary="Coming occurrences of one job",
+        summary="Coming occurrences of one job; a list without end, of which the first are told",
         parameters=(
             Parameter(name="count", kind=Kind.INTEGER, meaning="how many", least=1, most=MAX_LIMIT, default=10),
             _UNTIL_AHEAD,
@@ -305,7 +305,7 @@ _API = (
         scope=Scope.READ,
         reach=Reach.SEEN_JOBS,
         handler=ops.list_upcoming,
-        summary="Coming occurrences of all jobs",
+        summary="Coming occurrences of all jobs; a list without end, of which the first are told",
         parameters=(_UNTIL_AHEAD, limit()),
         answer=Answer(schema="Coming"),
     ),
@@ -358,6 +358,7 @@ _API = (
         scope=Scope.READ,
         handler=sinks.list_sinks,
         summary="Where reports go, and how that goes",
+        parameters=_WHOLE_LIST,
         answer=Answer(schema="Sinks"),
     ),
     Route(
@@ -404,6 +405,7 @@ _API = (
         reach=Reach.SEEN_JOBS,
         handler=ops.list_problems,
         summary="What is wrong with the files",
+        parameters=_WHOLE_LIST,
         answer=Answer(schema="FileProblems"),
     ),
     Route(

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from distcrond.api.answers import answer, page
+from distcrond.api.answers import answer
 from distcrond.api.call import Call
+from distcrond.api.lists import page_of
 from distcrond.api.problems import Problem
 from distcrond.errors import SinkError
 
 
 async def list_sinks(call: Call) -> web.Response:
     """Every sink with its state, lag, dead letters and reindex."""
-    return page(await call.queries.sinks())
+    return page_of(call, await call.queries.sinks(), "sink")
 
 
 async def show_sink(call: Call) -> web.Response:

@@ -113,8 +113,24 @@ async def test_all_faults_come_at_once(client) -> None:
     assert len(problem["errors"]) == 3
 
 
-async def test_foreign_cursor_is_refused(client) -> None:
-    await refused(client, "GET", "/api/v1/runs?cursor=abc", 400)
+@pytest.mark.parametrize("path", ["runs", "jobs/invoices/runs", "occurrences", "jobs", "nodes", "config/problems"])
+async def test_foreign_cursor_is_refused(client, path) -> None:
+    for cursor in ("abc", "WzFd", "MSAy", "bnVsbA", "WyJhIl0gYg"):  # [1], 1 2, null, ["a"] b
+        await refused(client, "GET", f"/api/v1/{path}?cursor={cursor}", 400)
+    for limit in (0, 1001, "x"):
+        await refused(client, "GET", f"/api/v1/{path}?limit={limit}", 400)
+
+
+async def test_problems_are_told_page_by_page_while_they_come_and_go(client, served) -> None:
+    """Several at one place too; one that is new before the place of the page shifts nothing."""
+    one = served.world.problems[0]
+    place = {"file": "/é/b.yaml", "line": 2, "column": 10}
+    served.world.problems[:] = [one | place | {"message": f"wrong {number}"} for number in range(5)]
+    first = await get(client, "/api/v1/config/problems?limit=2")
+    served.world.problems[:2] = [one | {"file": "/a.json"}]
+    rest = await get(client, f"/api/v1/config/problems?limit=3&cursor={first['next']}")
+    assert [each["message"] for each in (*first["items"], *rest["items"])] == [f"wrong {n}" for n in range(5)]
+    assert rest["next"] is None
 
 
 async def test_parameters_are_unknown_where_there_are_none(client) -> None:
