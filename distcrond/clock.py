@@ -32,6 +32,15 @@ class SystemClock:
         except TimeoutError:
             return False
 
+    async def doze(self, seconds: float, event: asyncio.Event | None = None, *, upto: float = math.inf) -> float:
+        """Wait in the running event loop; no look is left out."""
+        meant = self.monotonic() + seconds
+        if event is None:
+            await self.sleep(min(seconds, upto))
+        else:
+            await self.wait(event, min(seconds, upto))
+        return meant
+
 
 def boot_id() -> str:
     """The kernel's name for the time since this host has booted; empty where there is none."""

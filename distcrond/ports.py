@@ -6,6 +6,7 @@ Each Protocol's docstring is its contract; one test suite per port holds every a
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Awaitable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -44,6 +45,17 @@ class Clock(Protocol):
 
     async def wait(self, event: asyncio.Event, seconds: float) -> bool:
         """Return True once the event is set, False if that many monotonic seconds (or `math.inf`) passed first."""
+        ...
+
+    async def doze(self, seconds: float, event: asyncio.Event | None = None, *, upto: float = math.inf) -> float:
+        """Return after so many monotonic seconds only to look around; once the event is set or `upto` passed, before.
+
+        While nobody else wakes nothing changes: of many looks in a row a virtual clock may leave out all but the first
+        and the last.
+
+        Returns:
+            The monotonic instant that is meant for the look; in the future, if something else came first.
+        """
         ...
 
 

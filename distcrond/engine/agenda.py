@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+import math
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -13,7 +14,7 @@ from distcrond.ports import Clock
 
 Instant = TypeVar("Instant", datetime, float)
 
-_LONGEST_NAP = 1.0
+_LOOK = 1.0
 """Seconds. The wall clock is read at least this often, so that a step is noticed (SEMANTICS §3)."""
 _STEP = timedelta(seconds=2)
 """A smaller difference between the clocks is drift or load, not a step."""
@@ -59,6 +60,7 @@ class Agenda:
         self._by_span: list[tuple[float, int, Alarm]] = []
         self._sweep_instants_at = self._sweep_spans_at = _FEW
         self._earlier = asyncio.Event()
+        self._look = Look()
 
     def at(self, instant: datetime, call: Callable[[], None]) -> Alarm:
         """Call at the first look at the wall clock that shows `instant` or later; never earlier."""
@@ -84,6 +86,7 @@ class Agenda:
     async def run(self, *, stepped: Callable[[timedelta], None]) -> None:
         """Ring alarms until cancelled; `stepped` is told of each step of the wall clock, before alarms ring."""
         wall, elapsed = self._clock.now(), self._clock.monotonic()
+        look_at = elapsed + _LOOK
         while True:
             now, monotonic = self._clock.now(), self._clock.monotonic()
             step = (now - wall) - timedelta(seconds=monotonic - elapsed)
@@ -91,8 +94,15 @@ class Agenda:
             if abs(step) > _STEP:
                 stepped(step)
             self._ring(now, monotonic)
-            if await self._clock.wait(self._earlier, self._nap()):
-                self._earlier.clear()
+            if monotonic >= look_at:
+                self._look.take(late=monotonic - look_at)
+                look_at = monotonic + _LOOK
+            look_at = await self._clock.doze(look_at - self._clock.monotonic(), self._earlier, upto=self._alarm_in())
+            self._earlier.clear()
+
+    async def next_look(self) -> float:
+        """Return after the next of the looks that are taken once a second, with the seconds that it came too late."""
+        return await self._look.wait()
 
     def _ring(self, now: datetime, monotonic: float) -> None:
         while self._by_instant and self._by_instant[0][0] <= now:
@@ -100,13 +110,33 @@ class Agenda:
         while self._by_span and self._by_span[0][0] <= monotonic:
             heapq.heappop(self._by_span)[2].ring()
 
-    def _nap(self) -> float:
-        nap = _LONGEST_NAP
+    def _alarm_in(self) -> float:
+        """Seconds to the next alarm."""
+        seconds = math.inf
         if self._by_instant:
-            nap = min(nap, (self._by_instant[0][0] - self._clock.now()).total_seconds())
+            seconds = (self._by_instant[0][0] - self._clock.now()).total_seconds()
         if self._by_span:
-            nap = min(nap, self._by_span[0][0] - self._clock.monotonic())
-        return nap
+            seconds = min(seconds, self._by_span[0][0] - self._clock.monotonic())
+        return seconds
+
+
+class Look:
+    """Whoever waits for the next look goes on after it."""
+
+    def __init__(self) -> None:
+        self._taken = asyncio.Event()
+        self._late = 0.0
+
+    def take(self, *, late: float) -> None:
+        """It is taken, so many seconds too late."""
+        self._late = late
+        self._taken.set()
+        self._taken = asyncio.Event()
+
+    async def wait(self) -> float:
+        """Return after it, with the seconds."""
+        await self._taken.wait()
+        return self._late
 
 
 def _sweep(alarms: list[tuple[Instant, int, Alarm]]) -> int:

@@ -177,7 +177,7 @@ class Outbox:
         while True:
             if not await self._round(self._deliver):
                 await self._sweep()
-                await self._clock.sleep(_LINGER)
+                await self._clock.doze(_LINGER)
 
     async def _round(self, deliver: Deliver) -> bool:
         """Tell the sink of the next events; False if there are none."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
-from datetime import timedelta
 
 from distcrond.engine.agenda import Agenda
 from distcrond.engine.figures import Histogram
@@ -17,7 +15,6 @@ from distcrond.ports import Clock
 NOT_RUNNING, JOURNAL_STALLED = "not_running", "journal_stalled"
 TROUBLES = (NOT_RUNNING, JOURNAL_STALLED, Reason.DISK_FULL.value, Reason.STALE_GENERATION.value)
 """All that `troubles` may say."""
-_BEAT = timedelta(seconds=1)
 _PATIENCE = 5.0
 """Seconds without a single answer of the disk to what was recorded."""
 
@@ -58,11 +55,7 @@ class Pulse:
             while True:
                 self._look()
                 self._beat()
-                awake = asyncio.Event()
-                begin = self._clock.monotonic()
-                self._agenda.after(_BEAT, awake.set)
-                await awake.wait()
-                self._loop_lag.note(max(0.0, self._clock.monotonic() - begin - _BEAT.total_seconds()))
+                self._loop_lag.note(await self._agenda.next_look())
         finally:
             self._running = False
 

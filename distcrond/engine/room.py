@@ -74,7 +74,7 @@ class Room:
     async def run(self) -> None:
         """Look once a second, until cancelled."""
         while True:
-            await self._clock.sleep(_LOOK)
+            await self._clock.doze(_LOOK)
             self.look()
 
     def look(self) -> None:

@@ -111,6 +111,99 @@ async def test_the_smallest_sleep_ends() -> None:
     assert sleep.done()
 
 
+class Watchman:
+    """Looks at a thing every second, for ever."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self.thing = "as it was"
+        self.looks: list[float] = []
+        self.seen: list[tuple[float, str]] = []
+        self._clock = clock
+        self.task = asyncio.create_task(self._watch())
+
+    async def _watch(self) -> None:
+        while True:
+            meant = await self._clock.doze(1)
+            assert meant == self._clock.monotonic()
+            self.looks.append(meant)
+            if not self.seen or self.seen[-1][1] != self.thing:
+                self.seen.append((meant, self.thing))
+
+
+async def test_of_many_looks_in_a_row_the_first_and_the_last_are_taken() -> None:
+    clock = FakeClock()
+    watchman = Watchman(clock)
+    sleep = asyncio.create_task(clock.sleep(1000.5))
+    await clock.advance(timedelta(days=31, seconds=0.25))
+    assert watchman.looks == [1.0, 1000.0, 1001.0, 31 * 86400.0]
+    assert sleep.done()
+    watchman.task.cancel()
+
+
+async def test_what_changes_is_seen_by_the_next_look_whoever_changes_it() -> None:
+    """A test between two advances, somebody who wakes, and one who has something to do after a look of its own."""
+    clock = FakeClock()
+    watchman = Watchman(clock)
+
+    async def meddle() -> None:
+        await clock.sleep(5000.25)
+        watchman.thing = "as a sleeper left it"
+        await clock.doze(0.5)
+        await clock.sleep(0.25)
+        watchman.thing = "as another look left it"
+
+    meddling = asyncio.create_task(meddle())
+    await clock.advance(timedelta(hours=1))
+    watchman.thing = "as the test left it"
+    await clock.advance(timedelta(hours=1))
+    assert watchman.seen == [
+        (1.0, "as it was"),
+        (3601.0, "as the test left it"),
+        (5001.0, "as a sleeper left it"),
+        (5002.0, "as another look left it"),
+    ]
+    assert meddling.done()
+    watchman.task.cancel()
+
+
+@pytest.mark.parametrize("order", ["one before the other", "the other before the one"])
+async def test_a_look_that_wakes_somebody_early_is_not_overtaken_by_later_looks(order: str) -> None:
+    clock = FakeClock()
+    heard: list[float] = []
+
+    async def act() -> None:
+        await clock.doze(3)
+        await clock.sleep(0.5)
+        heard.append(clock.monotonic())
+
+    acting = asyncio.create_task(act()) if order == "one before the other" else None
+    watchman = Watchman(clock)
+    acting = acting or asyncio.create_task(act())
+    await clock.advance(timedelta(seconds=1))
+    await clock.advance(timedelta(hours=1))
+    assert (acting.done(), len(heard), watchman.looks[-1]) == (True, 1, 3601.0)
+    assert watchman.looks == sorted(watchman.looks)
+    assert math.ceil(heard[0]) in watchman.looks  # the look after it
+    watchman.task.cancel()
+
+
+async def test_a_doze_ends_early_with_its_event_or_its_limit_and_names_the_next_look() -> None:
+    clock = FakeClock()
+    event = asyncio.Event()
+    limited = asyncio.create_task(clock.doze(1, asyncio.Event(), upto=70.25))
+    called = asyncio.create_task(clock.doze(1, event))
+    await clock.advance(timedelta(seconds=0.5))
+    event.set()
+    await clock.settle()
+    assert (called.result(), limited.done()) == (1.0, False)
+    await clock.advance(timedelta(seconds=0.5))
+    assert limited.result() == 1.0
+    limited = asyncio.create_task(clock.doze(1, upto=0.25))
+    await clock.advance(timedelta(seconds=1))
+    assert limited.result() == 2.0
+    assert await clock.doze(1, event) == 3.0
+
+
 async def test_many_may_settle_at_once() -> None:
     clock = FakeClock()
     await asyncio.gather(*(clock.settle() for _ in range(10)), clock.advance(SECOND))
