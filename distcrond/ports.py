@@ -427,6 +427,25 @@ class Happened:
     forgotten: Forgotten | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """What there was of a job: its runs still open, those that ended by outcome, what gaps left out by reason."""
+
+    open: int = 0
+    outcomes: Mapping[str, int] = field(default_factory=dict)
+    gaps: Mapping[str, int] = field(default_factory=dict)
+
+
+class Timing(NamedTuple):
+    """Milliseconds of a run that has started: how long it took (None: it goes on) and how late it began.
+
+    The lateness is from due to the first attempt; None if no schedule asked for the run.
+    """
+
+    duration: int | None
+    lateness: int | None
+
+
 class History(Protocol):
     """What happened, for those who ask. Reads never slow the writer."""
 
@@ -489,6 +508,16 @@ class History(Protocol):
             By job `{runs, success, failure, last, last_success, last_failure, durations_ms: {p50, p95, max}}`; the
             `last…` are run documents or None.
         """
+        ...
+
+    async def tallies(self, *, since: datetime, until: datetime) -> Mapping[JobName, Tally]:
+        """What there was of each job: runs scheduled, and gaps begun, in [since, until). Cheap however many."""
+        ...
+
+    async def timings(
+        self, every: Mapping[JobName, int], *, since: datetime, until: datetime
+    ) -> Mapping[JobName, Sequence[Timing]]:
+        """How started runs kept time: of each job one of so many that were scheduled then, spread evenly."""
         ...
 
 

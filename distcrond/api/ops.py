@@ -62,6 +62,13 @@ async def show_difference(call: Call) -> web.Response:
     return answer(await call.queries.difference(limit=call.query.number("limit")))
 
 
+async def show_report(call: Call) -> web.Response:
+    """The last days of each job in figures."""
+    query = call.query
+    days, after, limit = query.number("days"), query.text("cursor"), query.number("limit")
+    return answer(await call.queries.digest.document(days=days, jobs=call.jobs, after=after, limit=limit))
+
+
 async def reload(call: Call) -> web.Response:
     """Read the files again and go on with them."""
     return answer(await call.control.reload(by=call.by))

@@ -464,6 +464,19 @@ _API = (
     ),
     Route(
         method="GET",
+        path="/api/v1/report",
+        scope=Scope.READ,
+        reach=Reach.SEEN_JOBS,
+        handler=ops.show_report,
+        summary="The last days of each job in figures, beside as many days before",
+        parameters=(
+            Parameter(name="days", kind=Kind.INTEGER, meaning="how many", least=1, most=366, default=7),
+            *_WHOLE_LIST,
+        ),
+        answer=Answer(schema="Report"),
+    ),
+    Route(
+        method="GET",
         path="/-/healthy",
         scope=Scope.OPEN,
         handler=ops.show_health,

@@ -41,6 +41,10 @@ def _list_of(item: Schema) -> Schema:
     return _shape({"items": {"type": "array", "items": item}, "next": _or_null(_TEXT)})
 
 
+_COUNTS: Schema = {"type": "object", "additionalProperties": _WHOLE}
+_RATE = _or_null({"type": "number", "minimum": 0, "maximum": 1})
+_SPREAD = _shape(dict.fromkeys(("p50", "p95", "max"), _or_null(_WHOLE)) | {"of": _WHOLE})
+_TOTAL = dict.fromkeys(("runs", "success", "not_run"), _WHOLE) | {"success_rate": _RATE}
 _CHECK_STATE: Schema = {"type": "string", "enum": [str(state) for state in CheckState]}
 _OUTPUT = _shape({"bytes": _WHOLE, "kept": _WHOLE, "truncated": _FLAG})
 _OF_EVERY_ATTEMPT = {
@@ -178,6 +182,28 @@ COMPONENTS: dict[str, Schema] = {
     "Target": _TARGET,
     "Run": _RUN,
     "Runs": _list_of(_ref("Run")),
+    "Report": _shape(
+        {
+            "since": _INSTANT,
+            "until": _INSTANT,
+            "total": _shape(_TOTAL | {"before": _shape(_TOTAL)}),
+            "items": {"type": "array", "items": _ref("ReportedJob")},
+            "next": _or_null(_TEXT),
+        }
+    ),
+    "ReportedJob": _shape(
+        {
+            "job": _TEXT,
+            "defined": _FLAG,
+            "open": _WHOLE,
+            "outcomes": _COUNTS,
+            "not_run": _COUNTS,
+            "success_rate": _RATE,
+            "durations_ms": _SPREAD,
+            "lateness_ms": _SPREAD,
+            "before": _shape({"runs": _WHOLE, "success_rate": _RATE, "p50_ms": _or_null(_WHOLE)}),
+        }
+    ),
     "Reports": {"type": "array", "items": _REPORT},
     "Job": _JOB,
     "Jobs": _list_of(_ref("Job")),

@@ -10,6 +10,7 @@ from typing import Any
 
 from distcrond.engine.desired import Desired
 from distcrond.engine.difference import Difference, problem_document
+from distcrond.engine.digest import Digest
 from distcrond.engine.doctor import Doctor
 from distcrond.engine.feed import Feed, Follower
 from distcrond.engine.health import Health
@@ -71,6 +72,7 @@ class Queries:
         why: Why,
         doctor: Doctor,
         difference: Difference,
+        digest: Digest,
         metrics: Metrics,
     ) -> None:
         self._clock = clock
@@ -89,6 +91,7 @@ class Queries:
         self._why = why
         self.doctor = doctor
         self._difference = difference
+        self.digest = digest
         self._metrics = metrics
 
     # ------------------------------------------------------------ jobs

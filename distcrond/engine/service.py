@@ -15,6 +15,7 @@ from distcrond.engine.closing import Closing
 from distcrond.engine.control import Control
 from distcrond.engine.desired import Desired
 from distcrond.engine.difference import Difference
+from distcrond.engine.digest import Digest
 from distcrond.engine.dispatcher import Dispatcher, Pokes
 from distcrond.engine.doctor import Doctor
 from distcrond.engine.feed import Feed
@@ -241,6 +242,7 @@ class Engine:
                 clock=clock, desired=desired, health=health, outboxes=outboxes, room=room, examiners=examiners
             ),
             difference=Difference(clock=clock, desired=desired, timetable=timetable, definitions=definitions),
+            digest=Digest(clock=clock, desired=desired, history=history),
             metrics=metrics,
         )
 

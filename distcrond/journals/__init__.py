@@ -13,6 +13,7 @@ recent      short output, until it is indexed
 text        full-text search over output: what is indexed, when, and how it is found again
 expiry      what is too old leaves, step by step
 questions   what can be asked, over a connection
+period      what there was of each job between two instants
 query       a RunQuery → SQL and its cursor
 sqlite      the Journal port: queue, writer thread, acknowledgements
 history     the History port: read-only connections in threads

@@ -11,14 +11,14 @@ from datetime import datetime
 from typing import Final, TypeVar
 
 from distcrond.errors import JournalError
-from distcrond.journals import occurrences, questions
+from distcrond.journals import occurrences, period, questions
 from distcrond.journals.database import Database
 from distcrond.model.event import Due
 from distcrond.model.globs import EVERY_JOB, JobGlobs
 from distcrond.model.ids import JobName, RunId
 from distcrond.model.report import Document
 from distcrond.model.run import Stream
-from distcrond.ports import Happened, OutputSlice, Page, Recorded, RunQuery
+from distcrond.ports import Happened, OutputSlice, Page, Recorded, RunQuery, Tally, Timing
 
 T = TypeVar("T")
 
@@ -90,6 +90,16 @@ class SqliteHistory:
         A failure is what ended as failure, partial, timeout, lost or missed. Durations are those of started runs.
         """
         return await self._ask(lambda connection: questions.summaries(connection, jobs, limit))
+
+    async def tallies(self, *, since: datetime, until: datetime) -> Mapping[JobName, Tally]:
+        """What there was of each job; see `History.tallies`."""
+        return await self._ask(lambda connection: period.tallies(connection, since, until))
+
+    async def timings(
+        self, every: Mapping[JobName, int], *, since: datetime, until: datetime
+    ) -> Mapping[JobName, Sequence[Timing]]:
+        """How runs kept time; see `History.timings`."""
+        return await self._ask(lambda connection: period.timings(connection, every, since, until))
 
     async def events(self, after: int, *, limit: int) -> Sequence[Recorded]:
         """Events with a number above `after`, in order, at most `limit`."""

@@ -13,6 +13,7 @@ from distcrond.journals import codec
 from distcrond.journals.query import SEEN, make_cursor, phrases, runs_statement
 from distcrond.journals.text import unpack
 from distcrond.model.event import Due
+from distcrond.model.figures import spread
 from distcrond.model.globs import JobGlobs
 from distcrond.model.happening import NEED_RUN, TOLD
 from distcrond.model.ids import JobName, RunId
@@ -164,7 +165,7 @@ def summaries(connection: sqlite3.Connection, jobs: Collection[JobName], limit: 
             "success": sum(run.trouble is None for run in runs),
             "failure": sum(run.trouble in _FAILURES for run in runs),
             **{kind: documents.get(ref) for kind, ref in latest[job].items()},
-            "durations_ms": _durations([run.duration for run in runs if run.duration is not None]),
+            "durations_ms": spread(run.duration for run in runs if run.duration is not None),
         }
         for job, runs in finished.items()
     }
@@ -177,16 +178,6 @@ def _latest(runs: Sequence[_Finished]) -> dict[str, int | None]:
         "last_success": next((run.ref for run in runs if run.trouble is None), None),
         "last_failure": next((run.ref for run in runs if run.trouble in _FAILURES), None),
     }
-
-
-def _durations(milliseconds: list[int]) -> dict[str, int | None]:
-    ranked = sorted(milliseconds)
-    return {"p50": _percentile(ranked, 50), "p95": _percentile(ranked, 95), "max": _percentile(ranked, 100)}
-
-
-def _percentile(ranked: Sequence[int], percent: int) -> int | None:
-    """Nearest rank: always a duration that occurred."""
-    return ranked[-(-len(ranked) * percent // 100) - 1] if ranked else None
 
 
 def events(connection: sqlite3.Connection, after: int, limit: int) -> list[Recorded]:

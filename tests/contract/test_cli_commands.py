@@ -527,6 +527,29 @@ async def test_diff_shows_keys_and_times_and_exits_with_1(ctl, served) -> None:
     assert (of_data.code, json.loads(of_data.out)) == (1, served.world.difference)
 
 
+# ---------------------------------------------------------------- figures
+
+
+async def test_report_shows_the_worst_first(ctl) -> None:
+    lines = (await ctl("report", "--days", "14")).out.splitlines()
+    assert "1,400 runs, 50.0 % went well, 3 never ran" in lines[0]
+    assert lines[2].split()[:3] == ["JOB", "RUNS", "OK"]
+    assert lines[3].split("  ")[0] == "exit7"
+    for words in ("50 failure", "3 window passed", "≥ 2m", "↘ 100 % ok, ↗ 36s"):
+        assert words in lines[3]
+    assert "≥" in lines[4]
+    assert (await ctl("report", "-o", "name")).out.split() == sorted([*ENDINGS, OPEN_JOB, "busy", "billing.invoice"])
+    assert (await ctl("report", "-o", "json")).json()["items"][0]["job"] == "billing.invoice"
+    assert (await ctl("report", "--days", "0")).code == 2
+
+
+async def test_report_joins_pages(ctl, served) -> None:
+    for number in range(1500):
+        served.world.jobs[f"j{number}"] = served.world.jobs["invoices"]
+    found = (await ctl("report", "-o", "json")).json()
+    assert (len(found["items"]), found["next"]) == (len(served.world.jobs), None)
+
+
 # ---------------------------------------------------------------- saying no
 
 

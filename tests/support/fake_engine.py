@@ -21,6 +21,7 @@ from distcrond.api.server import Api
 from distcrond.api.tokens import TokenBook
 from distcrond.clock import SystemClock
 from distcrond.engine.control import Control
+from distcrond.engine.digest import Digest
 from distcrond.engine.doctor import Doctor
 from distcrond.engine.feed import Feed, Follower
 from distcrond.engine.metrics import Family, Sample
@@ -375,12 +376,46 @@ class FakeTrust(Trust):
         return await self.look(wish.node, jump=wish.jump)
 
 
+class FakeDigest(Digest):
+    """Every job had the same fortnight; `exit7` went wrong every other time."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    async def document(self, *, days: int, jobs: JobGlobs, after: str | None, limit: int) -> Document:
+        names = [name for name in sorted(self.world.jobs) if name in jobs and (after is None or name > after)]
+        counts = {"runs": 100 * days, "success": 50 * days, "not_run": 3, "success_rate": 0.5}
+        return {
+            "since": format_instant(self.world.now - timedelta(days=days)),
+            "until": format_instant(self.world.now),
+            "total": {**counts, "before": counts},
+            "items": [self._item(name) for name in names[:limit]],
+            "next": names[limit - 1] if len(names) > limit else None,
+        }
+
+    def _item(self, name: str) -> Document:
+        bad = name == "exit7"
+        times = {"p50": 72_000, "p95": 95_000, "max": 120_000, "of": 50}
+        return {
+            "job": name,
+            "defined": True,
+            "open": 0,
+            "outcomes": {"success": 50, "failure": 50} if bad else {"success": 100, "skipped": 1},
+            "not_run": {"window_passed": 3} if bad else {},
+            "success_rate": 0.5 if bad else 1.0,
+            "durations_ms": times,
+            "lateness_ms": times | {"p95": 4},
+            "before": {"runs": 100, "success_rate": 1.0, "p50_ms": 36_000},
+        }
+
+
 class FakeQueries(Queries):
     """Shows the world."""
 
     def __init__(self, world: World) -> None:
         self.world = world
         self.doctor = FakeDoctor(world)
+        self.digest = FakeDigest(world)
 
     async def jobs(self) -> Sequence[Document]:
         return [self._job(name) for name in sorted(self.world.jobs)]
