@@ -12,6 +12,7 @@ from typing import Any
 from distcrond.config.faults import Finding, Wrong
 from distcrond.config.parse_command import ReadScript, parse_command
 from distcrond.config.parse_policy import parse_policy
+from distcrond.config.parse_rollout import parse_rollout
 from distcrond.config.parse_schedule import parse_schedule
 from distcrond.config.reader import Reader
 from distcrond.model.command import Script
@@ -101,9 +102,11 @@ def _with_times(job: Job, reader: Reader, options: Options) -> Job:
 
 
 def _with_place(job: Job, reader: Reader) -> Job:
+    placement = parse_policy(reader)
     return replace(
         job,
-        placement=parse_policy(reader),
+        placement=placement,
+        rollout=parse_rollout(reader, placement.select),
         environment=reader.take(("environment",), dict, {}),
         secrets=_secrets(reader),
         working_directory=reader.take(("working_directory",), str, None),

@@ -57,7 +57,7 @@ class Closing:
         """The closing of the run, if memory says by now that its last target has closed."""
         run = self._scribe.ledger.runs[run_id]
         if run.state is not State.FINISHED and all(target.state is State.FINISHED for target in run.targets):
-            yield self._run_closed(run_id, run_verdict(run.targets))
+            yield self._run_closed(run_id, run_verdict(run.targets, run.job.rollout.min_success))
 
     def _run_closed(self, run: RunId, verdict: Verdict) -> RunClosed:
         return RunClosed(

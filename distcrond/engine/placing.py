@@ -13,18 +13,20 @@ from distcrond.engine.closing import Closing
 from distcrond.engine.desired import Desired, Group, group_of
 from distcrond.engine.health import Health
 from distcrond.engine.holds import PAUSED, Holds
+from distcrond.engine.rolling import Rolling
 from distcrond.engine.room import Room
 from distcrond.engine.scribe import Scribe
 from distcrond.model.event import Held
 from distcrond.model.ids import JobName, NodeName, RunId
 from distcrond.model.node import Node
 from distcrond.model.policy import SelectKind
-from distcrond.model.reason import Reason
+from distcrond.model.reason import UNTIMED, Reason
 from distcrond.model.run import Outcome, Run, State, Target
 from distcrond.placement import Blocked, NodeView, candidates, choose, rank
 from distcrond.rules.deadline import target_deadline
 from distcrond.rules.overlap import resolve
 from distcrond.rules.restored import UNKNOWN, may_have_run
+from distcrond.rules.rollout import Wait
 from distcrond.rules.silence import given_up
 from distcrond.rules.verdict import Verdict
 
@@ -77,6 +79,7 @@ class Placing:
         self._active: dict[Slot, NodeName] = {}
         self._load: Counter[NodeName] = Counter()
         self._alarms: dict[Slot, tuple[datetime, Alarm]] = {}
+        self._rolling = Rolling(self.is_active)
 
     # ------------------------------------------------------------ who waits and who runs
 
@@ -133,6 +136,7 @@ class Placing:
         """
         urgent, self._urgent = self._urgent, set()
         self._by_node.clear()
+        self._rolling.begin_pass()
         for slot in list(self._waiting):
             run = self._scribe.ledger.runs.get(slot[0])
             if run is None or run.targets[slot[1]].state is not State.WAITING:
@@ -152,6 +156,9 @@ class Placing:
         if over is not None:
             self._close(run, target, over.outcome, over.reason, over.detail)
             return over.reason
+        wait = self._rolling.turn(run, target, now)
+        if wait is not None:
+            return self._await_turn(run, target, wait, now)
         if target.fixed and self._is_for_all(run) and not self._is_next_on_node(run, target, now):
             return Reason.OVERLAP
         chosen = self._choose(run, target)
@@ -165,6 +172,7 @@ class Placing:
         del self._waiting[slot]
         self._forget_alarm(slot)
         self.occupy(slot, chosen)
+        self._rolling.changed(run.id)
         self._launch(slot, self._desired.catalog.nodes[chosen])
         return None
 
@@ -175,6 +183,19 @@ class Placing:
         if self._holds.skips(run):
             return PAUSED
         return UNKNOWN if may_have_run(run.occurrence.due, self._scribe.ledger.restored_at) else None
+
+    # ------------------------------------------------------------ roll-outs
+
+    def _await_turn(self, run: Run, target: Target, wait: Wait, now: datetime) -> Reason:
+        """The start deadline does not count yet, unless it was the target's turn before and a node was missing."""
+        if wait.reason is Reason.ROLLOUT_STOPPED:
+            self._close(run, target, Outcome.MISSED, wait.reason, wait.detail)
+        elif not self._is_early(run, target, now):
+            if target.reason is None or target.reason in UNTIMED:
+                self._hold(run, target, wait.reason, wait.detail, now)
+            if wait.until is not None:
+                self._wake((run.id, target.index), wait.until)
+        return wait.reason
 
     # ------------------------------------------------------------ overlap, per node
 
@@ -309,6 +330,9 @@ class Placing:
         self._waiting.pop(slot, None)
         self._forget_alarm(slot)
         self._closing.target(*slot, Verdict(outcome=outcome, reason=reason, detail=detail))
+        if run.job.rollout.paces:  # others may have waited for it
+            self._rolling.changed(run.id)
+            self._poke()
 
     def _wake(self, slot: Slot, instant: datetime) -> None:
         known = self._alarms.get(slot)

@@ -10,6 +10,7 @@ from enum import StrEnum
 from distcrond.model.command import Command
 from distcrond.model.ids import JobName
 from distcrond.model.policy import CatchUp, OnNodeLost, Overlap, PlacementPolicy
+from distcrond.model.rollout import Rollout
 from distcrond.model.secret import SecretSource
 from distcrond.model.spec import ScheduleSpec
 
@@ -65,6 +66,7 @@ class Job:
     description: str = ""
     owners: tuple[Owner, ...] = ()
     placement: PlacementPolicy = field(default_factory=PlacementPolicy)
+    rollout: Rollout = field(default_factory=Rollout)
     environment: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, SecretSource] = field(default_factory=dict)
     working_directory: str | None = None

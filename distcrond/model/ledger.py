@@ -13,7 +13,7 @@ from distcrond.model.hold import Hold, longest
 from distcrond.model.ids import JobName, NodeName, RunId
 from distcrond.model.job import Job
 from distcrond.model.occurrence import Trigger
-from distcrond.model.reason import Reason
+from distcrond.model.reason import UNTIMED, Reason
 from distcrond.model.run import Attempt, Outcome, OutputSize, Run, State, Target
 
 
@@ -185,7 +185,7 @@ def _held(run: Run, event: ev.Held) -> Changes:
     if event.target is None:
         return {"reason": event.reason, "detail": event.detail}
     target = run.targets[event.target]
-    eligible = None if event.reason is Reason.OVERLAP else target.eligible_at or event.at
+    eligible = None if event.reason in UNTIMED else target.eligible_at or event.at
     return _with_target(run, change(target, reason=event.reason, detail=event.detail, eligible_at=eligible))
 
 

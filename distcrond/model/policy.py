@@ -36,6 +36,7 @@ class Strategy(StrEnum):
     ROUND_ROBIN = "round_robin"
     LEAST_RUNNING = "least_running"
     ORDER = "order"
+    STICKY = "sticky"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,9 @@ class Reason(StrEnum):
     WINDOW_PASSED = "window_passed"
     DEADLINE = "deadline"
     CAPACITY = "capacity"
+    BATCH = "batch"
+    STAGGER = "stagger"
+    ROLLOUT_STOPPED = "rollout_stopped"
     DISK_FULL = "disk_full"
     CALENDAR = "calendar"
     DISABLED = "disabled"
@@ -80,6 +83,9 @@ SILENCE = frozenset(
     }
 )
 """What stands between us and a node, as opposed to what a node says of one run."""
+
+UNTIMED = frozenset({Reason.OVERLAP, Reason.BATCH, Reason.STAGGER})
+"""What a run or target may wait for as long as it takes: the start deadline counts from its end (SEMANTICS §4)."""
 
 SPOOLLESS = frozenset({Reason.NODE_UNSUPPORTED, Reason.SPOOL_UNUSABLE, Reason.SPOOL_FULL})
 """What keeps a node from durable runs, and from no others."""

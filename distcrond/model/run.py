@@ -124,6 +124,11 @@ class Target:
         """The latest attempt, or None before the first."""
         return self.attempts[-1] if self.attempts else None
 
+    @property
+    def failed(self) -> bool:
+        """Whether it is over and did not go well; what was skipped has not failed."""
+        return self.outcome not in (None, Outcome.SUCCESS, Outcome.SKIPPED)
+
 
 @dataclass(frozen=True, kw_only=True)  # no slots: see `change`
 class Run:

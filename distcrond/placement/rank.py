@@ -29,7 +29,7 @@ def rank(
         nodes: candidates in the order in which the policy names them.
         run: seed of everything that looks like chance.
         running: how many targets each node runs now; absent = none.
-        last: the node that the job used last, for `round_robin`.
+        last: the node that the job used last, for `round_robin` and `sticky`.
     """
     match strategy:
         case Strategy.ORDER:
@@ -38,15 +38,18 @@ def rank(
             return sorted(nodes, key=lambda node: (last is not None and node.name <= last, node.name))
         case Strategy.LEAST_RUNNING:
             return sorted(nodes, key=lambda node: (running.get(node.name, 0) / node.weight, -_draw(run, node)))
+        case Strategy.STICKY:
+            job = run.partition("@")[0]  # all runs of a job draw the same: its second node is always the same, too
+            return sorted(nodes, key=lambda node: (node.name != last, -_draw(job, node)))
         case Strategy.RANDOM:
             return sorted(nodes, key=lambda node: -_draw(run, node))
 
 
-def _draw(run: RunId, node: Node) -> float:
+def _draw(seed: str, node: Node) -> float:
     """Draw a positive score; the highest of several nodes wins with a probability proportional to its weight.
 
     Weighted rendezvous hashing: -weight / ln(u) with u uniform in (0, 1) (Schindelhauer and Schomaker, 2005).
     """
-    digest = hashlib.blake2b(f"{run}\0{node.name}".encode(), digest_size=8).digest()
+    digest = hashlib.blake2b(f"{seed}\0{node.name}".encode(), digest_size=8).digest()
     uniform = (int.from_bytes(digest) + 0.5) / 2**64
     return -node.weight / math.log(uniform)

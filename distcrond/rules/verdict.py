@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from distcrond.model.job import Success
 from distcrond.model.reason import Reason
+from distcrond.model.rollout import ALL, Share
 from distcrond.model.run import Exit, Outcome, Target
 
 
@@ -60,22 +61,31 @@ _WORST_FIRST = (
 )
 
 
-def run_verdict(targets: Sequence[Target]) -> Verdict:
-    """Judge a run by its finished targets: all well = success, some = partial, none = the worst of them.
+def run_verdict(targets: Sequence[Target], min_success: Share = ALL) -> Verdict:
+    """Judge a run by its finished targets: all or `min_success` well = success, some = partial, none = the worst.
 
-    Skipped targets (their predecessor still runs on that node) count neither way, unless all were.
+    Skipped targets (their predecessor still runs on that node) count neither way, unless all were. A success of some
+    has a detail that says how many were not.
     """
     if not targets:
         return Verdict(outcome=Outcome.MISSED, reason=Reason.NO_TARGET)
     counted = [target for target in targets if target.outcome is not Outcome.SKIPPED] or list(targets)
-    good = sum(target.outcome is Outcome.SUCCESS for target in counted)
-    if good == len(counted):
+    bad = [target for target in counted if target.outcome is not Outcome.SUCCESS]
+    good = len(counted) - len(bad)
+    if not bad:
         return Verdict(outcome=Outcome.SUCCESS)
-    worst = min(
-        (target for target in counted if target.outcome is not Outcome.SUCCESS),
-        key=lambda target: _WORST_FIRST.index(target.outcome or Outcome.LOST),
-    )
-    if good:
-        detail = f"{len(counted) - good} of {len(counted)} targets, first {worst.node}: {worst.outcome}"
-        return Verdict(outcome=Outcome.PARTIAL, reason=Reason.SOME_TARGETS, detail=detail)
-    return Verdict(outcome=worst.outcome or Outcome.LOST, reason=worst.reason, detail=worst.detail)
+    worst = min(bad, key=lambda target: _WORST_FIRST.index(target.outcome or Outcome.LOST))
+    if not good:
+        detail = "; ".join(filter(None, (worst.detail, _never_started(counted))))
+        return Verdict(outcome=worst.outcome or Outcome.LOST, reason=worst.reason, detail=detail)
+    what = f"{len(bad)} of {len(counted)} targets, first {worst.node or 'without a node'}: {worst.outcome}"
+    detail = "; ".join(filter(None, (what, _never_started(counted))))
+    if good >= min_success.of(len(counted)):
+        return Verdict(outcome=Outcome.SUCCESS, detail=f"but not {detail}")
+    return Verdict(outcome=Outcome.PARTIAL, reason=Reason.SOME_TARGETS, detail=detail)
+
+
+def _never_started(targets: Sequence[Target]) -> str:
+    """How many the roll-out did not come to, if it was stopped."""
+    left = sum(target.reason is Reason.ROLLOUT_STOPPED for target in targets)
+    return f"stopped before {left} of {len(targets)}" if left else ""

@@ -33,6 +33,7 @@ from distcrond.model.policy import (
     SelectKind,
     Strategy,
 )
+from distcrond.model.rollout import Rollout, Share
 from distcrond.model.span import parse_duration
 from distcrond.model.spec import Calendar, CronSpec, IntervalSpec, OnceSpec, UnionSpec
 
@@ -89,6 +90,28 @@ POLICIES = [
 @pytest.mark.parametrize("suffix", [".json", ".yaml"])
 def test_policies(root, policy, expected, suffix):
     assert read_job(root, {**COMMAND, "policy": policy}, suffix).placement == PlacementPolicy(**expected)
+
+
+ROLLOUTS = [
+    ({}, {}),
+    ({"hosts": "any", "batch": 1}, {"batch": Share(amount=1)}),
+    ({"batch": "25%", "stagger": "30s"}, {"batch": Share(amount=25, percent=True), "stagger": timedelta(seconds=30)}),
+    ({"stagger": 0.5}, {"stagger": timedelta(milliseconds=500)}),
+    ({"max_failures": 0}, {"max_failures": Share(amount=0)}),
+    ({"max_failures": "0%"}, {"max_failures": Share(amount=0, percent=True)}),
+    ({"max_failures": "100%"}, {"max_failures": Share(amount=100, percent=True)}),
+    ({"min_success": "all"}, {}),
+    ({"hosts": "all", "min_success": 40}, {"min_success": Share(amount=40)}),
+    ({"hosts": 3, "min_success": 3}, {"min_success": Share(amount=3)}),
+    ({"hosts": "50%", "min_success": "75%"}, {"min_success": Share(amount=75, percent=True)}),
+    ({"hosts": "any", "min_success": 1}, {"min_success": Share(amount=1)}),
+]
+
+
+@pytest.mark.parametrize(("policy", "expected"), ROLLOUTS)
+@pytest.mark.parametrize("suffix", [".json", ".yaml"])
+def test_rollouts(root, policy, expected, suffix):
+    assert read_job(root, {**COMMAND, "policy": policy}, suffix).rollout == Rollout(**expected)
 
 
 SCHEDULES = [

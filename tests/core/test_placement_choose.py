@@ -145,6 +145,15 @@ def test_least_running_counts_by_weight() -> None:
     assert ranked(Strategy.LEAST_RUNNING, nodes, a=1, b=3, c=0) == "cba"
 
 
+def test_sticky_stays_and_else_every_run_of_a_job_prefers_the_same() -> None:
+    first = ranked(Strategy.STICKY, ABC, seed="job@1")
+    assert {ranked(Strategy.STICKY, ABC, seed=f"job@{number}") for number in range(20)} == {first}
+    assert {ranked(Strategy.STICKY, ABC, seed=f"job{number}@1")[0] for number in range(50)} == {"a", "b", "c"}
+    for node in "abc":
+        assert ranked(Strategy.STICKY, ABC, seed="job@1", last=node) == node + first.replace(node, "")
+    assert ranked(Strategy.STICKY, ABC, seed="job@1", last="gone") == first
+
+
 def test_ties_are_broken_by_the_run_and_not_by_the_name() -> None:
     firsts = {ranked(Strategy.LEAST_RUNNING, ABC, seed=f"run{number}")[0] for number in range(50)}
     assert firsts == {"a", "b", "c"}

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from distcrond.model.ids import NodeName
 from distcrond.model.job import Success
 from distcrond.model.reason import Reason
+from distcrond.model.rollout import ALL, Share
 from distcrond.model.run import Exit, Outcome, State, Target
 from distcrond.rules.verdict import Verdict, attempt_verdict, run_verdict
 
@@ -82,6 +83,39 @@ def test_a_run(ends: list[tuple[Outcome, Reason | None]], outcome: Outcome, reas
 def test_the_detail_of_a_partial_run_names_the_worst() -> None:
     verdict = run_verdict(targets(OK, FAILED, LOST, OK))
     assert verdict.detail == "2 of 4 targets, first n2: lost"
+
+
+STOPPED = (O.MISSED, R.ROLLOUT_STOPPED)
+HALF = Share(amount=50, percent=True)
+
+
+@pytest.mark.parametrize(
+    ("minimum", "ends", "outcome", "detail"),
+    [
+        (ALL, [OK, OK, FAILED], O.PARTIAL, "1 of 3 targets, first n2: failure"),
+        (Share(amount=2), [OK, OK, FAILED], O.SUCCESS, "but not 1 of 3 targets, first n2: failure"),
+        (Share(amount=2), [OK, MISSED, FAILED], O.PARTIAL, "2 of 3 targets, first n2: failure"),
+        (HALF, [OK, OK, LOST, MISSED], O.SUCCESS, "but not 2 of 4 targets, first n2: lost"),
+        (HALF, [OK, FAILED, FAILED], O.PARTIAL, "2 of 3 targets, first n1: failure"),
+        (HALF, [OK, FAILED, SKIPPED, SKIPPED], O.SUCCESS, "but not 1 of 2 targets, first n1: failure"),
+        (Share(amount=5), [OK, OK], O.SUCCESS, ""),
+        (Share(amount=1, percent=True), [FAILED, MISSED], O.FAILURE, ""),
+        (ALL, [OK, FAILED, STOPPED], O.PARTIAL, "2 of 3 targets, first n1: failure; stopped before 1 of 3"),
+        (ALL, [FAILED, STOPPED, STOPPED], O.FAILURE, "stopped before 2 of 3"),
+        (
+            HALF,
+            [OK, OK, FAILED, STOPPED],
+            O.SUCCESS,
+            "but not 2 of 4 targets, first n2: failure; stopped before 1 of 4",
+        ),
+    ],
+)
+def test_enough_may_be_a_success(
+    minimum: Share, ends: list[tuple[Outcome, Reason | None]], outcome: Outcome, detail: str
+) -> None:
+    verdict = run_verdict(targets(*ends), minimum)
+    assert (verdict.outcome, verdict.detail) == (outcome, detail)
+    assert (verdict.reason is None) == (outcome is O.SUCCESS)
 
 
 @given(st.lists(st.sampled_from([OK, SKIPPED, FAILED, LOST, TIMEOUT, CANCELLED, MISSED, PARTIAL]), min_size=1))
