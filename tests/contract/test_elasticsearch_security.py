@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -103,6 +104,26 @@ async def test_the_role_is_refused_on_other_indices(server, tmp_path):
     assert "403" in told["reason"] + told["detail"]
     assert told["dead"] == 0
     assert server.all("other-*") == {}
+
+
+async def test_an_api_key_with_the_documented_rights_is_enough_until_it_is_withdrawn(server, tmp_path):
+    rights = yaml.safe_load(ROLE.read_text())["distcron_writer"]
+    made = server.ask("POST", "/_security/api_key", {"name": "distcrond", "role_descriptors": {"writer": rights}})
+    by_key = {"username": "", "password": "", "api_key": made["encoded"]}
+    async with open_rig(tmp_path / "own", "distcron", sink(server, **by_key)) as rig:
+        await rig.feed(rig.story.whole(make_job("a"), b"x\n"))
+        async with rig.running():
+            await rig.drained()
+        assert server.all("distcron-*") == rig.expected()
+    server.wipe("distcron")
+    server.ask("DELETE", "/_security/api_key", {"ids": [made["id"]]})
+    async with open_rig(tmp_path / "late", "distcron", sink(server, **by_key)) as rig:
+        await rig.feed(rig.story.whole(make_job("a"), b"x\n"))
+        async with rig.running():
+            await rig.in_trouble()
+            told = await rig.outbox.status()
+    assert (told["state"], told["reason"]) == ("refused", "401")
+    assert made["encoded"] not in str(told)
 
 
 async def test_a_wrong_password_raises_an_alarm_and_a_slow_retry(server, tmp_path, caplog):

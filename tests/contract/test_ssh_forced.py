@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import subprocess
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from support.ssh import Book, begin, collect, open_executor, order, run
+from support.ssh import Book, begin, collect, open_executor, order, run, until
 
 from distcrond.model.command import Script
 from distcrond.model.job import OutputPolicy
 from distcrond.model.reason import Reason
-from distcrond.model.run import Exit
+from distcrond.model.run import Exit, Stream
 from distcrond.ports import NotStarted, Stopped
 
 README = Path(__file__).parents[2] / "README.md"
@@ -55,9 +56,13 @@ async def test_it_is_enough_for_durable_commands(executor, farm, tmp_path):
 
 async def test_it_is_enough_for_stopping(executor, farm, tmp_path):
     node = farm.node(server_with(farm, readme_options()))
-    session = await begin(executor, node, order("trap '' TERM; sleep 100; sleep 100", durable=True))
+    session = await begin(executor, node, order("trap '' TERM; echo deaf; sleep 100; sleep 100", durable=True))
+    session.watch(closely=True)
+    said: dict[Stream, bytes] = {}
+    seen = asyncio.create_task(collect(session, said))
+    await until(lambda: said)
     assert await session.stop(timedelta(seconds=0.2)) is Stopped.KILLED
-    assert (await collect(session)).end.exit == Exit(signal=9)
+    assert (await seen).end.exit == Exit(signal=9)
 
 
 async def test_a_jump_host_also_needs_the_way_on(farm, tmp_path):

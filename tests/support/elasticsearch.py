@@ -1,8 +1,9 @@
 """Real Elasticsearch servers, started as an unprivileged user on free ports with a heap of 512 MB.
 
 The archive is the `integ-test-zip` of Maven Central, found in the local Maven repository and unpacked once outside the
-tree. Every server has its own configuration, data and logs, and ends with the test session. What the build lacks:
-CHOICES, "Real Elasticsearch"; our code must not need it anyway.
+tree. Every server has its own configuration, data and logs, and ends with the test session. The build lacks most
+modules, which our code must not need anyway. Servers that ask who comes get back what their own index of API keys
+needs of them: `AddressAnalysis.java`, a plug-in compiled here.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import time
 import urllib.error
 import urllib.request
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,11 +33,15 @@ from support import parts
 
 VERSIONS = {8: "8.19.21", 9: "9.2.0"}
 """The server of each major that the tests run against."""
+COMPILER = "3.40.0"
+"""The Eclipse compiler for Java: one archive, on any Java, for the classes of every major."""
 LENT = "DISTCRON_TEST_ELASTICSEARCH"
 """Variable that hands running servers on to the tests in another process."""
 START_SECONDS = 240.0
 _USER = "distcron-test"
 _ARTIFACT = "org/elasticsearch/distribution/integ-test-zip/elasticsearch"
+_PLUGIN = Path(__file__).with_name("AddressAnalysis.java")
+_GET = "mvn -q org.apache.maven.plugins:maven-dependency-plugin:3.8.1:get -Dtransitive=false"
 _SETTINGS = {
     "cluster.name": "distcron-test",
     "node.name": "test",
@@ -182,7 +188,9 @@ class Servers:
     ) -> Server:
         """A server that asks who comes, not started: `roles` is the text of roles.yml, `tls` certificate and key."""
         settings = {"xpack.security.enabled": "true", "xpack.security.transport.ssl.enabled": "false"}
-        server = self._make(major, settings)
+        if tls is not None:
+            settings["xpack.security.authc.api_key.enabled"] = "true"
+        server = self._make(major, settings, home=_with_address_analysis(major))
         config = server.directory / "config"
         if tls is not None:
             for source, name in zip(tls, ("http.crt", "http.key"), strict=True):
@@ -205,8 +213,8 @@ class Servers:
             server.stop()
             shutil.rmtree(server.directory, ignore_errors=True)
 
-    def _make(self, major: int, settings: Mapping[str, str]) -> Server:
-        home, java = _unpacked(major), _java(major)
+    def _make(self, major: int, settings: Mapping[str, str], home: Path | None = None) -> Server:
+        home, java = home or _unpacked(major), _java(major)
         directory = Path(tempfile.mkdtemp(prefix=f"distcron-es{major}-"))
         shutil.copytree(home / "config", directory / "config")
         for name in ("data", "logs", "tmp"):
@@ -249,8 +257,7 @@ def _lent(major: int, port: int) -> Server:
 
 def fetch_command(major: int) -> str:
     """How the archive gets into the local Maven repository."""
-    artifact = f"org.elasticsearch.distribution.integ-test-zip:elasticsearch:{VERSIONS[major]}:zip"
-    return f"mvn -q org.apache.maven.plugins:maven-dependency-plugin:3.8.1:get -Dartifact={artifact} -Dtransitive=false"
+    return f"{_GET} -Dartifact=org.elasticsearch.distribution.integ-test-zip:elasticsearch:{VERSIONS[major]}:zip"
 
 
 def _unpacked(major: int) -> Path:
@@ -269,6 +276,37 @@ def _unpacked(major: int) -> Path:
         Path(scratch).chmod(0o755)
         for program in (*tree.glob("bin/*"), *tree.glob("lib/**/controller")):
             program.chmod(0o755)
+        with contextlib.suppress(OSError):  # another test run was faster
+            tree.rename(home)
+    return home
+
+
+def _with_address_analysis(major: int) -> Path:
+    """The server's tree with the plug-in, its files shared with the tree that has none."""
+    plain, java = _unpacked(major), _system_java()
+    home = plain.with_name(f"{plain.name}-{_PLUGIN.stem}-{zlib.crc32(_PLUGIN.read_bytes()):08x}")
+    if home.is_dir():
+        return home
+    compiler = Path.home() / ".m2/repository/org/eclipse/jdt/ecj" / COMPILER / f"ecj-{COMPILER}.jar"
+    if java is None or not compiler.is_file():
+        parts.not_found(f"ecj-{COMPILER}", f"fetch it with: {_GET} -Dartifact=org.eclipse.jdt:ecj:{COMPILER}")
+    with tempfile.TemporaryDirectory(dir=_cache()) as scratch:
+        tree = Path(scratch) / home.name
+        Path(scratch).chmod(0o755)
+        shutil.copytree(plain, tree, copy_function=os.link)
+        plugin = tree / "plugins" / "address-analysis"
+        plugin.mkdir()
+        classes = ":".join(str(jar) for jar in (tree / "lib").glob("*.jar"))
+        compile_plugin = [java / "bin/java", "-jar", compiler, "-17", "-nowarn", "-cp", classes, "-d", plugin, _PLUGIN]
+        subprocess.run(compile_plugin, check=True)
+        with zipfile.ZipFile(plugin / "address-analysis.jar", "w") as jar:
+            for made in plugin.glob("*.class"):
+                jar.write(made, made.name)
+                made.unlink()
+        (plugin / "plugin-descriptor.properties").write_text(
+            "name=address-analysis\ndescription=analysis of addresses for the index of API keys\nversion=1\n"
+            f"classname={_PLUGIN.stem}\njava.version=17\nelasticsearch.version={VERSIONS[major]}\n"
+        )
         with contextlib.suppress(OSError):  # another test run was faster
             tree.rename(home)
     return home
