@@ -165,6 +165,8 @@ class Session(Protocol):
     async def stop(self, grace: timedelta, reason: Reason = Reason.CANCELLED) -> Stopped:
         """TERM to the whole process tree, KILL after `grace`, then a look. `events` goes on to `Ended` by itself.
 
+        Without any grace KILL comes first.
+
         A node with a record writes down the `reason`, `TIMEOUT` or `CANCELLED`, before the first signal.
         """
         ...

@@ -9,6 +9,7 @@ from distcrond.engine.agenda import Agenda, Alarm
 from distcrond.engine.closing import Closing
 from distcrond.engine.desired import Desired, group_of
 from distcrond.engine.holds import Holds
+from distcrond.engine.rivals import Slot, running_entry, waiting_entry
 from distcrond.engine.scribe import Scribe
 from distcrond.model.event import Held, RunOpened
 from distcrond.model.ids import JobName, NodeName, RunId
@@ -17,7 +18,7 @@ from distcrond.model.reason import Reason
 from distcrond.model.run import Outcome, Run, State
 from distcrond.placement import slots
 from distcrond.rules.deadline import admission_deadline
-from distcrond.rules.overlap import Key, Resolution, Waiting, resolve
+from distcrond.rules.overlap import Resolution, resolve
 from distcrond.rules.restored import UNKNOWN, may_have_run
 
 
@@ -33,6 +34,7 @@ class Admission:
         holds: Holds,
         closing: Closing,
         opened: Callable[[Run], None],
+        supersede: Callable[[Slot, RunId, datetime], None],
         poke: Callable[[JobName], None],
     ) -> None:
         self._scribe = scribe
@@ -41,6 +43,7 @@ class Admission:
         self._holds = holds
         self._closing = closing
         self._opened = opened
+        self._supersede = supersede
         self._poke = poke
         self._alarms: dict[JobName, Alarm] = {}
 
@@ -51,7 +54,7 @@ class Admission:
         waiting = [run for run in unfinished if not run.targets and not self._ended_early(run, now)]
         if not waiting:
             return
-        decision = self._decide(waiting, busy=sum(1 for run in unfinished if run.targets))
+        decision = self._decide(waiting, [run for run in unfinished if run.targets])
         by_id = {run.id: run for run in waiting}
         for run_id in decision.start:
             self._open(by_id[run_id], now)
@@ -62,6 +65,9 @@ class Admission:
         for run_id, reason in decision.skip:
             if run_id in due:
                 self._closing.run_as(run_id, Outcome.SKIPPED, reason)
+        for run_id, successor in decision.replace:
+            if successor in due:
+                self._replace(run_id, successor, now)
         self._look_again([run for run in waiting if run.id not in due and run.id not in decision.start])
 
     def reconsider(self) -> None:
@@ -70,14 +76,18 @@ class Admission:
             if not run.targets:
                 self._poke(run.job.name)
 
-    def _decide(self, waiting: Sequence[Run], *, busy: int) -> Resolution[RunId]:
+    def _replace(self, run_id: RunId, by: RunId, now: datetime) -> None:
+        for target in self._scribe.ledger.runs[run_id].targets:
+            self._supersede((run_id, target.index), by, now)
+
+    def _decide(self, waiting: Sequence[Run], running: Sequence[Run]) -> Resolution[RunId]:
         """Rules are resolved as they are now, also for runs admitted under an older definition."""
         job = self._desired.catalog.jobs.get(waiting[0].job.name, waiting[0].job)
         entries = [waiting_entry(run, run.id) for run in waiting]
         if job.placement.select.kind is SelectKind.ALL:
             # Each node decides for itself when its target is placed, so that one hung host never blocks the others.
             return Resolution(start=tuple(entry.key for entry in entries), hold=(), skip=())
-        return resolve(job.overlap, entries, running=busy)
+        return resolve(job.overlap, entries, [running_entry(run) for run in running])
 
     def _ended_early(self, run: Run, now: datetime) -> bool:
         if run.cancel_requested_by is not None:
@@ -116,9 +126,3 @@ class Admission:
         if name in self._alarms:
             self._alarms[name].cancel()
         self._alarms[name] = self._agenda.at(early[0].occurrence.due, lambda: self._poke(name))
-
-
-def waiting_entry(run: Run, key: Key) -> Waiting[Key]:
-    """A run, or a target of it, as the overlap rule sees it."""
-    manual = run.occurrence.trigger.by_hand
-    return Waiting(key=key, manual=manual, force=run.request is not None and run.request.force)

@@ -155,7 +155,7 @@ class Control:
         if order.force or job.overlap is Overlap.ALLOW:
             return
         for run in self._scribe.ledger.of_job(order.job):
-            if run.occurrence.trigger.by_hand and run.state is State.WAITING and not run.targets:
+            if run.occurrence.trigger.by_hand and _waits_for_its_predecessor(run):
                 raise Conflict(Reason.OVERLAP, f"run {run.id} was asked for before and still waits")
 
     async def cancel(self, run: RunId, *, by: str) -> None:
@@ -286,3 +286,10 @@ class Control:
         if known is None:
             raise NotFound("node_unknown", f"there is no node {name!r}")
         return known
+
+
+def _waits_for_its_predecessor(run: Run) -> bool:
+    """It has not begun anywhere, and is not about to: with `hosts: all` each of its targets waits for itself."""
+    if run.state is not State.WAITING:
+        return False
+    return not run.targets or any(target.reason is Reason.OVERLAP for target in run.targets)

@@ -2,36 +2,33 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from distcrond.engine.admission import waiting_entry
 from distcrond.engine.agenda import Agenda, Alarm
 from distcrond.engine.closing import Closing
 from distcrond.engine.desired import Desired, Group, group_of
 from distcrond.engine.health import Health
 from distcrond.engine.holds import PAUSED, Holds
+from distcrond.engine.rivals import Rivals, Slot
 from distcrond.engine.rolling import Rolling
 from distcrond.engine.room import Room
 from distcrond.engine.scribe import Scribe
-from distcrond.model.event import Held
-from distcrond.model.ids import JobName, NodeName, RunId
+from distcrond.model.event import Held, Superseded
+from distcrond.model.ids import NodeName, RunId
 from distcrond.model.node import Node
-from distcrond.model.policy import SelectKind
+from distcrond.model.policy import Overlap
 from distcrond.model.reason import UNTIMED, Reason
 from distcrond.model.run import Outcome, Run, State, Target
 from distcrond.placement import Blocked, NodeView, candidates, choose, rank
 from distcrond.rules.deadline import target_deadline
-from distcrond.rules.overlap import resolve
 from distcrond.rules.restored import UNKNOWN, may_have_run
 from distcrond.rules.rollout import Wait
 from distcrond.rules.silence import given_up
-from distcrond.rules.verdict import Verdict
+from distcrond.rules.verdict import Verdict, replaced
 
-Slot = tuple[RunId, int]
-"""A target of an open run."""
 _SHARED = frozenset({Reason.CAPACITY, Reason.DISK_FULL})
 """What keeps the targets of one group waiting together."""
 Launch = Callable[[Slot, Node], None]
@@ -61,6 +58,7 @@ class Placing:
         room: Room,
         closing: Closing,
         launch: Launch,
+        stop: Callable[[Slot, Reason], None],
         poke: Callable[[], None],
     ) -> None:
         self._scribe = scribe
@@ -71,11 +69,12 @@ class Placing:
         self._room = room
         self._closing = closing
         self._launch = launch
+        self._stop = stop
         self._poke = poke
+        self._rivals = Rivals(scribe=scribe, desired=desired)
         self._waiting: dict[Slot, None] = {}
         self._urgent: set[Slot] = set()
         self._full: set[Group] = set()
-        self._by_node: dict[JobName, defaultdict[NodeName | None, list[Slot]]] = {}
         self._active: dict[Slot, NodeName] = {}
         self._load: Counter[NodeName] = Counter()
         self._alarms: dict[Slot, tuple[datetime, Alarm]] = {}
@@ -135,7 +134,7 @@ class Placing:
         one of them is released: a pass stays cheap while they queue.
         """
         urgent, self._urgent = self._urgent, set()
-        self._by_node.clear()
+        self._rivals.begin_pass()
         self._rolling.begin_pass()
         for slot in list(self._waiting):
             run = self._scribe.ledger.runs.get(slot[0])
@@ -152,14 +151,14 @@ class Placing:
 
     def _place(self, run: Run, target: Target, now: datetime) -> Reason | None:
         """Start the target, close it or leave it waiting; returns the obstacle, if there is one."""
-        over = self._end_of_waiting(run)
+        over = self._end_of_waiting(run, target)
         if over is not None:
             self._close(run, target, over.outcome, over.reason, over.detail)
             return over.reason
         wait = self._rolling.turn(run, target, now)
         if wait is not None:
             return self._await_turn(run, target, wait, now)
-        if target.fixed and self._is_for_all(run) and not self._is_next_on_node(run, target, now):
+        if target.fixed and self._rivals.each_node_decides(run.job) and not self._is_next_on_node(run, target, now):
             return Reason.OVERLAP
         chosen = self._choose(run, target)
         if isinstance(chosen, Blocked | NoRoom):
@@ -176,12 +175,14 @@ class Placing:
         self._launch(slot, self._desired.catalog.nodes[chosen])
         return None
 
-    def _end_of_waiting(self, run: Run) -> Verdict | None:
+    def _end_of_waiting(self, run: Run, target: Target) -> Verdict | None:
         """What ends a wait for a node, whatever the nodes are."""
         if run.cancel_requested_by is not None:
             return Verdict(outcome=Outcome.CANCELLED, reason=Reason.CANCELLED)
         if self._holds.skips(run):
             return PAUSED
+        if target.superseded_by is not None:
+            return replaced(target.superseded_by)
         return UNKNOWN if may_have_run(run.occurrence.due, self._scribe.ledger.restored_at) else None
 
     # ------------------------------------------------------------ roll-outs
@@ -197,18 +198,24 @@ class Placing:
                 self._wake((run.id, target.index), wait.until)
         return wait.reason
 
-    # ------------------------------------------------------------ overlap, per node
+    # ------------------------------------------------------------ overlap
 
-    def _is_for_all(self, run: Run) -> bool:
-        job = self._desired.catalog.jobs.get(run.job.name, run.job)
-        return job.placement.select.kind is SelectKind.ALL
+    def supersede(self, slot: Slot, by: RunId, now: datetime) -> None:
+        """Let `by` take the slot's place: what runs is stopped, what waits is closed."""
+        run, target = self._run(slot), self._run(slot).targets[slot[1]]
+        if target.state is State.FINISHED or target.superseded_by is not None:
+            return
+        at_once = self._rivals.present(run.job).overlap is Overlap.TERMINATE
+        self._scribe.record(Superseded(at=now, run=run.id, target=target.index, by=by, at_once=at_once))
+        if self.is_active(slot):
+            self._stop(slot, Reason.SUPERSEDED)
+        else:
+            self.hurry(slot)
 
     def _is_next_on_node(self, run: Run, target: Target, now: datetime) -> bool:
         """Apply the overlap rule to the targets of one job on one node (`hosts: all`)."""
         slot = (run.id, target.index)
-        waiting, running = self._rivals(run.job.name, target.node)
-        overlap = self._desired.catalog.jobs.get(run.job.name, run.job).overlap
-        decision = resolve(overlap, [waiting_entry(self._run(key), key) for key in waiting], running=running)
+        decision = self._rivals.resolve(run.job, target.node, self._waiting)
         if slot in decision.start:
             return True
         if self._is_early(run, target, now):
@@ -216,27 +223,12 @@ class Placing:
         skipped = dict(decision.skip).get(slot)
         if skipped is not None:
             self._close(run, target, Outcome.SKIPPED, skipped)
-        else:
-            self._hold(run, target, Reason.OVERLAP, "", now)
+            return False
+        self._hold(run, target, Reason.OVERLAP, "", now)
+        for predecessor, by in decision.replace:
+            if by == slot:
+                self.supersede(predecessor, run.id, now)
         return False
-
-    def _rivals(self, job: JobName, node: NodeName | None) -> tuple[list[Slot], int]:
-        """The job's waiting slots on the node, oldest first, and how many of its targets run there."""
-        slots = [slot for slot in self._slots_by_node(job)[node] if self._target(slot).state is not State.FINISHED]
-        waiting = [slot for slot in slots if slot in self._waiting]
-        return waiting, len(slots) - len(waiting)
-
-    def _slots_by_node(self, job: JobName) -> Mapping[NodeName | None, Sequence[Slot]]:
-        """The job's slots, oldest first; found once in a pass, since each target of a run for all nodes asks."""
-        if job not in self._by_node:
-            found = self._by_node[job] = defaultdict(list)
-            for run in sorted(self._scribe.ledger.of_job(job), key=lambda run: (run.occurrence.due, run.id)):
-                for target in run.targets:
-                    found[target.node].append((run.id, target.index))
-        return self._by_node[job]
-
-    def _target(self, slot: Slot) -> Target:
-        return self._run(slot).targets[slot[1]]
 
     def _run(self, slot: Slot) -> Run:
         return self._scribe.ledger.runs[slot[0]]

@@ -10,7 +10,8 @@ import logging
 from distcrond.engine.closing import Closing
 from distcrond.engine.desired import Desired
 from distcrond.engine.dispatcher import Pokes
-from distcrond.engine.placing import Placing, Slot
+from distcrond.engine.placing import Placing
+from distcrond.engine.rivals import Slot
 from distcrond.engine.runner import Runner
 from distcrond.engine.scribe import Scribe
 from distcrond.model.event import ContactChanged

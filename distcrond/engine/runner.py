@@ -15,8 +15,8 @@ from distcrond.engine.feed import Feed
 from distcrond.engine.health import Health
 from distcrond.engine.masking import Mask
 from distcrond.engine.orders import work_order
-from distcrond.engine.placing import Slot
 from distcrond.engine.punctuality import Punctuality
+from distcrond.engine.rivals import Slot
 from distcrond.engine.room import Room
 from distcrond.engine.scribe import Scribe
 from distcrond.errors import JournalError, NodeUnreachable, SecretMissing, StartRefused
@@ -39,7 +39,7 @@ from distcrond.model.run import Outcome, Run, State, Target
 from distcrond.model.span import format_duration
 from distcrond.ports import Chunk, Clock, Contact, Ended, Executor, NotStarted, Session, Stopped, Vault
 from distcrond.rules.silence import on_silence
-from distcrond.rules.verdict import Verdict, attempt_verdict
+from distcrond.rules.verdict import Verdict, attempt_verdict, replaced
 
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
@@ -157,12 +157,12 @@ class Runner:
         self._take_off(slot, lambda flight: self._follow_again(slot, node, flight))
 
     def stop(self, slot: Slot, reason: Reason) -> None:
-        """End a target's attempt, because of `TIMEOUT` or `CANCELLED`; the first reason counts."""
+        """End a target's attempt, because of `TIMEOUT`, `CANCELLED` or `SUPERSEDED`; the first reason counts."""
         flight = self._flights.get(slot)
         if flight is None or flight.stopped_for is not None:
             return
         flight.stopped_for = reason
-        flight.stopping = self._spawn(self._stop(self._look(slot)[0], flight, reason))
+        flight.stopping = self._spawn(self._stop(*self._look(slot), flight, reason))
 
     def withdraw(self, slot: Slot, verdict: Verdict) -> None:
         """Close a target whose start has not left for its node yet; leave alone what has."""
@@ -317,6 +317,8 @@ class Runner:
         self._limit(slot, run, flight, max(left, _FIRST_WORD))
         if run.cancel_requested_by is not None:
             self.stop(slot, Reason.CANCELLED)
+        elif target.superseded_by is not None:
+            self.stop(slot, Reason.SUPERSEDED)
         flight.mask = await self._mask_again(run)
         await self._follow(slot, node, flight, session)
 
@@ -385,8 +387,9 @@ class Runner:
             run.job.success,
             said=ended.exit,
             lost=ended.lost,
-            stopped_for=ended.stopped_for or flight.stopped_for,
+            stopped_for=_why_stopped(ended, flight),
             kill_confirmed=gone,
+            successor=target.superseded_by,
         )
         detail = verdict.detail or flight.mask.text(ended.detail)
         over = AttemptEnded(
@@ -424,17 +427,24 @@ class Runner:
 
     # ------------------------------------------------------------ stopping
 
-    async def _stop(self, run: Run, flight: Flight, reason: Reason) -> bool:
+    async def _stop(self, run: Run, target: Target, flight: Flight, reason: Reason) -> bool:
         """Signals, then a look: whether nothing is left. The session tells the end by itself.
 
         An attempt that was not launched yet is withdrawn, one that will not die is closed.
         """
         if flight.session is None or not flight.launched:
-            flight.give_up(_WITHDRAWN)
+            flight.give_up(_WITHDRAWN if target.superseded_by is None else replaced(target.superseded_by))
             return True
-        gone = await _kill(flight.session, run.job.kill_grace, reason) is Stopped.KILLED
+        grace = timedelta(0) if target.kill_at_once and reason is Reason.SUPERSEDED else run.job.kill_grace
+        gone = await _kill(flight.session, grace, reason) is Stopped.KILLED
         if not flight.ended:
-            verdict = attempt_verdict(run.job.success, said=None, stopped_for=reason, kill_confirmed=gone)
+            verdict = attempt_verdict(
+                run.job.success,
+                said=None,
+                stopped_for=reason,
+                kill_confirmed=gone,
+                successor=target.superseded_by,
+            )
             if gone:  # the session tells the end by itself, unless the node keeps it to itself
                 flight.alarms.append(self._agenda.after(_LAST_WORDS, lambda: flight.give_up(verdict)))
             else:
@@ -470,9 +480,16 @@ class Runner:
         return run, run.targets[slot[1]]
 
 
+def _why_stopped(ended: Ended, flight: Flight) -> Reason | None:
+    """The record of a node names who began to stop it; for whom it was cancelled only we know."""
+    if ended.stopped_for is Reason.CANCELLED and flight.stopped_for is Reason.SUPERSEDED:
+        return Reason.SUPERSEDED
+    return ended.stopped_for or flight.stopped_for
+
+
 async def _kill(session: Session, grace: timedelta, reason: Reason) -> Stopped:
     try:
-        return await session.stop(grace, reason)
+        return await session.stop(grace, Reason.TIMEOUT if reason is Reason.TIMEOUT else Reason.CANCELLED)
     except Exception:  # noqa: BLE001  nobody waits for the task that asks
         _log.exception("a command could not be stopped because of a fault inside distcrond")
         return Stopped.UNCONFIRMED

@@ -144,6 +144,7 @@ class Engine:
             room=room,
             closing=closing,
             launch=runner.launch,
+            stop=runner.stop,
             poke=pokes.any,
         )
         runner.on_release(placing.released)
@@ -154,6 +155,7 @@ class Engine:
             holds=holds,
             closing=closing,
             opened=placing.open,
+            supersede=placing.supersede,
             poke=pokes.job,
         )
         self._dispatcher = Dispatcher(

@@ -193,7 +193,7 @@ class Why:
 
     def _overlap(self, job: Job) -> _Point:
         """What runs is in the way of the next one, by the rule of the job."""
-        running = [run.id for run in self._ledger.of_job(job.name) if run.state is State.RUNNING]
+        running = [_in_the_way(run) for run in self._ledger.of_job(job.name) if run.state is State.RUNNING]
         if not running:
             return _Point("overlap", job.overlap.value)
         return _Point("overlap", job.overlap.value, Reason.OVERLAP.value, f"running now: {', '.join(running[:_NAMED])}")
@@ -232,6 +232,11 @@ class Why:
         load = f"{view.running} of {node.capacity} running"
         detail = _words(drain) if drain is not None else status.detail or load
         return _Point(f"node {node.name}", "ok" if reason is None else "no", reason and reason.value, detail)
+
+
+def _in_the_way(run: Run) -> str:
+    by = next((target.superseded_by for target in run.targets if target.superseded_by is not None), None)
+    return run.id if by is None else f"{run.id} (being stopped, {by} takes its place)"
 
 
 def _later(one: str, other: str) -> bool:

@@ -192,7 +192,9 @@ class PlainSession:
             return Stopped.KILLED
         try:
             await self._clock.wait(self._channel.settled, _SLOWEST_START)  # before it began there is nothing to signal
-            if await self._signal("TERM") == 0 or await self._gone(grace.total_seconds(), rounds=None):
+            if grace > timedelta(0) and (
+                await self._signal("TERM") == 0 or await self._gone(grace.total_seconds(), rounds=None)
+            ):
                 return Stopped.KILLED
             await self._signal("KILL")
             gone = await self._gone(_LOOKS * _SLOWEST_LOOK, rounds=_LOOKS)

@@ -307,6 +307,17 @@ class CancelRequested:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Superseded:
+    """Run `by` takes the place of the target: its command is to end, with KILL alone if `at_once`."""
+
+    at: datetime
+    run: RunId
+    target: int
+    by: RunId
+    at_once: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptEnded:
     """The attempt's outcome is known; `exit` and `pid` are None when the node never told (lost, kill unconfirmed)."""
 
@@ -364,6 +375,7 @@ RunEvent = (
     | ClockShifted
     | OutputStored
     | CancelRequested
+    | Superseded
     | AttemptEnded
     | TargetRequeued
     | TargetClosed

@@ -14,13 +14,14 @@ from distcrond.model.span import format_instant
 
 TOLD = (
     *(ev.Due, ev.Held, ev.AttemptStarted, ev.NodeRefused, ev.ContactChanged, ev.CancelRequested, ev.AttemptEnded),
+    ev.Superseded,
     *(ev.RunClosed, ev.Gapped, ev.JobDefined, ev.Reloaded, ev.HostKeysPinned, ev.ClockStepped),
     *(ev.Paused, ev.Resumed, ev.Drained, ev.Undrained),
     *(ev.TokenCreated, ev.TokenRevoked),
     *(ev.DaemonStarted, ev.DaemonStopped, ev.JournalRestored, ev.StoodBack),
 )
 """Events of which people are told; output is followed at its run."""
-NEED_RUN = (ev.ContactChanged, ev.AttemptEnded, ev.RunClosed)
+NEED_RUN = (ev.ContactChanged, ev.Superseded, ev.AttemptEnded, ev.RunClosed)
 """Those that are told with a fact of the run's document."""
 
 
@@ -111,6 +112,8 @@ def _told(event: ev.Event, run: Document | None) -> tuple[str, Document]:  # noq
             return word, {"target": event.target, "node": _node(run, event.target)}
         case ev.CancelRequested():
             return "cancel_requested", {"by": event.by}
+        case ev.Superseded():
+            return "superseded", {"target": event.target, "node": _node(run, event.target), "successor": event.by}
         case ev.AttemptEnded():
             return "attempt_ended", _ended(event, run)
         case ev.RunClosed():

@@ -261,6 +261,11 @@ def _cancel_requested(_: Run, event: ev.CancelRequested) -> Changes:
     return {"cancel_requested_by": event.by}
 
 
+def _superseded(run: Run, event: ev.Superseded) -> Changes:
+    target = run.targets[event.target]
+    return _with_target(run, change(target, superseded_by=event.by, kill_at_once=event.at_once))
+
+
 def _attempt_ended(run: Run, event: ev.AttemptEnded) -> Changes:
     target = run.targets[event.target]
     attempt = change(
@@ -317,6 +322,7 @@ _CHANGES: dict[type, Callable[[Run, Any], Changes]] = {
     ev.ClockShifted: _clock_shifted,
     ev.OutputStored: _output_stored,
     ev.CancelRequested: _cancel_requested,
+    ev.Superseded: _superseded,
     ev.AttemptEnded: _attempt_ended,
     ev.TargetRequeued: _target_requeued,
     ev.TargetClosed: _target_closed,

@@ -60,6 +60,9 @@ class Overlap(StrEnum):
 
     QUEUE = "queue"
     SKIP = "skip"
+    BUFFER_ALL = "buffer_all"
+    REPLACE = "replace"
+    TERMINATE = "terminate"
     ALLOW = "allow"
 
 

@@ -102,6 +102,7 @@ class Target:
     waits for its own predecessor. `intents` numbers the attempts: one that was withdrawn before it began leaves no
     attempt, but its number is never used again, since the node may keep a fence under it. `contact_lost` is set
     while the node of a running attempt is silent. `stepped` is by how much the wall clock was stepped since its start.
+    `superseded_by` is the run that takes its place; then its command is to end, with KILL alone if `kill_at_once`.
     """
 
     index: int
@@ -116,6 +117,8 @@ class Target:
     contact_lost: bool = False
     stepped: timedelta = timedelta(0)
     intents: int = 0
+    superseded_by: RunId | None = None
+    kill_at_once: bool = False
     refused: Mapping[NodeName, Reason] = field(default_factory=dict)
     attempts: tuple[Attempt, ...] = ()
 

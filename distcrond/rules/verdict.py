@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from distcrond.model.ids import RunId
 from distcrond.model.job import Success
 from distcrond.model.reason import Reason
 from distcrond.model.rollout import ALL, Share
@@ -20,6 +21,11 @@ class Verdict:
     detail: str = ""
 
 
+def replaced(by: RunId) -> Verdict:
+    """Judge what had to end for its successor."""
+    return Verdict(outcome=Outcome.CANCELLED, reason=Reason.SUPERSEDED, detail=f"replaced by {by}")
+
+
 def attempt_verdict(
     success: Success,
     *,
@@ -27,6 +33,7 @@ def attempt_verdict(
     lost: Reason | None = None,
     stopped_for: Reason | None = None,
     kill_confirmed: bool = False,
+    successor: RunId | None = None,
 ) -> Verdict:
     """Judge one attempt.
 
@@ -34,9 +41,13 @@ def attempt_verdict(
         success: which exit codes are good.
         said: what the command said, if it ever told.
         lost: why it can never be asked, if so.
-        stopped_for: `TIMEOUT` or `CANCELLED` when we sent the signals that ended it.
+        stopped_for: `TIMEOUT`, `CANCELLED` or `SUPERSEDED` when we sent the signals that ended it.
         kill_confirmed: a look at the node after the signals found nothing left.
+        successor: the run for which it was `SUPERSEDED`.
     """
+    if stopped_for is Reason.SUPERSEDED and successor is not None:
+        verdict = replaced(successor)
+        return verdict if kill_confirmed else replace(verdict, reason=Reason.KILL_UNCONFIRMED)
     if stopped_for is not None:
         outcome = Outcome.TIMEOUT if stopped_for is Reason.TIMEOUT else Outcome.CANCELLED
         return Verdict(outcome=outcome, reason=Reason.KILLED if kill_confirmed else Reason.KILL_UNCONFIRMED)

@@ -397,7 +397,7 @@ class ScriptedSession:
         """See `Session.stop`."""
         self._node.stumble("stop")
         end = self._clock.monotonic() + grace.total_seconds()
-        gone = self._signal(_TERM, Survives.NOTHING, reason)
+        gone = grace > timedelta(0) and self._signal(_TERM, Survives.NOTHING, reason)
         while not gone and self._clock.monotonic() < end:
             await self._clock.sleep(min(_LOOK, end - self._clock.monotonic()))
             gone = self._is_over()

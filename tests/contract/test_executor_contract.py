@@ -215,6 +215,14 @@ async def test_stop_is_gentle_first(subject):
     assert (await reading).code == 3
 
 
+async def test_stop_without_grace_is_not_gentle(subject):
+    session = await subject.begin("trap 'exit 3' TERM; echo up; while :; do sleep 0.05; done")
+    reading = follow(session, output := {})
+    await printed(output, b"up")
+    assert await within(CLOCK, PATIENCE, session.stop(timedelta(0))) is Stopped.KILLED
+    assert (await reading).end.exit == Exit(signal=9)
+
+
 async def test_cancelling_the_reader_leaves_the_command_running(subject, tmp_path):
     session = await subject.begin("echo up; sleep 300")
     reading = follow(session, output := {})

@@ -11,7 +11,7 @@ from distcrond.engine.news import Interest
 from distcrond.model import event as ev
 from distcrond.model.globs import JobGlobs
 from distcrond.model.happening import TOLD, happening, node_changed
-from distcrond.model.ids import JobName, NodeName
+from distcrond.model.ids import JobName, NodeName, RunId
 from distcrond.model.node import NodeState
 from distcrond.model.occurrence import Trigger
 from distcrond.model.reason import Reason
@@ -52,6 +52,8 @@ def test_runs() -> None:
     assert (refused["event"], refused["node"], refused["reason"]) == ("node_refused", "a", "unreachable")
     wished = told(ev.CancelRequested(**FACTS, by="unix:0"))
     assert (wished["event"], wished["by"]) == ("cancel_requested", "unix:0")
+    replaced = told(ev.Superseded(**FACTS, target=0, by=RunId("job@next"), at_once=False), DOCUMENT)
+    assert (replaced["event"], replaced["node"], replaced["successor"]) == ("superseded", "b", "job@next")
 
 
 def test_the_node_is_the_one_of_the_attempt() -> None:
