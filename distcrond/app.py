@@ -30,6 +30,7 @@ from distcrond.errors import JournalCopied
 from distcrond.executors.local import LocalExecutor
 from distcrond.executors.ssh import SshExecutor
 from distcrond.files import Files
+from distcrond.following import Following
 from distcrond.journals.database import Database, free_bytes
 from distcrond.journals.history import SqliteHistory
 from distcrond.journals.sqlite import SqliteJournal
@@ -108,12 +109,15 @@ class Daemon:
 
 
 @asynccontextmanager
-async def build(settings: Settings, *, restored: bool = False) -> AsyncIterator[Daemon]:
+async def build(
+    settings: Settings, *, restored: bool = False, reread: Callable[[], Settings] | None = None
+) -> AsyncIterator[Daemon]:
     """Open what the daemon needs, in the order of dependence, and close it in reverse.
 
     Args:
         settings: what it is told.
         restored: the state directory came back from a backup.
+        reread: reads the settings again, at each reload that somebody asks for.
 
     Raises:
         JournalError: the journal cannot be opened, or is a copy and nobody said so.
@@ -126,7 +130,7 @@ async def build(settings: Settings, *, restored: bool = False) -> AsyncIterator[
     async with AsyncExitStack() as stack:
         clock = SystemClock()
         state = _own_directory(settings.state_directory)
-        files = Files(settings)
+        files = Files(settings, reread)
         tell_problems(files.catalog.problems)
         desired = Desired(files.catalog)
 
@@ -142,7 +146,7 @@ async def build(settings: Settings, *, restored: bool = False) -> AsyncIterator[
         await _begin_life(journal, ledger, clock.now(), restored=restored)
         life, keep_records = secrets.token_hex(8), _memory_of_nodes(files.catalog)
         reports = await open_reports(
-            settings,
+            lambda: files.settings,
             stack,
             clock=clock,
             database=database,
@@ -207,20 +211,28 @@ async def build(settings: Settings, *, restored: bool = False) -> AsyncIterator[
             pages=pages(),
         )
         await stack.enter_async_context(api)
+        desired.observe(Following(lambda: files.settings, engine=engine, api=api).changed)
         yield Daemon(engine=engine, api=api, reports=reports, clock=clock)
 
 
-async def serve(settings: Settings, *, restored: bool = False, greet: Callable[[str], None] | None = None) -> None:
+async def serve(
+    settings: Settings,
+    *,
+    restored: bool = False,
+    reread: Callable[[], Settings] | None = None,
+    greet: Callable[[str], None] | None = None,
+) -> None:
     """Run the daemon in the foreground until a signal ends it.
 
     Args:
         settings: what it is told.
         restored: the state directory came back from a backup.
+        reread: reads the settings again.
         greet: gets the one-time link for a browser, which is a secret and so never goes to the log.
     """
     # What is being read now is new enough: a reload asked for too early must not end the daemon.
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, lambda: None)
-    async with build(settings, restored=restored) as daemon:
+    async with build(settings, restored=restored, reread=reread) as daemon:
         daemon.obey_signals()
         _log.info("distcrond %s listens on %s and %s", __version__, settings.socket, daemon.api.url)
         if greet is not None and daemon.api.url is not None:

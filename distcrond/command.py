@@ -7,7 +7,8 @@ import logging
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from distcrond import failpoints, logs
@@ -27,11 +28,14 @@ _log = logging.getLogger(__name__)
 def main(arguments: Sequence[str]) -> int:
     """Obey the command line; returns the exit code."""
     flags = build_parser().parse_args(arguments)
+    read = partial(read_settings, vars(flags), os.environ)
     try:
-        settings = read_settings(vars(flags), os.environ)
+        settings = read()
     except ConfigurationRejected as error:
         return _rejected(error, is_check=hasattr(flags, "check"))
-    return _offline(flags, settings) if _is_offline(flags) else _serve(settings, restored=hasattr(flags, "restored"))
+    return (
+        _offline(flags, settings) if _is_offline(flags) else _serve(settings, read, restored=hasattr(flags, "restored"))
+    )
 
 
 def _rejected(error: ConfigurationRejected, *, is_check: bool) -> int:
@@ -64,7 +68,7 @@ def _offline(flags: Namespace, settings: Settings) -> int:
     )
 
 
-def _serve(settings: Settings, *, restored: bool) -> int:
+def _serve(settings: Settings, reread: Callable[[], Settings], *, restored: bool) -> int:
     logs.configure(form=settings.log_format, level=settings.log_level)
     keep_memory_private()
     try:
@@ -79,7 +83,8 @@ def _serve(settings: Settings, *, restored: bool) -> int:
         print(_advice(missing), file=sys.stderr)
         return NOTHING_USABLE
     try:
-        asyncio.run(serve(settings, restored=restored, greet=_greet if sys.stdout.isatty() else None))
+        greet = _greet if sys.stdout.isatty() else None
+        asyncio.run(serve(settings, restored=restored, reread=reread, greet=greet))
     except (DistcrondError, OSError) as error:
         _log.critical("%s", error)
         return FAILED

@@ -6,8 +6,11 @@ import asyncio
 import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from distcrond.config.compile import Compiled
+from distcrond.config.faults import in_order
+from distcrond.config.following import Told, follow
 from distcrond.config.load import Loaded, Sight, load
 from distcrond.config.settings import Settings
 from distcrond.model.catalog import Catalog
@@ -17,41 +20,61 @@ _PATIENCE = 5
 
 
 class Files:
-    """Implements `ports.Definitions` on the configured directories."""
+    """Implements `ports.Definitions` on the configured directories and the settings files.
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._loaded = self._load(None, _always)
+    Args:
+        settings: what holds at first.
+        reread: reads the settings again, if they can be; raises ConfigurationRejected.
+    """
+
+    def __init__(self, settings: Settings, reread: Callable[[], Settings] | None = None) -> None:
+        self._reread = reread
+        self._told = Told(settings)
+        self._loaded = self._load(None, _always, self._told)
         self._replaced: Loaded | None = None
         self._seen: Sight | None = None
         self._unsettled = 0
+        self.catalog = _catalog(self._loaded, self._told)
+        """What was read last."""
 
     @property
-    def catalog(self) -> Catalog:
-        """What was read last."""
-        return self._loaded.catalog
+    def settings(self) -> Settings:
+        """Those that belong to the catalog."""
+        return self._told.settings
 
     async def read(self) -> Catalog:
         """See `ports.Definitions`."""
-        return await self._go_on_with(_always)
+        return await self._go_on_with(_always, await asyncio.to_thread(self._follow))
 
     async def read_settled(self) -> Catalog:
-        """See `ports.Definitions`."""
-        return await self._go_on_with(self._is_settled)
+        """See `ports.Definitions`. Settings are read only when somebody asks."""
+        return await self._go_on_with(self._is_settled, self._told)
 
     async def look(self) -> Catalog:
         """See `ports.Definitions`."""
-        return (await asyncio.to_thread(self._load, self._loaded, _always)).catalog
+        told = await asyncio.to_thread(self._follow)
+        loaded = await asyncio.to_thread(self._load, self._loaded, _always, told)
+        return self._catalog(loaded, told)
 
-    async def _go_on_with(self, is_settled: Callable[[Sight], bool]) -> Catalog:
+    def _follow(self) -> Told:
+        return self._told if self._reread is None else follow(self._told, self._reread)
+
+    async def _go_on_with(self, is_settled: Callable[[Sight], bool], told: Told) -> Catalog:
         if self._replaced is not None:
             pieces = list(self._replaced.compiled.values())
             self._replaced = None
             await asyncio.to_thread(_give_back, pieces)
-        loaded = await asyncio.to_thread(self._load, self._loaded, is_settled)
+        loaded = await asyncio.to_thread(self._load, self._loaded, is_settled, told)
+        catalog = self._catalog(loaded, told)
         if loaded is not self._loaded:
             self._loaded, self._replaced = loaded, self._loaded
-        return loaded.catalog
+        self._told, self.catalog = told, catalog
+        return catalog
+
+    def _catalog(self, loaded: Loaded, told: Told) -> Catalog:
+        """The very catalog that was read last, if nothing has changed since."""
+        is_same = loaded is self._loaded and told is self._told
+        return self.catalog if is_same else _catalog(loaded, told)
 
     def _is_settled(self, sight: Sight) -> bool:
         """Whether it was the same at the last look; asked only while it is not what was read last.
@@ -62,21 +85,28 @@ class Files:
         self._unsettled = 0 if before == sight or self._unsettled == _PATIENCE else self._unsettled + 1
         return self._unsettled == 0
 
-    def _load(self, previous: Loaded | None, is_settled: Callable[[Sight], bool]) -> Loaded:
+    def _load(self, previous: Loaded | None, is_settled: Callable[[Sight], bool], told: Told) -> Loaded:
+        settings = told.settings
         with _in_small_collections():
             loaded = load(
-                self._settings.jobs_directory,
-                self._settings.nodes_directory,
+                settings.jobs_directory,
+                settings.nodes_directory,
                 previous=previous,
-                allow_no_owner=self._settings.allow_no_owner,
-                zone=self._settings.timezone,
-                calendars=self._settings.calendars,
+                allow_no_owner=settings.allow_no_owner,
+                zone=settings.timezone,
+                calendars=settings.calendars,
                 breathe=_put_aside,
                 is_settled=is_settled,
             )
             if loaded is not previous:
                 _put_aside()
             return loaded
+
+
+def _catalog(loaded: Loaded, told: Told) -> Catalog:
+    """What the files define, with the settings that hold beside it."""
+    problems = in_order((*told.problems, *loaded.catalog.problems))
+    return replace(loaded.catalog, settings=told.settings.shown(), problems=problems)
 
 
 def _always(_: Sight) -> bool:

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from distcrond.config.reporting import ElasticsearchSettings
 from distcrond.config.settings import Settings
@@ -19,6 +20,9 @@ from distcrond.journals.outbox_book import SqliteOutboxBook
 from distcrond.journals.outgoing import SqliteOutgoing
 from distcrond.model.ids import NodeName
 from distcrond.ports import Clock, Sink
+
+if TYPE_CHECKING:
+    from distcrond.sinks.retention import Keep
 
 _log = logging.getLogger(__name__)
 
@@ -32,7 +36,7 @@ class Reports:
 
 
 async def open_reports(
-    settings: Settings,
+    settings: Callable[[], Settings],
     stack: AsyncExitStack,
     *,
     clock: Clock,
@@ -42,7 +46,17 @@ async def open_reports(
     daemon: str,
     restored: bool,
 ) -> Reports:
-    """Open an outbox for each sink; `stack` closes them. `restored`: the journal is known to be an older copy.
+    """Open an outbox for each sink; `stack` closes them.
+
+    Args:
+        settings: tells those in force; how long Elasticsearch keeps what is asked for again and again.
+        stack: closes what is opened.
+        clock: time.
+        database: the journal.
+        state: where the outboxes' book is.
+        desired: the catalog in force.
+        daemon: our id.
+        restored: the journal is known to be an older copy.
 
     Raises:
         InvalidValue: a secret cannot be read.
@@ -53,25 +67,20 @@ async def open_reports(
         node = desired.node(name)
         return node.roles if node is not None else frozenset()
 
-    def output_retention() -> Mapping[str, timedelta]:
-        jobs = desired.catalog.jobs.values()
-        return {job.name: job.output.retention for job in jobs if job.output.retention is not None}
-
     sinks: list[Sink] = []
     reopen: list[Callable[[], None]] = []
-    if settings.elasticsearch is not None:
-        sinks.append(_elasticsearch(settings.elasticsearch, daemon, roles, output_retention))
-        _log.info("reports go to Elasticsearch at %s", ", ".join(settings.elasticsearch.urls))
-    if settings.storage == "plain" and settings.log_directory is not None:
+    now = settings()
+    if now.elasticsearch is not None:
+        sinks.append(_elasticsearch(now.elasticsearch, daemon, roles, _keep(settings, desired)))
+        _log.info("reports go to Elasticsearch at %s", ", ".join(now.elasticsearch.urls))
+    if now.storage == "plain" and now.log_directory is not None:
         from distcrond.sinks.documents import Documents  # noqa: PLC0415
         from distcrond.sinks.jsonl import JsonLinesSink  # noqa: PLC0415
 
-        plain = JsonLinesSink(
-            settings.log_directory, documents=Documents(prefix="distcron", daemon=daemon, roles=roles)
-        )
+        plain = JsonLinesSink(now.log_directory, documents=Documents(prefix="distcron", daemon=daemon, roles=roles))
         sinks.append(plain)
         reopen.append(plain.reopen)
-        _log.info("reports go to JSON lines in %s", settings.log_directory)
+        _log.info("reports go to JSON lines in %s", now.log_directory)
     if not sinks:
         _log.info("reports are kept in the journal %s; no Elasticsearch is configured", state / "journal.db")
     outboxes = []
@@ -92,16 +101,30 @@ async def open_reports(
     return Reports(Outboxes(clock, outboxes), reopen_all)
 
 
+def _keep(settings: Callable[[], Settings], desired: Desired) -> Callable[[], Keep]:
+    """How long Elasticsearch keeps what, by the settings and the jobs as they are when it is asked."""
+    from distcrond.sinks.retention import Keep  # noqa: PLC0415
+
+    def output() -> Mapping[str, timedelta]:
+        jobs = desired.catalog.jobs.values()
+        return {job.name: job.output.retention for job in jobs if job.output.retention is not None}
+
+    def keep() -> Keep:
+        group = settings().elasticsearch or ElasticsearchSettings()
+        return Keep(span=group.retention, jobs=group.job_retention, output=output)
+
+    return keep
+
+
 def _elasticsearch(
     settings: ElasticsearchSettings,
     daemon: str,
     roles: Callable[[NodeName], frozenset[str]],
-    output_retention: Callable[[], Mapping[str, timedelta]],
+    keep: Callable[[], Keep],
 ) -> Sink:
     # 0.4 s that a daemon without Elasticsearch need not wait for
     from distcrond.sinks.documents import Documents  # noqa: PLC0415
     from distcrond.sinks.elasticsearch import Connection, ElasticsearchSink  # noqa: PLC0415
-    from distcrond.sinks.retention import Keep  # noqa: PLC0415
 
     connection = Connection(
         urls=settings.urls,
@@ -115,5 +138,5 @@ def _elasticsearch(
         connection=connection,
         documents=Documents(prefix=settings.index_prefix, daemon=daemon, roles=roles),
         prefix=settings.index_prefix,
-        keep=Keep(span=settings.retention, jobs=settings.job_retention, output=output_retention),
+        keep=keep,
     )

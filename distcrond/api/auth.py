@@ -85,11 +85,15 @@ class TcpDoor:
     def __init__(
         self, hosts: Collection[str], sessions: Sessions, tokens: TokenBook, *, scheme: str, is_private: bool
     ) -> None:
-        self._hosts = frozenset(host.lower() for host in hosts) | {"localhost", "127.0.0.1", "::1"}
+        self.go_by(hosts)
         self._sessions = sessions
         self._tokens = tokens
         self._scheme = scheme
         self._anybody = Principal("tcp", Scope.READ.and_below if is_private else frozenset({Scope.OPEN}))
+
+    def go_by(self, hosts: Collection[str]) -> None:
+        """Answer to these names from now on, besides those of loopback."""
+        self._hosts = frozenset(host.lower() for host in hosts) | {"localhost", "127.0.0.1", "::1"}
 
     def admit(self, request: web.Request) -> None:
         """Refuse other names: a web page whose name was rebound to 127.0.0.1 must not read anything.

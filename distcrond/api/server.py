@@ -80,6 +80,7 @@ class Api:
         self._listening: list[tuple[asyncio.Server, web.AppRunner]] = []
         self._unix_inode = 0
         self._tls: ssl.SSLContext | None = None
+        self._door: TcpDoor | None = None
         self.url: str | None = None
         """Where browsers find it, once started on TCP; without a slash at the end."""
 
@@ -92,6 +93,11 @@ class Api:
         if self.url is None:
             raise RuntimeError("no TCP listener")
         return f"{self.url}/-/enter/{self._sessions.invite()}"
+
+    def allow_hosts(self, hosts: Collection[str]) -> None:
+        """Let TCP clients mean this server by these names from now on; links keep the name that they have."""
+        if self._tcp is not None and self._door is not None:
+            self._door.go_by({*hosts, self._tcp.host})
 
     def renew_certificate(self) -> None:
         """Read the certificate of TCP again, for connections to come; if it cannot be used, say so and keep the old."""
@@ -136,14 +142,14 @@ class Api:
             self._tls = self._tcp.certificate.context() if self._tcp.certificate else None
             listener = listen_tcp(self._tcp, tokens=len(self._tokens))
             self.url = self._url(listener)
-            door = TcpDoor(
+            self._door = TcpDoor(
                 {*self._hosts, self._tcp.host},
                 self._sessions,
                 self._tokens,
                 scheme=self._tcp.scheme,
                 is_private=self._tcp.is_private,
             )
-            await self._serve(listener, door, self._tls)
+            await self._serve(listener, self._door, self._tls)
 
     def _url(self, listener: socket.socket) -> str:
         """Where browsers find it: a proxy has its own port, and what listens everywhere needs a name."""

@@ -38,6 +38,7 @@ REMEDIES: Final[Mapping[str, str]] = {
     "missing_key": "write one of them",
     "missing_owner": "add owners",
     "nested_directory": "move its files up",
+    "needs_restart": "restart distcrond, which leaves running commands alone; until then the former values hold",
     "not_a_file": "FIFOs, devices and sockets are never opened",
     "not_finite": "write a number that is finite",
     "not_idempotent": "add `idempotent: true` if a second run does no harm",

@@ -90,13 +90,22 @@ class Settings:
 
     def described(self) -> list[str]:
         """Return a line `name: value  # origin` for each setting, as `--show-config` prints it."""
+        return [f"{name}: {value}  # {self._origin(name)}" for name, value in self.shown().items()]
+
+    def shown(self) -> dict[str, str]:
+        """Return each value as people write it, by the name of the setting; those of secrets are hidden."""
         names = [item.name for item in fields(self) if item.name not in {"origins", GROUP, JOURNAL}]
-        shown = {name: getattr(self, name) for name in names}
+        values = {name: getattr(self, name) for name in names}
         if self.elasticsearch is not None:
             group = self.elasticsearch
-            shown |= {f"{GROUP}.{item.name}": getattr(group, item.name) for item in fields(group)}
-        shown |= {f"{JOURNAL}.{name}": value for name, value in self.journal.shown().items()}
-        return [f"{name}: {_masked(name, value)}  # {self._origin(name)}" for name, value in shown.items()]
+            values |= {f"{GROUP}.{item.name}": getattr(group, item.name) for item in fields(group)}
+        values |= {f"{JOURNAL}.{name}": value for name, value in self.journal.shown().items()}
+        return {name: _masked(name, value) for name, value in values.items()}
+
+    def place(self, name: str) -> tuple[str, int] | None:
+        """Return the file and line that a value comes from; None if it comes from elsewhere."""
+        file, _, line = self._origin(name).rpartition(":")
+        return (file, int(line)) if file and line.isdecimal() else None
 
     def _origin(self, name: str) -> str:
         short = ("es_url", "es_host", "es_port") if name == f"{GROUP}.urls" else ()

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from distcrond.engine.desired import Desired
 from distcrond.engine.timetable import Timetable
 from distcrond.engine.turns import in_turns
-from distcrond.model.catalog import Catalog
+from distcrond.model.catalog import Catalog, Place
 from distcrond.model.ids import JobName, NodeName
 from distcrond.model.job import Job
 from distcrond.model.node import Node
@@ -27,7 +27,7 @@ _HIDDEN = "***"
 
 
 class Changes(NamedTuple):
-    """Names as in the API (`jobs/billing.invoice`, `nodes/web1`), each kind in order."""
+    """Names as in the API (`jobs/billing.invoice`, `nodes/web1`, `settings/log_level`), each kind in order."""
 
     added: tuple[str, ...]
     changed: tuple[str, ...]
@@ -38,7 +38,8 @@ async def compare(before: Catalog, after: Catalog, clock: Clock) -> Changes:
     """Tell two catalogs apart, in turns with everybody else."""
     jobs = await _compare_kind("jobs/", before.jobs, after.jobs, clock)
     nodes = await _compare_kind("nodes/", before.nodes, after.nodes, clock)
-    return Changes(*(of_jobs + of_nodes for of_jobs, of_nodes in zip(jobs, nodes, strict=True)))
+    settings = await _compare_kind("settings/", before.settings, after.settings, clock)
+    return Changes(*(sum(kinds, ()) for kinds in zip(jobs, nodes, settings, strict=True)))
 
 
 async def _compare_kind(kind: str, old: Mapping[Any, object], new: Mapping[Any, object], clock: Clock) -> Changes:
@@ -125,14 +126,20 @@ class _Side(NamedTuple):
     @classmethod
     def of(cls, name: str, catalog: Catalog) -> _Side:
         kind, _, own = name.partition("/")
-        if kind == "jobs":
-            job = JobName(own)
-            value: Job | Node | None = catalog.jobs.get(job)
-            written, place = catalog.documents.get(job, {}), catalog.places.get(job)
-        else:
-            node = NodeName(own)
-            value = catalog.nodes.get(node)
-            written, place = catalog.node_documents.get(node, {}), catalog.node_places.get(node)
+        value: Job | Node | None = None
+        written: Mapping[str, Any] = {}
+        place: Place | None = None
+        match kind:
+            case "jobs":
+                job = JobName(own)
+                value, place = catalog.jobs.get(job), catalog.places.get(job)
+                written = catalog.documents.get(job, {})
+            case "nodes":
+                node = NodeName(own)
+                value, place = catalog.nodes.get(node), catalog.node_places.get(node)
+                written = catalog.node_documents.get(node, {})
+            case "settings" if own in catalog.settings:
+                written = {own: catalog.settings[own]}
         return cls(value, written, place.file if place else None, place.line if place else None)
 
 

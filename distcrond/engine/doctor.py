@@ -88,7 +88,7 @@ class Doctor:
     def _files(self) -> Iterator[Check]:
         problems = len(self._desired.catalog.problems)
         state = _WARN if problems else _OK
-        text = f"{problems} problems in job and node files" if problems else "nothing wrong in job and node files"
+        text = f"{problems} problems in files" if problems else "nothing wrong in the files"
         yield Check(name="files", state=state, text=text, remedy=_if(state, "distcronctl check"))
 
     async def _sink(self, sink: Document) -> Check:

@@ -72,6 +72,10 @@ class Health:
         """The node's present state; unknown before its first probe, which does not keep runs from trying it."""
         return self._board.get(node, _NEVER_ASKED)
 
+    def probe_every(self, interval: timedelta) -> None:
+        """Ask nodes that answer so often from now on; those that are being waited for, after that."""
+        self._interval = interval
+
     def look_now(self, node: NodeName) -> None:
         """Probe soon instead of at the next interval."""
         if node in self._watches:

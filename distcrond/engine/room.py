@@ -71,6 +71,11 @@ class Room:
             return f"{left}: nothing is started or collected until there are {format_size(self._least)} and more"
         return f"{left}: nothing is started until there are {format_size(self._min_free)} (journal.min_free)"
 
+    def require(self, min_free: int) -> None:
+        """Be content with so many bytes from now on."""
+        self._min_free, self._least = min_free, self.least(min_free)
+        self.look()
+
     async def run(self) -> None:
         """Look once a second, until cancelled."""
         while True:
@@ -79,9 +84,8 @@ class Room:
 
     def look(self) -> None:
         """See how much room there is now."""
-        before = (self.is_short, self.is_exhausted)
         self.free = self._free()
-        if before != (self.is_short, self.is_exhausted):
+        if self._known != (self.is_short, self.is_exhausted):
             self._note()
             if not self.is_short:
                 _log.info("the disk of the state directory has room again: %s", format_size(self.free))
@@ -92,6 +96,7 @@ class Room:
         await self._collecting.wait()
 
     def _note(self) -> None:
+        self._known = (self.is_short, self.is_exhausted)
         if self.is_short:
             _log.error("%s", self.why)
         if self.is_exhausted:

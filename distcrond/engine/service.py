@@ -273,6 +273,12 @@ class Engine:
             self._scribe.record(DaemonStopped(at=self._clock.now()))
             raise
 
+    def adjust(self, *, keep: timedelta | None, min_free: int, health_check_interval: timedelta) -> None:
+        """Go on with other values of these arguments."""
+        self._retention.keep(keep)
+        self._room.require(min_free)
+        self._health.probe_every(health_check_interval)
+
     def _node_changed(self, node: NodeName) -> None:
         status, now = self._health.status(node), self._clock.now()
         self._news.tell(node_changed(now, node, state=status.state, reason=status.reason, detail=status.detail))

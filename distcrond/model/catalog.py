@@ -26,7 +26,7 @@ class Catalog:
 
     `blind` are configured directories that could not be looked into: what their files said last stays in force.
     `documents` and `node_documents` are the definitions as written, jobs after defaults, for people to read. `zone` is
-    the IANA name of the time zone for schedules that name none.
+    the IANA name of the time zone for schedules that name none. `settings` are the daemon's own, as people write them.
     """
 
     jobs: Mapping[JobName, Job] = field(default_factory=dict)
@@ -38,3 +38,4 @@ class Catalog:
     problems: tuple[Problem, ...] = ()
     blind: tuple[str, ...] = ()
     zone: str = "UTC"
+    settings: Mapping[str, str] = field(default_factory=dict)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib import resources
@@ -90,12 +90,17 @@ class ElasticsearchSink:
     """Sink on a cluster. See `ports.Sink`."""
 
     def __init__(
-        self, *, connection: Connection, documents: Documents, prefix: str, keep: retention.Keep | None = None
+        self,
+        *,
+        connection: Connection,
+        documents: Documents,
+        prefix: str,
+        keep: Callable[[], retention.Keep] = retention.Keep,
     ) -> None:
         self._client = connection.open()
         self._documents = documents
         self._prefix = prefix
-        self._keep = keep or retention.Keep()
+        self._keep = keep
 
     @property
     def name(self) -> str:
@@ -172,7 +177,7 @@ class ElasticsearchSink:
 
     async def expire(self, now: datetime) -> int:
         """Delete what is too old; see `sinks.retention`."""
-        return await retention.expire(self.ask, self._prefix, self._keep, now)
+        return await retention.expire(self.ask, self._prefix, self._keep(), now)
 
     async def ask(self, method: str, path: str, body: Any = None) -> Any:
         """Send a request that is no bulk request; 404 answers None.

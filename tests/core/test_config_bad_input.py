@@ -152,7 +152,8 @@ def test_every_code_of_the_source_is_declared_with_its_remedy_and_none_is_forgot
 
 def test_every_code_has_a_broken_file():
     in_corpus = {path.name for path in (CORPUS / "jobs.d").iterdir() if path.is_dir()}
-    assert set(REMEDIES) - in_corpus - set(MADE) == set()
+    of_a_running_daemon = {"needs_restart"}  # test_config_following
+    assert set(REMEDIES) - in_corpus - set(MADE) == of_a_running_daemon
     assert in_corpus | set(MADE) <= set(REMEDIES), "named by a code that does not exist"
 
 
@@ -226,7 +227,7 @@ def _case(root: Path, code: str) -> Path:
     return case
 
 
-@pytest.mark.parametrize("code", sorted(set(REMEDIES) - {"emptied", "secret_in_file"}))
+@pytest.mark.parametrize("code", sorted(set(REMEDIES) - {"emptied", "needs_restart", "secret_in_file"}))
 def test_it_is_refused_with_its_reason_and_nothing_else_is(answers, code):
     answer = answers[code]
     problems = answer["problems"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from distcrond import files as module
 from distcrond.config.settings import Settings
 from distcrond.engine.desired import Desired
-from distcrond.engine.difference import Difference
+from distcrond.engine.difference import Difference, compare
 from distcrond.engine.timetable import Timetable
 from distcrond.files import Files
 from distcrond.model.ledger import Ledger
@@ -87,3 +88,40 @@ async def test_what_a_difference_says_of_real_files(root):
     }
     assert document["changes"][0]["file"] == str(root / "jobs.d" / "a.json")
     assert [(refused["code"], refused["active"]) for refused in document["refused"]] == [("bad_syntax", "none")]
+
+
+async def test_settings_come_with_what_is_read_when_somebody_asks(root):
+    first = Settings(
+        state_directory=root, socket=root / "s", jobs_directory=root / "jobs.d", nodes_directory=root / "nodes.d"
+    )
+    wanted = [first]
+    read = Files(first, lambda: wanted[-1])
+    before = read.catalog
+    assert (await read.read(), await read.look()) == (before, before)
+    assert await read.read() is before
+
+    wanted.append(replace(first, timezone="Europe/Berlin", allow_no_owner=True, socket=root / "other"))
+    assert await read.read_settled() is before, "nobody has asked"
+    ahead = await read.look()
+    assert (ahead.zone, read.settings, read.catalog) == ("Europe/Berlin", first, before)
+    after = await read.read()
+    assert (after.zone, after.settings["timezone"], read.settings.timezone) == (("Europe/Berlin",) * 3)
+    assert [problem.message for problem in after.problems] == ["needs a restart: socket"]
+    assert await read.read_settled() is after
+
+    desired = Desired(before)
+    changes = await compare(desired.catalog, after, FakeClock())
+    assert changes.changed == ("settings/allow_no_owner", "settings/timezone")
+
+
+async def test_a_difference_names_settings(root):
+    first = Settings(
+        state_directory=root, socket=root / "s", jobs_directory=root / "jobs.d", nodes_directory=root / "nodes.d"
+    )
+    read = Files(first, lambda: replace(first, log_level="debug"))
+    desired = Desired(read.catalog)
+    timetable = Timetable(ledger=Ledger(), desired=desired)
+    difference = Difference(clock=FakeClock(), desired=desired, timetable=timetable, definitions=read)
+    [change] = (await difference.document(limit=10))["changes"]
+    assert (change["name"], change["change"], change["file"]) == ("settings/log_level", "changed", None)
+    assert change["keys"] == [{"key": "log_level", "before": "info", "after": "debug"}]

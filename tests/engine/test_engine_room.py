@@ -52,6 +52,13 @@ async def test_health_says_it_while_it_lasts(world: World) -> None:
     assert (health["healthy"], health["reasons"], health["warnings"]) == (True, [], [])
 
 
+async def test_how_much_room_there_must_be_can_change_meanwhile(world: World) -> None:
+    await world.start(a_node("a"))
+    for least, reasons in ((2048 * MIB, ["disk_full"]), (256 * MIB, [])):
+        world.engine.adjust(keep=None, min_free=least, health_check_interval=world.interval)
+        assert world.engine.queries.health()["reasons"] == reasons
+
+
 async def test_a_start_deadline_passes_meanwhile_and_every_occurrence_has_one_record(world: World) -> None:
     job = a_job(schedule=cron("* * * * *"), start_deadline=timedelta(seconds=90))
     await world.start(job, a_node("a"))

@@ -51,7 +51,10 @@ def roles_of(node: NodeName) -> frozenset[str]:
 
 def sink_for(url: str, prefix: str, *, keep: Keep | None = None, **connection: Any) -> ElasticsearchSink:
     return ElasticsearchSink(
-        connection=Connection(urls=[url], **connection), documents=documents(prefix), prefix=prefix, keep=keep
+        connection=Connection(urls=[url], **connection),
+        documents=documents(prefix),
+        prefix=prefix,
+        keep=lambda: keep or Keep(),
     )
 
 

@@ -1,0 +1,87 @@
+"""Settings that change while the daemon runs."""
+
+from __future__ import annotations
+
+import http.client
+from contextlib import closing
+from urllib.parse import urlsplit
+
+import pytest
+from support.daemon import until
+
+START = """
+log_level: info
+journal: {retention: 30d}
+timezone: UTC
+"""
+CHANGED = """
+log_level: warning
+journal: {retention: 2d}
+timezone: Asia/Tokyo
+allow_no_owner: true
+log_format: json
+api:
+  allowed_hosts: [cron.example.com]
+  socket_mode: "0600"
+calendars:
+  free: {weekdays: [sun]}
+"""
+
+
+@pytest.fixture
+def here(place):
+    place.node("here")
+    return place
+
+
+@pytest.fixture
+def written(here):
+    path = here.root / "distcrond.yaml"
+    path.write_text(START)
+    here.flags += ["--config", str(path)]
+    return path
+
+
+def _status_as(here, host: str) -> int:
+    url = urlsplit(here.url)
+    with closing(http.client.HTTPConnection(url.hostname, url.port, timeout=20)) as connection:
+        connection.request("GET", "/-/healthy", headers={"Host": host})
+        return connection.getresponse().status
+
+
+def test_a_reload_follows_what_it_can_and_names_what_needs_a_restart(here, written):
+    here.job("tea", command=["true"], schedule="0 12 * * *")
+    here.start()
+    assert _status_as(here, "cron.example.com") == 421
+    written.write_text(CHANGED)
+    here.job("free", command=["true"], owners=[], schedule={"cron": "0 12 * * *", "calendar": "free"})
+    assert "settings/journal.retention\n           journal.retention: 30d → 2d" in here.ctl("diff", code=1).stdout
+    assert here.get("jobs/tea/next?count=1")["items"][0]["due_at"][11:16] == "12:00"
+
+    told = here.ctl("reload")
+    assert "changed  settings/timezone" in told.stdout
+    assert "added    jobs/free" in told.stdout
+    assert here.get("jobs/tea/next?count=1")["items"][0]["due_at"][11:16] == "03:00"
+    assert _status_as(here, "cron.example.com") == 200
+    [problem] = here.get("config/problems")["items"]
+    assert (problem["file"], problem["line"], problem["active"]) == (str(written), 9, "last_good")
+    assert problem["message"] == "needs a restart: socket_mode"
+    lines = [line for line in here.log().splitlines() if "needs a restart: socket_mode" in line]
+    assert len(lines) == 1
+    assert "reloaded by" not in here.log(), "the level is warning by now"
+
+    written.write_text("log_level: 7")
+    here.hang_up()
+    [problem] = until(
+        lambda: [one for one in here.get("config/problems")["items"] if one["code"] != "needs_restart"], what=here.log
+    )
+    assert (problem["file"], problem["line"], problem["active"]) == (str(written), 1, "last_good")
+    assert problem["hint"] == "one of debug, info, warning, error"
+    assert '"log.level": "error"' in here.log().splitlines()[-1], "still JSON"
+    assert here.get("jobs/tea/next?count=1")["items"][0]["due_at"][11:16] == "03:00"
+
+    written.write_text(START)
+    here.job("free", command=["true"])
+    here.ctl("reload")
+    assert here.get("config/problems")["items"] == []
+    assert _status_as(here, "cron.example.com") == 421
