@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Protocol
 from distcrond.model.catalog import Catalog
 from distcrond.model.checkup import NodeFacts
 from distcrond.model.command import Command
+from distcrond.model.crontab import Crontabs
 from distcrond.model.event import Due, Event, OutputChunk
 from distcrond.model.globs import EVERY_JOB, JobGlobs
 from distcrond.model.ids import AttemptId, JobName, NodeName, RunId
@@ -263,6 +264,15 @@ class Examiner(Protocol):
 
         Raises:
             NodeUnreachable, StartRefused, StartUnknown: there is no way to it, or it broke.
+        """
+        ...
+
+    async def crontabs(self, node: Node, *, timeout: timedelta) -> Crontabs:
+        """What cron would run there, as far as the node's user may read it.
+
+        Raises:
+            NodeUnreachable, StartRefused, StartUnknown: there is no way to it, or it broke.
+            ValueError: it does not tell.
         """
         ...
 

@@ -13,7 +13,7 @@ from distcrond.api.hints import did_you_mean
 from distcrond.api.lists import page_of
 from distcrond.api.problems import Problem, not_found
 from distcrond.engine.trust import Confirmed
-from distcrond.errors import InvalidValue, NodeUnreachable, NotFound
+from distcrond.errors import ExecutorError, InvalidValue, NotFound
 from distcrond.model.ids import NodeName, node_name
 
 
@@ -32,6 +32,13 @@ async def probe_node(call: Call) -> web.Response:
     name = known_node(call)
     await call.control.probe(name)
     return answer({"name": name}, status=202)
+
+
+async def show_crontabs(call: Call) -> web.Response:
+    """Read what cron would run on a node."""
+    name = known_node(call)
+    with _unreachable():
+        return answer(await call.queries.crontabs.of(name))
 
 
 async def show_host_keys(call: Call) -> web.Response:
@@ -59,7 +66,7 @@ async def pin_host_keys(call: Call) -> web.Response:
 def _unreachable() -> Iterator[None]:
     try:
         yield
-    except NodeUnreachable as error:
+    except ExecutorError as error:
         raise Problem(502, error.reason, error.detail) from None
 
 

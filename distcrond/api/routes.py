@@ -301,6 +301,15 @@ _API = (
     ),
     Route(
         method="GET",
+        path="/api/v1/nodes/{node}/crontabs",
+        scope=Scope.ADMIN,  # it connects to the node, and crontabs may hold secrets
+        handler=nodes.show_crontabs,
+        summary="What cron would run on a node, as far as its user may read it",
+        refusals=(409, 502),
+        answer=Answer(schema="Crontabs"),
+    ),
+    Route(
+        method="GET",
         path="/api/v1/upcoming",
         scope=Scope.READ,
         reach=Reach.SEEN_JOBS,

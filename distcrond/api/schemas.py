@@ -323,6 +323,18 @@ COMPONENTS: dict[str, Schema] = {
             },
         }
     ),
+    "Crontabs": _shape(
+        {
+            "node": _TEXT,
+            "user": _TEXT,
+            "timezone": _or_null(_TEXT),
+            "items": {
+                "type": "array",
+                "items": _shape({"file": _TEXT, "system": _FLAG, "user": _or_null(_TEXT), "text": _TEXT}),
+            },
+            "unreadable": _TEXTS,
+        }
+    ),
     "HostKeys": _shape(
         {
             "node": _TEXT,

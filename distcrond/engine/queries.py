@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from itertools import islice, takewhile
 from typing import Any
 
+from distcrond.engine.crontabs import NodeCrontabs
 from distcrond.engine.desired import Desired
 from distcrond.engine.difference import Difference, problem_document
 from distcrond.engine.digest import Digest
@@ -73,6 +74,7 @@ class Queries:
         doctor: Doctor,
         difference: Difference,
         digest: Digest,
+        crontabs: NodeCrontabs,
         metrics: Metrics,
     ) -> None:
         self._clock = clock
@@ -92,6 +94,7 @@ class Queries:
         self.doctor = doctor
         self._difference = difference
         self.digest = digest
+        self.crontabs = crontabs
         self._metrics = metrics
 
     # ------------------------------------------------------------ jobs

@@ -13,6 +13,7 @@ from distcrond.engine.admission import Admission
 from distcrond.engine.agenda import Agenda
 from distcrond.engine.closing import Closing
 from distcrond.engine.control import Control
+from distcrond.engine.crontabs import NodeCrontabs
 from distcrond.engine.desired import Desired
 from distcrond.engine.difference import Difference
 from distcrond.engine.digest import Digest
@@ -244,6 +245,7 @@ class Engine:
                 clock=clock, desired=desired, health=health, outboxes=outboxes, room=room, examiners=examiners
             ),
             difference=Difference(clock=clock, desired=desired, timetable=timetable, definitions=definitions),
+            crontabs=NodeCrontabs(desired=desired, examiners=examiners),
             digest=Digest(clock=clock, desired=desired, history=history),
             metrics=metrics,
         )

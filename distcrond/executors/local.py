@@ -15,12 +15,14 @@ from datetime import timedelta
 from pathlib import Path
 
 from distcrond.errors import NodeUnreachable, StartRefused
+from distcrond.executors import crontab_script
 from distcrond.executors.channel import Listener, Pipe
 from distcrond.executors.checkup_script import parse, script
 from distcrond.executors.deadline import within
 from distcrond.executors.launcher import Launcher, LauncherSettings
 from distcrond.executors.spool_session import SpoolSession
 from distcrond.model.checkup import NodeFacts
+from distcrond.model.crontab import Crontabs
 from distcrond.model.node import Node
 from distcrond.model.reason import Reason
 from distcrond.model.run import Spool, Stream
@@ -98,7 +100,15 @@ class LocalExecutor:
     async def examine(self, node: Node, *, timeout: timedelta) -> NodeFacts:  # noqa: ARG002
         """See `ports.Examiner`."""
         mark, began = secrets.token_hex(8), self._clock.now()
-        text = script(mark, self._settings.spool_directory)
+        answer = await self._ask(script(mark, self._settings.spool_directory), timeout)
+        return parse(answer, mark, between=(began, self._clock.now()))
+
+    async def crontabs(self, node: Node, *, timeout: timedelta) -> Crontabs:  # noqa: ARG002
+        """See `ports.Examiner`."""
+        mark = secrets.token_hex(8)
+        return crontab_script.parse(await self._ask(crontab_script.script(mark), timeout), mark)
+
+    async def _ask(self, text: str, timeout: timedelta) -> bytes:
         asked = await asyncio.create_subprocess_exec(
             *self._shell, "-c", text, stdin=DEVNULL, stdout=PIPE, stderr=DEVNULL, env=_clean_environment(), cwd="/"
         )
@@ -107,7 +117,7 @@ class LocalExecutor:
         except TimeoutError:
             asked.kill()
             raise NodeUnreachable(Reason.CONNECT_TIMEOUT, "the local shell does not answer") from None
-        return parse(answer, mark, between=(began, self._clock.now()))
+        return answer
 
     async def close(self) -> None:
         """See `ports.Executor.close`."""

@@ -289,27 +289,28 @@ class PlainSession:
 
 
 class _Question(PooledSession):
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
         super().__init__()
+        self._most = most
         self.answer = b""
         self.closed = asyncio.Event()
 
     def data_received(self, data: bytes, datatype: int | None) -> None:
         if datatype is None:
-            self.answer = (self.answer + data)[-PIECE:]
+            self.answer = (self.answer + data)[-self._most :]
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self.closed.set()
 
 
-async def ask(link: Link, command: RemoteCommand) -> bytes:
-    """Run a short command and return the end of what it printed on stdout.
+async def ask(link: Link, command: RemoteCommand, *, most: int = PIECE) -> bytes:
+    """Run a short command and return the end of what it printed on stdout, at most so many bytes.
 
     Raises:
         ExecutorError: it could not be run.
     """
-    question = _Question()
+    question = _Question(most)
     channel = await link.open(question, command.text)
     channel.write(command.stdin)
     channel.write_eof()

@@ -16,13 +16,14 @@ from distcrond.executors.known_hosts import KnownHosts
 from distcrond.executors.launcher import Launcher, LauncherSettings
 from distcrond.executors.plain import PlainSession
 from distcrond.executors.spool_session import SpoolSession
-from distcrond.executors.ssh_examine import examine
+from distcrond.executors.ssh_examine import examine, read_crontabs
 from distcrond.executors.ssh_keys import KeyRing
 from distcrond.executors.ssh_pool import SshPool
 from distcrond.executors.ssh_resident import Resident
 from distcrond.executors.ssh_settled import SettledSession
 from distcrond.executors.ssh_trust import SshTrust
 from distcrond.model.checkup import NodeFacts
+from distcrond.model.crontab import Crontabs
 from distcrond.model.ids import NodeName
 from distcrond.model.node import Node
 from distcrond.model.reason import Reason
@@ -117,6 +118,10 @@ class SshExecutor:
     async def examine(self, node: Node, *, timeout: timedelta) -> NodeFacts:
         """See `ports.Examiner`."""
         return await self._in_time(timeout, examine(self._pool.link(node), self._clock))
+
+    async def crontabs(self, node: Node, *, timeout: timedelta) -> Crontabs:
+        """See `ports.Examiner`."""
+        return await self._in_time(timeout, read_crontabs(self._pool.link(node)))
 
     async def close(self) -> None:
         """See `ports.Executor.close`."""

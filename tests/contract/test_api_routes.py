@@ -50,6 +50,7 @@ GET     /api/v1/nodes/{node}              read     200   200
 POST    /api/v1/nodes/{node}/probe        operate  202   403
 GET     /api/v1/nodes/{node}/host-keys    admin    200   403
 PUT     /api/v1/nodes/{node}/host-keys    admin    200   403
+GET     /api/v1/nodes/{node}/crontabs     admin    200   403
 POST    /api/v1/nodes/{node}/drain        operate  200   403
 POST    /api/v1/nodes/{node}/undrain      operate  200   403
 POST    /api/v1/pause                     operate  200   403

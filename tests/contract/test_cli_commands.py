@@ -550,6 +550,68 @@ async def test_report_joins_pages(ctl, served) -> None:
     assert (len(found["items"]), found["next"]) == (len(served.world.jobs), None)
 
 
+# ---------------------------------------------------------------- crontabs
+
+
+async def test_import_of_a_crontab_writes_files_that_pass_the_check(tmp_path) -> None:
+    tab, folder, ctl = tmp_path / "tab", tmp_path / "jobs.d", Shell(None)
+    tab.write_text("MAILTO=ops@example.com\n# Rotate the logs\n30 4 * * * /opt/rotate\n61 * * * * no\n@reboot x\n")
+    folder.mkdir()
+    dry = await ctl("import", "crontab", str(tab))
+    assert dry.code == 1
+    (document,) = yaml.safe_load_all(dry.out)
+    assert (document["schedule"], document["shell_command"]) == ("30 4 * * *", "/opt/rotate")
+    for words in (
+        f"{tab}:4: not taken over: minute '61'",
+        f"{tab}:5: not taken over: @reboot",
+        "cron still runs",
+        "1 jobs",
+    ):
+        assert words in dry.err
+    assert list(folder.iterdir()) == []
+    written = await ctl(
+        "import", "crontab", str(tab), "--run-on", "web1", "--namespace", "old", "--directory", str(folder)
+    )
+    assert (written.code, written.out.split()) == (1, [str(folder / "old" / "rotate-the-logs.yaml")])
+    assert yaml.safe_load((folder / "old" / "rotate-the-logs.yaml").read_text())["policy"] == {"hosts": ["web1"]}
+    again = await ctl("import", "crontab", str(tab), "--namespace", "old", "--directory", str(folder))
+    assert (again.code, "nothing was written" in again.err) == (6, True)
+    said = (await ctl("import", "crontab", str(tab), "-o", "json")).json()
+    assert [job["name"] for job in said["jobs"]] == ["rotate-the-logs"]
+    assert [(remark["line"], remark["lost"]) for remark in said["remarks"]] == [(1, False), (4, True), (5, True)]
+
+
+async def test_import_of_the_crontabs_of_a_node(ctl, served) -> None:
+    system = {"file": "/etc/cron.d/certbot", "system": True, "user": None, "text": "0 */12 * * * root certbot renew\n"}
+    own = {"file": "crontab of cron", "system": False, "user": "cron", "text": "@daily /opt/mine\n"}
+    served.world.crontabs = {"items": [system, own], "unreadable": ["/var/spool/cron/crontabs"]}
+    shown = await ctl("import", "crontab", "--node", "web1", "--disabled")
+    assert (shown.code, "/var/spool/cron/crontabs cannot be read as cron" in shown.err) == (0, True)
+    first, second = yaml.safe_load_all(shown.out)
+    assert (first["run_as"], first["policy"], first["enabled"]) == ("root", {"hosts": ["web1"]}, False)
+    assert first["schedule"] == {"cron": "0 */12 * * *", "timezone": "Europe/Berlin"}
+    assert ("run_as" in second, "# web1/certbot.yaml" in shown.out) == (False, True)
+    served.world.crontabs = {"items": []}
+    assert "no crontab that cron may read" in (await ctl("import", "crontab", "--node", "web1")).err
+
+
+async def test_import_refuses_what_means_nothing(ctl, tmp_path) -> None:
+    tab = tmp_path / "tab"
+    tab.write_text("@daily root /opt/x\n")
+    assert (await ctl("import", "crontab")).code == 2
+    assert (await ctl("import", "crontab", str(tab), "--node", "web1")).code == 2
+    taken_for_users = await ctl("import", "crontab", str(tab))
+    assert (taken_for_users.code, "--system" in taken_for_users.err) == (2, True)
+    assert yaml.safe_load((await ctl("import", "crontab", str(tab), "--system")).out)["run_as"] == "root"
+    assert "root /opt/x" in (await ctl("import", "crontab", str(tab), "--no-system")).out
+    assert (await ctl("import", "crontab", str(tmp_path / "none"))).code == 1
+    assert (await ctl("import", "crontab", "--node", "wep1")).code == 3
+    absent = await ctl("import", "crontab", str(tab), "--system", "--directory", str(tmp_path / "none"))
+    assert (absent.code, "mkdir" in absent.err) == (2, True)
+    tab.write_bytes(b"#" * (1024 * 1024 + 1))
+    assert "more than a megabyte" in (await ctl("import", "crontab", str(tab))).err
+
+
 # ---------------------------------------------------------------- saying no
 
 

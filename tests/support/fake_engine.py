@@ -21,6 +21,7 @@ from distcrond.api.server import Api
 from distcrond.api.tokens import TokenBook
 from distcrond.clock import SystemClock
 from distcrond.engine.control import Control
+from distcrond.engine.crontabs import NodeCrontabs
 from distcrond.engine.digest import Digest
 from distcrond.engine.doctor import Doctor
 from distcrond.engine.feed import Feed, Follower
@@ -93,6 +94,7 @@ class World:
     paused: dict[str | None, Document] = field(default_factory=dict)
     probed: list[str] = field(default_factory=list)
     checks: list[Document] = field(default_factory=list)
+    crontabs: Document = field(default_factory=lambda: {"items": []})
     trust: str = "unknown"
     pinned: list[str] = field(default_factory=list)
     problems: list[Document] = field(default_factory=list)
@@ -409,6 +411,18 @@ class FakeDigest(Digest):
         }
 
 
+class FakeCrontabs(NodeCrontabs):
+    """As the world says; `down1` cannot be reached."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    async def of(self, name: NodeName) -> Document:
+        if name == "down1":
+            raise NodeUnreachable(Reason.CONNECTION_REFUSED, "nobody listens")
+        return {"node": name, "user": "cron", "timezone": "Europe/Berlin", "unreadable": [], **self.world.crontabs}
+
+
 class FakeQueries(Queries):
     """Shows the world."""
 
@@ -416,6 +430,7 @@ class FakeQueries(Queries):
         self.world = world
         self.doctor = FakeDoctor(world)
         self.digest = FakeDigest(world)
+        self.crontabs = FakeCrontabs(world)
 
     async def jobs(self) -> Sequence[Document]:
         return [self._job(name) for name in sorted(self.world.jobs)]

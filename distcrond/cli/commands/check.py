@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import click
 
-from distcrond.cli.failures import FAILED, Failure, usage
+from distcrond.cli.failures import FAILED, usage
+from distcrond.cli.program import daemon_program
 from distcrond.cli.settings import global_options, settings
 from distcrond.cli.show.formats import echo, say
 
@@ -57,7 +57,7 @@ def _root(path: Path) -> Path:
 
 
 def _run(arguments: list[str], only: Path | None = None) -> int:
-    command = [*_distcrond(), "--check", *arguments]
+    command = [daemon_program(), "--check", *arguments]
     sys.stdout.flush()
     if only is None:
         return subprocess.run(command, check=False).returncode  # noqa: S603  our own program, no shell
@@ -70,15 +70,3 @@ def _run(arguments: list[str], only: Path | None = None) -> int:
         say(done.stderr)
         return done.returncode
     return FAILED if any(": error: " in line for line in lines) else 0
-
-
-def _distcrond() -> list[str]:
-    """The daemon's program: the one installed beside us, else the first in PATH."""
-    for place in (Path(sys.executable).parent, Path(sys.argv[0]).resolve().parent):
-        beside = shutil.which("distcrond", path=str(place))
-        if beside is not None:
-            return [beside]
-    found = shutil.which("distcrond")
-    if found is None:
-        raise Failure("the program distcrond was not found", hint="install it here, or put it into PATH")
-    return [found]
