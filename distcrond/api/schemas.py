@@ -77,26 +77,36 @@ _TARGET = _shape(
         "output": _OUTPUT,
     }
 )
-_RUN = _shape(
+_PROGRESS = _shape(
     {
-        "id": _TEXT,
-        "job": _TEXT,
-        "trigger": _TEXT,
-        "origin": _or_null(_TEXT),
-        "scheduled_at": _INSTANT,
-        "due_at": _INSTANT,
-        "started_at": _or_null(_INSTANT),
-        "finished_at": _or_null(_INSTANT),
-        "duration_ms": _or_null(_WHOLE),
-        "state": _words(State),
-        "outcome": _or_null(_words(Outcome)),
-        "reason": _or_null(_words(Reason)),
-        "detail": _TEXT,
-        "definition": _TEXT,
-        "revision": _WHOLE,
-        "targets": {"type": "array", "items": _ref("Target")},
+        "targets": _WHOLE,
+        "done": _WHOLE,
+        "failed": _WHOLE,
+        "batch": _or_null(_WHOLE),
+        "batches": _or_null(_WHOLE),
+        "stopped": _FLAG,
+        "text": _TEXT,
     }
 )
+_OF_EVERY_RUN = {
+    "id": _TEXT,
+    "job": _TEXT,
+    "trigger": _TEXT,
+    "origin": _or_null(_TEXT),
+    "scheduled_at": _INSTANT,
+    "due_at": _INSTANT,
+    "started_at": _or_null(_INSTANT),
+    "finished_at": _or_null(_INSTANT),
+    "duration_ms": _or_null(_WHOLE),
+    "state": _words(State),
+    "outcome": _or_null(_words(Outcome)),
+    "reason": _or_null(_words(Reason)),
+    "detail": _TEXT,
+    "definition": _TEXT,
+    "revision": _WHOLE,
+    "targets": {"type": "array", "items": _ref("Target")},
+}
+_RUN = _shape(_OF_EVERY_RUN | {"progress": _or_null(_PROGRESS)}, *_OF_EVERY_RUN)  # older journals have no progress
 _SPAN = _shape({"start": _or_null(_INSTANT), "stop": _or_null(_INSTANT)})
 _DURATION = _shape({"milliseconds": _or_null(_WHOLE), "string": _or_null(_TEXT)})
 _REPORT = _shape(

@@ -69,10 +69,11 @@ class Watcher:
 
     def follow(self, document: Document) -> Document:
         """Print until the run, or what it does on the one node, has ended; returns its last document."""
-        silence = Silence()
+        silence, steps = Silence(), Steps()
         patient(partial(self.print_new, document))
         while not self._is_over(document):
             silence.look(document)
+            steps.look(document)
             revision = document["revision"]
             document = patient(partial(run_by_id, self._client, self._run, wait=WAIT, revision=revision))
             patient(partial(self.print_new, document))
@@ -140,9 +141,10 @@ def of_node(document: Document, node: str | None) -> Document:
 
 def wait_for(client: Client, document: Document) -> Document:
     """Return the run once it has ended."""
-    silence = Silence()
+    silence, steps = Silence(), Steps()
     while document["state"] != "finished":
         silence.look(document)
+        steps.look(document)
         document = patient(partial(run_by_id, client, document["id"], wait=WAIT))
     return document
 
@@ -162,6 +164,23 @@ class Silence:
         for node in sorted({target["node"] for target in running} & self._silent - silent):
             say(f"{node} answers again")
         self._silent = silent
+
+
+class Steps:
+    """Says when a run over several nodes comes to its next batch, and when more of its targets have failed."""
+
+    def __init__(self) -> None:
+        self._said: tuple[int | None, int, bool] = (None, 0, False)
+
+    def look(self, document: Document) -> None:
+        """Compare with the last time."""
+        progress = document.get("progress")
+        if not progress:
+            return
+        present = (progress["batch"], progress["failed"], progress["stopped"])
+        if present != self._said:
+            say(progress["text"])
+        self._said = present
 
 
 def patient(ask: Callable[[], Any]) -> Any:

@@ -267,6 +267,8 @@ def _run_found(run: Document) -> _Found:
     asked = f", asked for by {run['requested_by']}" if run["requested_by"] else ""
     again = f", a rerun of {run['origin']}" if run.get("origin") else ""
     sentence = f"Run {run['id']}{again}, scheduled at {run['scheduled_at']}{asked}, is {decision}{because}{detail}."
+    if run["outcome"] is None and run.get("progress"):
+        sentence += f" So far: {run['progress']['text']}."
     return _Found(decision, facts["reason"], sentence, run)
 
 

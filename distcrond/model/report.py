@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from distcrond.model.run import Attempt, Run, Stream, Target
+from distcrond.model.reason import Reason
+from distcrond.model.run import Attempt, Run, State, Stream, Target
 from distcrond.model.span import format_duration, format_instant
 
 Document = dict[str, Any]
@@ -102,8 +103,42 @@ def run_document(run: Run) -> Document:
         "definition": run.job.definition,
         "cancel_requested_by": run.cancel_requested_by,
         "revision": run.revision,
+        "progress": _progress(run),
         "targets": [_target_document(target) for target in run.targets],
     }
+
+
+def _progress(run: Run) -> Document | None:
+    """How far a run over several targets has come: `{targets, done, failed, batch, batches, stopped, text}`."""
+    total = len(run.targets)
+    if total < 2:
+        return None
+    left = sum(target.reason is Reason.ROLLOUT_STOPPED for target in run.targets)
+    done = sum(target.state is State.FINISHED for target in run.targets) - left
+    failed = sum(target.failed for target in run.targets)
+    batch, batches = _batch(run) if run.job.rollout.batch is not None else (None, None)
+    words = [
+        f"{done} of {total} done",
+        f"{failed} failed" if failed else "",
+        "stopped" if left else f"batch {batch} of {batches}" if batch else "",
+    ]
+    return {
+        "targets": total,
+        "done": done,
+        "failed": failed,
+        "batch": batch,
+        "batches": batches,
+        "stopped": left > 0,
+        "text": ", ".join(filter(None, words)),
+    }
+
+
+def _batch(run: Run) -> tuple[int, int]:
+    """Which batch it is at, and how many there are."""
+    total = len(run.targets)
+    size = run.job.rollout.batch_size(total)
+    batches = -(-total // size)
+    return min(run.reached // size + 1, batches), batches
 
 
 def _target_document(target: Target) -> Document:

@@ -129,8 +129,9 @@ class Target:
 
     @property
     def failed(self) -> bool:
-        """Whether it is over and did not go well; what was skipped has not failed."""
-        return self.outcome not in (None, Outcome.SUCCESS, Outcome.SKIPPED)
+        """Whether it is over and did not go well; what was skipped, or left by a stopped roll-out, has not failed."""
+        good_or_unknown = self.outcome in (None, Outcome.SUCCESS, Outcome.SKIPPED)
+        return not good_or_unknown and self.reason is not Reason.ROLLOUT_STOPPED
 
 
 @dataclass(frozen=True, kw_only=True)  # no slots: see `change`
@@ -155,6 +156,12 @@ class Run:
     cancel_requested_by: str | None = None
     stepped: timedelta = timedelta(0)
     revision: int = 0
+
+    @property
+    def reached(self) -> int:
+        """Index of the first target that has not ended; how many there are if all have."""
+        unfinished = (target.index for target in self.targets if target.state is not State.FINISHED)
+        return next(unfinished, len(self.targets))
 
     def attempt_id(self, target: Target) -> AttemptId:
         """The key of the target's latest attempt on its node."""

@@ -47,12 +47,11 @@ def pace(run: Run, *, starting: Collection[int], now: datetime) -> Pace:
     """Say how far a run has come; `starting` are the indices of targets that are on their way to a node."""
     rollout, total = run.job.rollout, len(run.targets)
     size = rollout.batch_size(total)
-    unfinished = next((target.index for target in run.targets if target.state is not State.FINISHED), total)
     not_before = _last_start(run, starting, now)
     if not_before is not None:
         not_before += rollout.stagger
     return Pace(
-        closed_from=(unfinished // size + 1) * size,
+        closed_from=(run.reached // size + 1) * size,
         batch_size=size,
         batches=-(-total // size),
         not_before=not_before if not_before is not None and not_before > now else None,
@@ -95,8 +94,7 @@ def _why_stopped(run: Run) -> str:
     limit = run.job.rollout.max_failures
     if limit is None:
         return ""
-    failed = sum(target.failed and target.reason is not Reason.ROLLOUT_STOPPED for target in run.targets)
-    total = len(run.targets)
+    failed, total = sum(target.failed for target in run.targets), len(run.targets)
     if not limit.is_exceeded(failed, total=total):
         return ""
     return f"{failed} of {total} targets failed, max_failures is {limit}"

@@ -20,7 +20,7 @@ from distcrond.cli.show import human
 from distcrond.cli.show.clean import OutputCleaner, word
 from distcrond.cli.show.table import bar, cell, table
 from distcrond.cli.show.yaml import to_yaml
-from distcrond.cli.watching import last_lines
+from distcrond.cli.watching import Steps, last_lines
 from distcrond.model.reason import Reason
 from distcrond.model.run import Outcome
 
@@ -74,6 +74,34 @@ def test_sizes() -> None:
         "5.0 MiB",
         "2.0 GiB",
     ]
+
+
+OVER_FIVE = {"outcome": None, "reason": None, "detail": "", "targets": [], "progress": {"text": "3 of 5 done"}}
+
+
+def test_a_run_that_goes_on_is_explained_by_how_far_it_is() -> None:
+    assert human.explanation(OVER_FIVE) == "3 of 5 done"
+    assert human.explanation(OVER_FIVE | {"progress": None}) == ""
+    older = {key: value for key, value in OVER_FIVE.items() if key != "progress"}
+    assert human.explanation(older) == ""
+
+
+def test_a_success_with_fewer_than_all_says_so_in_the_runs_own_words() -> None:
+    bad = {"outcome": "failure", "reason": "exit_code", "exit_code": 7, "detail": "exit code 7"}
+    run = OVER_FIVE | {"outcome": "success", "detail": "but not 1 of 5 targets", "targets": [bad]}
+    assert human.explanation(run) == "but not 1 of 5 targets"
+
+
+def test_following_says_each_step_of_a_roll_out_once(capsys) -> None:
+    steps = Steps()
+    at_batch = [(1, 0), (1, 0), (2, 0), (2, 1), (2, 1)]
+    for done, (batch, failed) in enumerate(at_batch):
+        text = f"{done} done, {failed} failed, batch {batch}"
+        steps.look({"progress": {"batch": batch, "failed": failed, "stopped": False, "text": text}})
+    steps.look({"progress": None})
+    steps.look({})
+    said = capsys.readouterr().err.splitlines()
+    assert said == ["0 done, 0 failed, batch 1", "2 done, 0 failed, batch 2", "3 done, 1 failed, batch 2"]
 
 
 def test_every_outcome_has_a_shape_a_word_and_a_colour() -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
-from samples import a_run, at
+from samples import a_job, a_run, at
 
 from distcrond.model.ids import NodeName
 from distcrond.model.occurrence import Request, Trigger
 from distcrond.model.reason import Reason
 from distcrond.model.report import original_report, run_document
+from distcrond.model.rollout import Rollout, Share
 from distcrond.model.run import Attempt, Exit, Outcome, OutputSize, State, Stream, Target
 
 A = NodeName("a")
@@ -76,6 +78,7 @@ def test_a_finished_run() -> None:
         "definition": "sha256:0",
         "cancel_requested_by": None,
         "revision": 6,
+        "progress": None,
         "targets": [
             {
                 "index": 0,
@@ -108,6 +111,41 @@ def test_a_finished_run() -> None:
                 "output": OUTPUT,
             }
         ],
+    }
+
+
+def over(*targets: Target, **rollout: Share) -> dict[str, Any]:
+    run = a_run(*targets, job=a_job(rollout=Rollout(**rollout)))
+    return run_document(run)["progress"]
+
+
+def the_end(index: int, outcome: Outcome | None = None, reason: Reason | None = None) -> Target:
+    state = State.FINISHED if outcome else State.WAITING
+    return Target(index=index, node=None, state=state, outcome=outcome, reason=reason)
+
+
+def test_how_far_a_run_over_several_targets_has_come() -> None:
+    good, bad, left = the_end(0, Outcome.SUCCESS), the_end(1, Outcome.FAILURE), the_end(2)
+    two = Share(amount=2)
+    assert over(good) is None
+    assert over(good, bad, left, batch=two) == {
+        "targets": 3,
+        "done": 2,
+        "failed": 1,
+        "batch": 2,
+        "batches": 2,
+        "stopped": False,
+        "text": "2 of 3 done, 1 failed, batch 2 of 2",
+    }
+    assert over(good, the_end(1), left)["text"] == "1 of 3 done"
+    assert over(good, bad, the_end(2, Outcome.MISSED, Reason.ROLLOUT_STOPPED), batch=two) == {
+        "targets": 3,
+        "done": 2,
+        "failed": 1,
+        "batch": 2,
+        "batches": 2,
+        "stopped": True,
+        "text": "2 of 3 done, 1 failed, stopped",
     }
 
 

@@ -40,7 +40,9 @@ def test_a_roll_out_goes_on_in_the_next_life_where_it_was(fleet):
     fleet.start()
     until(lambda: begun(fleet) == ["n1", "n2", "n3", "n4"], what=fleet.log)
     told = fleet.ctl("why", "deploy").stdout
-    assert "is running (batch): in batch 3 of 3." in " ".join(told.split())
+    assert "is running (batch): in batch 3 of 3. So far: 2 of 5 done, batch 2 of 3." in " ".join(told.split())
+    for shown in (fleet.ctl("status").stdout, fleet.ctl("runs").stdout):
+        assert "2 of 5 done, batch 2 of 3" in shown
     let_go(fleet, "n3", "n4", "n5")
     assert fleet.finished(run)["outcome"] == "success"
     assert begun(fleet) == list(NODES)

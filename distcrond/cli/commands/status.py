@@ -134,7 +134,7 @@ def _running(facts: Document, now: datetime, options: Settings) -> list[str]:
             [
                 judged(_contact(run)),
                 cell(run["job"], bold=True),
-                cell(human.nodes(run)),
+                cell(": ".join(filter(None, (human.nodes(run), human.explanation(run))))),
                 human.when(run["started_at"], now, utc=options.utc),
                 progress,
                 Cell(human.identity(run), dim=True),

@@ -119,7 +119,11 @@ def identity(document: dict[str, Any]) -> str:
 
 
 def explanation(document: dict[str, Any]) -> str:
-    """Why it is not a success: `exit 7`, `signal 9`, or the reason's words."""
+    """Why it is not a success: `exit 7`, `signal 9`, or the reason's words; how far it is, while it goes on."""
+    if document["outcome"] is None and document.get("progress"):
+        return str(document["progress"]["text"])
+    if document["outcome"] == "success":
+        return str(document.get("detail") or "")
     targets = document.get("targets") or [document]
     bad = [target for target in targets if target["outcome"] not in (None, "success")]
     if len(bad) == 1 and bad[0]["reason"] == "exit_code":

@@ -73,6 +73,8 @@ function badge(word) {
 const outcomeOf = (run) => run.outcome || run.state;
 
 function explanation(run) {
+  if (!run.outcome && run.progress) return run.progress.text;
+  if (run.outcome === "success") return run.detail || "";
   const bad = (run.targets || [run]).filter((target) => target.outcome && target.outcome !== "success");
   if (bad.length === 1 && bad[0].reason === "exit_code") return `exit ${bad[0].exit_code}`;
   if (bad.length === 1 && bad[0].reason === "signal") return `signal ${bad[0].signal}`;
@@ -251,7 +253,7 @@ async function refreshNow() {
   showCounters(stats);
   const medians = await Promise.all(running.items.map((run) => usualOf(run.job)));
   const facts = running.items.map((run, index) => ({
-    id: run.id, job: run.job, nodes: nodesOf(run), started_at: run.started_at, median: medians[index]?.p50,
+    id: run.id, job: run.job, nodes: [nodesOf(run), explanation(run)].filter(Boolean).join(": "), started_at: run.started_at, median: medians[index]?.p50,
     lost: run.targets.some((target) => target.contact === "lost"),
   }));
   show("running", facts, (items) => rows("running", items, (run) => link("row", runHref(run.id),
