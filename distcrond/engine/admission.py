@@ -96,6 +96,9 @@ class Admission:
         if self._holds.skips(run):
             self._closing.run_as(run.id, Outcome.SKIPPED, Reason.PAUSED)
             return True
+        if self._is_disabled(run):
+            self._closing.run_as(run.id, Outcome.SKIPPED, Reason.DISABLED)
+            return True
         if may_have_run(run.occurrence.due, self._scribe.ledger.restored_at):
             self._closing.run(run.id, UNKNOWN)
             return True
@@ -105,12 +108,17 @@ class Admission:
             return True
         return False
 
+    def _is_disabled(self, run: Run) -> bool:
+        """Whether somebody asked for a job that is disabled, without insisting; its schedule makes no runs anyway."""
+        job = self._desired.catalog.jobs.get(run.job.name, run.job)
+        return not job.enabled and run.request is not None and not run.request.force
+
     def _open(self, run: Run, now: datetime) -> None:
-        policy, asked = group_of(run)
-        found = self._desired.candidates((policy, asked))
-        nodes: tuple[NodeName | None, ...] = tuple(node.name for node in found.nodes)
-        if not asked:
-            nodes = slots(policy.select, found.nodes)
+        found, request = self._desired.candidates(group_of(run)), run.request
+        if request is not None and (request.nodes or request.free):
+            nodes: tuple[NodeName | None, ...] = (*dict.fromkeys(request.nodes), *(None,) * request.free)
+        else:
+            nodes = slots(run.job.placement.select, found.nodes)
         self._scribe.record(RunOpened(at=now, run=run.id, nodes=nodes))
         if nodes:
             self._opened(self._scribe.ledger.runs[run.id])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from distcrond.engine.desired import Desired
@@ -32,7 +33,7 @@ from distcrond.model.event import (
 from distcrond.model.ids import JobName, NodeName, RunId
 from distcrond.model.job import Job
 from distcrond.model.node import Node
-from distcrond.model.occurrence import Occurrence, Request
+from distcrond.model.occurrence import Occurrence
 from distcrond.model.policy import Overlap
 from distcrond.model.reason import Reason
 from distcrond.model.report import Document
@@ -81,16 +82,26 @@ class Control:
 
         Raises:
             NotFound: no such job or node.
-            Conflict: a manual run of the job waits already (SEMANTICS §4), the job is disabled, a named node is
-                drained, the key was used for another order, or nothing is started any more (`Tenure`).
+            Conflict: a manual run of the job waits already (SEMANTICS §4), the job is disabled (which is on record as
+                a skipped run), a named node is drained, the key was used for another order, or nothing is started any
+                more (`Tenure`).
         """
         if self._tenure.is_over:
             raise Conflict(Reason.STALE_GENERATION, self._tenure.why)
         job = self._job(order)
+        if not job.enabled and not order.force:
+            run = await self._admit(job, replace(order, key=""))  # under its key it may be asked for again later
+            text = f"job {job.name!r} is disabled; force runs it all the same (on record as {run})"
+            raise Conflict(Reason.DISABLED, text)
+        self._refuse_drained(order)
         known = await self._requested(order) if order.key else None
         if known is not None:
             return known
         self._refuse_second(job, order)
+        return await self._admit(job, order)
+
+    async def _admit(self, job: Job, order: Order) -> RunId:
+        """Record the run; what becomes of it is admission's to say."""
         now = self._clock.now()
         occurrence = Occurrence(
             job=job.name,
@@ -100,8 +111,7 @@ class Control:
             key=order.key or secrets.token_hex(8),
             origin=order.origin,
         )
-        request = Request(by=order.by, environment=order.environment, nodes=order.nodes, force=order.force)
-        due = Due(at=now, run=occurrence.run, occurrence=occurrence, definition=job.definition, request=request)
+        due = Due(at=now, run=occurrence.run, occurrence=occurrence, definition=job.definition, request=order.request)
         written = self._scribe.record(*self._scribe.definition(job, event=JobDefined(at=now, job=job)), due)
         self._pokes.job(job.name)
         await written
@@ -123,14 +133,12 @@ class Control:
         for name in order.nodes:
             if self._desired.node(name) is None:
                 raise NotFound("node_unknown", f"there is no node {name!r}")
-        if order.force:
-            return job
-        if not job.enabled:
-            raise Conflict(Reason.DISABLED, f"job {job.name!r} is disabled; force runs it all the same")
-        for name in order.nodes:
-            if self._holds.drain(name) is not None:
-                raise Conflict(Reason.DRAINED, f"node {name!r} is drained; force runs it there all the same")
         return job
+
+    def _refuse_drained(self, order: Order) -> None:
+        for name in order.nodes:
+            if not order.force and self._holds.drain(name) is not None:
+                raise Conflict(Reason.DRAINED, f"node {name!r} is drained; force runs it there all the same")
 
     async def _requested(self, order: Order) -> RunId | None:
         """Find the run that this order made before. Raises Conflict if another one did with the same key."""

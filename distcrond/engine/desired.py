@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from distcrond.model.catalog import Catalog
 from distcrond.model.ids import NodeName
@@ -16,8 +17,13 @@ Group = tuple[PlacementPolicy, tuple[NodeName, ...]]
 
 
 def group_of(run: Run) -> Group:
-    """The group of a run."""
-    return run.job.placement, run.request.nodes if run.request else ()
+    """The group of a run, as far as its nodes are not named."""
+    request = run.request
+    if request is None:
+        return run.job.placement, ()
+    if request.free:
+        return replace(run.job.placement, exclude=(*run.job.placement.exclude, *request.spared)), ()
+    return run.job.placement, request.nodes
 
 
 class Desired:

@@ -22,7 +22,7 @@ from distcrond.model.node import Node
 from distcrond.model.policy import Overlap
 from distcrond.model.reason import UNTIMED, Reason
 from distcrond.model.run import Outcome, Run, State, Target
-from distcrond.placement import Blocked, NodeView, candidates, choose, rank
+from distcrond.placement import Blocked, Candidates, NodeView, candidates, choose, rank
 from distcrond.rules.deadline import target_deadline
 from distcrond.rules.restored import UNKNOWN, may_have_run
 from distcrond.rules.rollout import Wait
@@ -236,8 +236,11 @@ class Placing:
     # ------------------------------------------------------------ nodes
 
     def _choose(self, run: Run, target: Target) -> NodeName | Blocked | NoRoom:
+        found = self._candidates(run, target)
+        if target.fixed and not found.nodes:
+            return Blocked(reasons=found.rejected, hopeless=True)
         chosen = choose(
-            [self._view(run, node) for node in self._candidates(run, target)],
+            [self._view(run, node) for node in found.nodes],
             taken=frozenset() if target.fixed else self._taken(run, target) | given_up(target),
             refused=target.refused,
             durable=run.job.durable,
@@ -251,12 +254,12 @@ class Placing:
         )
         return chosen if isinstance(chosen, Blocked) or not self._room.is_short else NoRoom(detail=self._room.why)
 
-    def _candidates(self, run: Run, target: Target) -> tuple[Node, ...]:
+    def _candidates(self, run: Run, target: Target) -> Candidates:
         if not target.fixed:
-            return self._desired.candidates(group_of(run)).nodes
-        policy, asked = group_of(run)
+            return self._desired.candidates(group_of(run))
         only = self._desired.node(target.node) if target.node is not None else None
-        return candidates(policy, () if only is None else (only,), asked=asked).nodes
+        asked = run.request.nodes if run.request is not None else ()
+        return candidates(run.job.placement, () if only is None else (only,), asked=asked)
 
     def _taken(self, run: Run, target: Target) -> frozenset[NodeName]:
         """Nodes of the run's other targets: those on record, and those on their way to a node."""

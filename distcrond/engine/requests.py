@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from distcrond.errors import Conflict, NotFound
@@ -20,7 +20,8 @@ class Order:
 
     `key` is the Idempotency-Key: the same one for the same job within a day answers the same run; empty = always a new
     run. `force` ignores overlap, and that a job is disabled or a named node drained. `nodes` replaces the policy's
-    choice. `scheduled_at` is recorded as the nominal instant instead of now. `origin` is the run that this one repeats.
+    choice; `free` and `spared` are as in `Request`. `scheduled_at` is recorded as the nominal instant instead of now.
+    `origin` is the run that this one repeats.
     """
 
     job: JobName
@@ -29,8 +30,22 @@ class Order:
     environment: Mapping[str, str] = field(default_factory=dict)
     nodes: tuple[NodeName, ...] = ()
     force: bool = False
+    free: int = 0
+    spared: tuple[NodeName, ...] = ()
     scheduled_at: datetime | None = None
     origin: RunId | None = None
+
+    @property
+    def request(self) -> Request:
+        """What of it is recorded beside the occurrence."""
+        return Request(
+            by=self.by,
+            environment=self.environment,
+            nodes=self.nodes,
+            force=self.force,
+            free=self.free,
+            spared=self.spared,
+        )
 
     @property
     def trigger(self) -> Trigger:
@@ -42,10 +57,7 @@ class Order:
         nominal = self.scheduled_at or occurrence.due
         if (nominal, self.origin) != (occurrence.nominal, occurrence.origin):
             return False
-        if request is None:
-            return True
-        asked = (dict(self.environment), self.nodes, self.force)
-        return asked == (dict(request.environment), request.nodes, request.force)
+        return request is None or _bare(request) == _bare(self.request)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,22 +89,25 @@ async def repeat(history: History, rerun: Rerun) -> Order:
         text = f"run {rerun.run} has not finished yet: wait for its end or cancel it; force runs it again beside it"
         raise Conflict("unfinished", text)
     request = due.request or Request(by="")
+    where = _where_it_failed(run, request) if rerun.failed else request
     return Order(
         job=due.occurrence.job,
         by=rerun.by,
         key=rerun.key,
         environment=request.environment,
-        nodes=_failed_nodes(run) or request.nodes if rerun.failed else request.nodes,
+        nodes=where.nodes,
+        free=where.free,
+        spared=where.spared,
         force=rerun.force,
         scheduled_at=due.occurrence.nominal,
         origin=rerun.run,
     )
 
 
-def _failed_nodes(run: Document) -> tuple[NodeName, ...]:
-    """Nodes of the targets that count as not ok; none if the run never got as far as a node.
+def _where_it_failed(run: Document, request: Request) -> Request:
+    """Ask for the nodes of the targets that count as not ok, and a free one for each that never came to a node.
 
-    Skipped targets count only if all were, as in the verdict of the run.
+    A run that came to no node at all is placed anew. Skipped targets count only if all were, as in its verdict.
     """
     targets = run["targets"]
     counted = [target for target in targets if target["outcome"] != Outcome.SKIPPED] or targets
@@ -101,4 +116,14 @@ def _failed_nodes(run: Document) -> tuple[NodeName, ...]:
         raise Conflict(
             "nothing_failed", f"nothing of run {run['id']} has failed: without `failed` all of it runs again"
         )
-    return tuple(NodeName(target["node"]) for target in bad if target["node"])
+    if not any(target["node"] for target in targets):
+        return request
+    others = [NodeName(target["node"]) for target in targets if target["node"] and target not in bad]
+    nodes = tuple(NodeName(target["node"]) for target in bad if target["node"])
+    free = len(bad) - len(nodes)
+    return replace(request, nodes=nodes, free=free, spared=(*request.spared, *others) if free else ())
+
+
+def _bare(request: Request) -> Request:
+    """The request as it is compared with another: whoever it is from, and whatever kind of mapping it has."""
+    return replace(request, by="", environment=dict(request.environment))

@@ -25,12 +25,18 @@ class Trigger(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What somebody asked for beyond the definition: extra environment, certain nodes, no regard for overlap."""
+    """What somebody asked for beyond the definition: extra environment, certain nodes, no regard for overlap.
+
+    `nodes` replace the policy's choice. A rerun of what failed may also ask for so many `free` nodes of the policy's
+    choice, other than those that are `spared`.
+    """
 
     by: str
     environment: Mapping[str, str] = field(default_factory=dict)
     nodes: tuple[NodeName, ...] = ()
     force: bool = False
+    free: int = 0
+    spared: tuple[NodeName, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -51,6 +51,13 @@ STORED = [
     ev.TokenCreated(at=AT, by="token:root", name="all", scope="admin", jobs=("*",), expires_at=None),
     ev.TokenRevoked(at=UNTIL, by="unix:0", name="ci", scope="operate", jobs=("billing.*", "exit7"), expires_at=UNTIL),
     ev.Superseded(at=AT, run=RERUN.run, target=1, by=RunId("job@next"), at_once=True),
+    ev.Due(
+        at=UNTIL,
+        run=RERUN.run,
+        occurrence=RERUN,
+        definition="sha256:0",
+        request=Request(by="unix:0", nodes=(NodeName("web1"),), free=2, spared=(NodeName("web2"),)),
+    ),
 ]
 
 
@@ -290,10 +297,20 @@ async def test_pauses_and_drains_are_remembered_as_the_last_word_has_them(shelf)
 
 
 def test_events_as_they_were_stored_are_read_for_ever():
-    """Of each kind that the journal of version 1 has not; lines are added and never changed."""
+    """Of each kind that the journal of version 1 has not; lines are added and never changed, newer fields apart."""
     lines = (Path(__file__).parents[1] / "fixtures" / "events.jsonl").read_text().splitlines()
     assert [codec.decode_kept(line) for line in lines] == STORED
-    assert [json.loads(codec.encode_kept(event)) for event in STORED] == [json.loads(line) for line in lines]
+    for event, line in zip(STORED, lines, strict=True):
+        (*kind, now), (*kind_then, then) = json.loads(codec.encode_kept(event)), json.loads(line)
+        assert kind == kind_then
+        assert says(now, then), (now, then)
+
+
+def says(now: object, then: object) -> bool:
+    """Whether all that was stored then is stored now."""
+    if not isinstance(then, dict):
+        return now == then
+    return isinstance(now, dict) and all(name in now and says(now[name], then[name]) for name in then)
 
 
 @pytest.mark.parametrize("text", ["", "[]", '["Paused", 1]', '{"a": 1}', '["Paused", 1, {}]'])

@@ -85,8 +85,31 @@ async def test_a_disabled_job_runs_only_by_force(world: World) -> None:
     with pytest.raises(Conflict) as refusal:
         await world.trigger()
     assert refusal.value.reason == "disabled"
+    (refused,) = await world.runs()
+    assert (refused["outcome"], refused["reason"]) == ("skipped", "disabled")
+    assert (refused["requested_by"], refused["id"] in str(refusal.value)) == ("somebody", True)
     await world.trigger(force=True)
     assert world.begun() == [("a", 0.0)]
+
+
+async def test_a_key_that_a_disabled_job_refused_may_be_used_again(world: World) -> None:
+    await world.start(a_job(enabled=False), a_node("a"))
+    for _ in range(2):
+        with pytest.raises(Conflict):
+            await world.trigger(key="k", scheduled_at=after(hours=-1))
+    await world.restart(a_job(), a_node("a"))
+    run = await world.trigger(key="k", scheduled_at=after(hours=-1))
+    assert await world.outcomes() == [("skipped", "disabled")] * 2 + [("running", None)]
+    assert world.executor.executions[0].run == run
+
+
+async def test_what_waits_by_hand_is_skipped_when_its_job_is_disabled(world: World) -> None:
+    world.executor.script(LONG)
+    await world.start(a_job(), a_node("a"))
+    await world.trigger()
+    await world.trigger()
+    await world.swap(a_job(enabled=False), a_node("a"))
+    assert await world.outcomes() == [("running", None), ("skipped", "disabled")]
 
 
 async def test_named_nodes_replace_the_policys_choice(world: World) -> None:

@@ -13,6 +13,7 @@ from distcrond.engine.requests import Rerun
 from distcrond.errors import Conflict, NotFound
 from distcrond.model.ids import NodeName, RunId
 from distcrond.model.policy import Overlap, Select, SelectKind
+from distcrond.model.rollout import Rollout, Share
 from distcrond.model.run import Exit
 from distcrond.testing import Script
 
@@ -128,6 +129,69 @@ async def test_a_run_that_never_came_to_a_node_is_placed_anew(world: World) -> N
     assert (await world.run(again))["targets"][0]["node"] == "b"
 
 
+THREE = Select(kind=SelectKind.COUNT, amount=3)
+
+
+async def where(world: World, run: str) -> list[tuple[str | None, str | None, str | None]]:
+    targets = (await world.run(run))["targets"]
+    return [(target["node"], target["outcome"], target["reason"]) for target in targets]
+
+
+async def test_a_target_that_never_had_a_node_gets_one_where_it_did_not_go_well_yet(world: World) -> None:
+    world.executor.script(FAILS, node="a")
+    await world.start(a_job(select=THREE), a_node("a"), a_node("b"))
+    run = await world.trigger()
+    await world.pass_(seconds=2)
+    failed, good, nowhere = ("a", "failure", "exit_code"), ("b", "success", None), (None, "missed", "no_target")
+    assert await where(world, run) == [failed, good, nowhere]
+    world.executor.script(Script())
+    again = await rerun(world, run, failed=True)
+    await world.pass_(seconds=2)
+    assert await where(world, again) == [("a", "success", None), nowhere]
+    await world.swap(a_job(select=THREE), a_node("a"), a_node("b"), a_node("c"))
+    last = await rerun(world, again, failed=True)
+    await world.restart()
+    await world.pass_(seconds=2)
+    assert await where(world, last) == [("c", "success", None)]
+    assert (await world.run(last))["outcome"] == "success"
+
+
+async def test_a_rerun_of_such_a_rerun_asks_for_the_same(world: World) -> None:
+    await world.start(a_job(select=TWO), a_node("a"))
+    run = await world.trigger()
+    await world.pass_(seconds=2)
+    first = await rerun(world, run, failed=True)
+    await world.swap(a_job(select=TWO), a_node("a"), a_node("b"))
+    second = await rerun(world, first)
+    await world.pass_(seconds=2)
+    assert await where(world, first) == [(None, "missed", "no_target")]
+    assert await where(world, second) == [("b", "success", None)]
+
+
+async def test_what_a_stopped_roll_out_has_left_counts_as_failed(world: World) -> None:
+    world.executor.script(FAILS, node="b")
+    one_by_one = Rollout(batch=Share(amount=1), max_failures=Share(amount=0))
+    await world.start(a_job(select=ALL, rollout=one_by_one), *map(a_node, "abcd"))
+    run = await world.trigger()
+    await world.pass_(seconds=5)
+    assert [outcome for _, outcome, _ in await where(world, run)] == ["success", "failure", "missed", "missed"]
+    world.executor.script(Script())
+    again = await rerun(world, run, failed=True)
+    await world.pass_(seconds=5)
+    assert await where(world, again) == [(node, "success", None) for node in "bcd"]
+
+
+async def test_a_node_that_was_disabled_since_is_missed_by_that_word(world: World) -> None:
+    world.executor.script(FAILS)
+    await world.start(a_job(select=ALL), a_node("a"), a_node("b"))
+    run = await world.trigger()
+    await world.pass_(seconds=2)
+    await world.swap(a_job(select=ALL), a_node("a"), a_node("b", enabled=False))
+    again = await rerun(world, run, failed=True)
+    await world.pass_(seconds=2)
+    assert await where(world, again) == [("a", "failure", "exit_code"), ("b", "missed", "disabled")]
+
+
 async def test_what_went_well_has_nothing_that_failed(world: World) -> None:
     await world.start(a_job(), a_node("a"))
     run = await world.trigger()
@@ -212,6 +276,8 @@ async def test_a_disabled_job_is_run_again_only_by_force(world: World) -> None:
     assert await refused(world, run) == "disabled"
     await rerun(world, run, force=True)
     assert len(world.begun()) == 2
+    assert await world.outcomes() == [("success", None), ("skipped", "disabled"), ("running", None)]
+    assert [each["origin"] for each in await world.runs()] == [None, run, run]
 
 
 async def test_the_journal_tells_how_a_run_came_to_be(world: World) -> None:
