@@ -31,6 +31,7 @@ RULES = {
           start::where_no_process_can_be_made_nothing_begins""",
     9: """start::no_record_in_the_spool_of_the_intent_means_never_started
           start::no_record_proves_nothing_in_another_spool_or_boot start::a_spool_that_was_wiped_is_told
+          start::a_spool_that_was_exchanged_under_the_launcher_proves_nothing
           start::a_record_of_another_boot_is_lost stop::a_stop_without_a_record_proves_no_more_than_a_question
           memory::a_record_removed_under_a_running_command
           memory::a_record_removed_after_the_end_leaves_what_was_printed
@@ -45,7 +46,7 @@ RULES = {
     13: """stop::who_left_the_session_is_found_by_the_environment stop::a_missing_record_signals_nobody
            stop::a_pid_that_was_given_out_again_is_left_alone
            stop::who_cleared_the_environment_is_found_by_the_session
-           stop::a_stopped_process_ends_too *ssh_stop::the_whole_tree_ends""",
+           stop::a_stopped_process_ends_too stop::term_comes_once *ssh_stop::the_whole_tree_ends""",
     14: """start::the_tree_of_another_user_is_stopped limit::the_tree_of_another_user_ends_at_the_limit
            *ssh_stop::the_whole_tree_ends""",
     15: """limit::nobody_has_to_be_there limit::in_time_is_in_time_and_an_exit_of_124_is_a_failure

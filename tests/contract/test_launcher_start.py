@@ -258,6 +258,16 @@ async def test_a_spool_that_was_wiped_is_told(rig: Rig):
     await until(lambda: not exists(claim.pid))
 
 
+async def test_a_spool_that_was_exchanged_under_the_launcher_proves_nothing(rig: Rig):
+    await rig.run(order("true"))
+    spool = rig.launcher.spool
+    (identity,) = (rig.directory / "spool").rglob("id")
+    identity.write_text("0123456789abcdef\n")
+    end = (await collect(rig.attach(order("true"), spool))).end
+    assert isinstance(end, Ended)
+    assert end.lost is Reason.SPOOL_GONE
+
+
 # ---------------------------------------------------------------- refusals
 
 

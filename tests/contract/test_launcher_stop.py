@@ -74,6 +74,13 @@ async def test_who_does_not_listen_is_killed_after_the_grace(rig: Rig):
     assert (await collect(session)).signal == 9
 
 
+async def test_term_comes_once(rig: Rig):
+    """To many programs a second one means "at once, without tidying up"."""
+    _, session = await begun(rig, "exec 2>/dev/null; trap 'echo term' TERM; while :; do sleep 100 & wait $!; done", 2)
+    assert await session.stop(timedelta(seconds=1)) is Stopped.KILLED
+    assert (await collect(session)).text() == b"term\n"
+
+
 async def test_who_left_the_session_is_found_by_the_environment(rig: Rig):
     what, session = await begun(rig, "setsid sh -c 'trap \"\" TERM; sleep 100; sleep 100' & sleep 100", 3)
     assert await session.stop(timedelta(seconds=0.3)) is Stopped.KILLED
