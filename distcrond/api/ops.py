@@ -69,6 +69,12 @@ async def show_report(call: Call) -> web.Response:
     return answer(await call.queries.digest.document(days=days, jobs=call.jobs, after=after, limit=limit))
 
 
+async def simulate(call: Call) -> web.Response:
+    """What would run in the next days."""
+    days, limit = call.query.number("days"), call.query.number("limit")
+    return answer(await call.queries.simulation.document(days=days, jobs=call.jobs, limit=limit))
+
+
 async def reload(call: Call) -> web.Response:
     """Read the files again and go on with them."""
     return answer(await call.control.reload(by=call.by))

@@ -473,6 +473,19 @@ _API = (
     ),
     Route(
         method="GET",
+        path="/api/v1/simulate",
+        scope=Scope.READ,
+        reach=Reach.SEEN_JOBS,
+        handler=ops.simulate,
+        summary="What would run in the next days, and when it is most",
+        parameters=(
+            Parameter(name="days", kind=Kind.INTEGER, meaning="how many", least=1, most=31, default=7),
+            limit(default=MAX_LIMIT),
+        ),
+        answer=Answer(schema="Simulation"),
+    ),
+    Route(
+        method="GET",
         path="/api/v1/report",
         scope=Scope.READ,
         reach=Reach.SEEN_JOBS,

@@ -44,6 +44,7 @@ def _list_of(item: Schema) -> Schema:
 _COUNTS: Schema = {"type": "object", "additionalProperties": _WHOLE}
 _RATE = _or_null({"type": "number", "minimum": 0, "maximum": 1})
 _SPREAD = _shape(dict.fromkeys(("p50", "p95", "max"), _or_null(_WHOLE)) | {"of": _WHOLE})
+_CROWD = _shape({"at": _INSTANT, "count": _WHOLE, "jobs": _TEXTS})
 _TOTAL = dict.fromkeys(("runs", "success", "not_run"), _WHOLE) | {"success_rate": _RATE}
 _CHECK_STATE: Schema = {"type": "string", "enum": [str(state) for state in CheckState]}
 _OUTPUT = _shape({"bytes": _WHOLE, "kept": _WHOLE, "truncated": _FLAG})
@@ -192,6 +193,33 @@ COMPONENTS: dict[str, Schema] = {
     "Target": _TARGET,
     "Run": _RUN,
     "Runs": _list_of(_ref("Run")),
+    "Simulation": _shape(
+        {
+            "since": _INSTANT,
+            "until": _INSTANT,
+            "starts": _WHOLE,
+            "complete": _FLAG,
+            "jobs": {
+                "type": "array",
+                "items": _shape(
+                    {
+                        "job": _TEXT,
+                        "starts": _WHOLE,
+                        "first": _or_null(_INSTANT),
+                        "last": _or_null(_INSTANT),
+                        "counted_until": _or_null(_INSTANT),
+                        "takes_ms": _or_null(_WHOLE),
+                        "overlaps": _WHOLE,
+                    }
+                ),
+            },
+            "hours": {"type": "array", "items": _shape({"at": _INSTANT, "starts": _WHOLE, "running": _WHOLE})},
+            "busiest": {"type": "array", "items": _CROWD},
+            "peak": _or_null(_CROWD),
+            "never": {"type": "array", "items": _shape({"job": _TEXT, "reason": _TEXT})},
+            "notes": {"type": "array", "items": _shape({"job": _TEXT, "at": _INSTANT, "note": _TEXT})},
+        }
+    ),
     "Report": _shape(
         {
             "since": _INSTANT,

@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "next": ("coming", "What runs next, and when."),
     "upcoming": ("upcoming", "All that runs in the next hours."),
     "report": ("report", "The last days of each job in figures, beside the days before."),
+    "simulate": ("simulate", "What would run in the next days, and when it is most."),
     "why": ("why", "Why a job ran or did not, waits or will run."),
     "cancel": ("cancel", "End a run."),
     "pause": ("pause", "Let the schedule of a job, or of all jobs, rest."),
@@ -48,7 +49,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 """Name → file below `commands/`, and the line for the overview (the same as the first one of the command's help)."""
 
-LATER = frozenset({"backfill", "simulate", "top", "kibana"})
+LATER = frozenset({"backfill", "top", "kibana"})
 """Commands of CONTRACT §1 that do not exist yet: absent from the help, refused by name."""
 
 _EXAMPLES = """\b

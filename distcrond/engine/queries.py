@@ -22,6 +22,7 @@ from distcrond.engine.outboxes import Outboxes
 from distcrond.engine.placing import Placing
 from distcrond.engine.pulse import Pulse
 from distcrond.engine.punctuality import Punctuality
+from distcrond.engine.simulation import Simulation
 from distcrond.engine.timetable import Timetable
 from distcrond.engine.why import Why
 from distcrond.errors import NotFound
@@ -75,6 +76,7 @@ class Queries:
         difference: Difference,
         digest: Digest,
         crontabs: NodeCrontabs,
+        simulation: Simulation,
         metrics: Metrics,
     ) -> None:
         self._clock = clock
@@ -95,6 +97,7 @@ class Queries:
         self._difference = difference
         self.digest = digest
         self.crontabs = crontabs
+        self.simulation = simulation
         self._metrics = metrics
 
     # ------------------------------------------------------------ jobs

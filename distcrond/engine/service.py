@@ -38,6 +38,7 @@ from distcrond.engine.room import MIN_FREE, Room
 from distcrond.engine.runner import Runner
 from distcrond.engine.scribe import Scribe
 from distcrond.engine.seldom import Seldom
+from distcrond.engine.simulation import Simulation
 from distcrond.engine.tenure import Tenure
 from distcrond.engine.timetable import Timetable
 from distcrond.engine.trust import Trust
@@ -246,6 +247,7 @@ class Engine:
             ),
             difference=Difference(clock=clock, desired=desired, timetable=timetable, definitions=definitions),
             crontabs=NodeCrontabs(desired=desired, examiners=examiners),
+            simulation=Simulation(clock=clock, desired=desired, history=history, timetable=timetable, holds=holds),
             digest=Digest(clock=clock, desired=desired, history=history),
             metrics=metrics,
         )

@@ -6,6 +6,7 @@
     due_between(schedule, …)      what to admit and give up  due; muted: what calendars keep from running
     nominal_of(schedule, due)     when it is said to be      an occurrence is *due* when next_after says so
     clock_note(schedule, t)       a word about clock changes note
+    forecast(plans, until)        what many come to together forecast
 
 This room knows no clock, no task, no file and no log: time is an argument, and the same question has the same answer on
 every daemon. It imports the standard library, `model` and `errors` only.
@@ -17,6 +18,7 @@ from distcrond.schedule.base import Schedule
 from distcrond.schedule.boot import runs_at_boot
 from distcrond.schedule.compile import compile_schedule, fuzzy_groups
 from distcrond.schedule.due import Gap, Harvest, due_between, rest_between
+from distcrond.schedule.forecast import Coming, Crowd, Forecast, Plan, forecast
 from distcrond.schedule.fuzzy import assign_ordinals
 from distcrond.schedule.muted import muted, muting
 from distcrond.schedule.note import clock_note
@@ -24,14 +26,19 @@ from distcrond.schedule.union import due_of, nominal_of
 from distcrond.schedule.walk import newest, walk
 
 __all__ = [
+    "Coming",
+    "Crowd",
+    "Forecast",
     "Gap",
     "Harvest",
+    "Plan",
     "Schedule",
     "assign_ordinals",
     "clock_note",
     "compile_schedule",
     "due_between",
     "due_of",
+    "forecast",
     "fuzzy_groups",
     "muted",
     "muting",

@@ -550,6 +550,25 @@ async def test_report_joins_pages(ctl, served) -> None:
     assert (len(found["items"]), found["next"]) == (len(served.world.jobs), None)
 
 
+async def test_simulate_shows_when_it_is_most(ctl) -> None:
+    shown = await ctl("simulate", "--days", "1", "--utc")
+    assert shown.code == 0
+    for words in (
+        "1 day: at least 216 starts of 9 jobs",
+        "most at once: 9",
+        "Busiest minutes",
+        "≥ 24",
+        "23 times the run before still goes on, counted until",
+        "busy  is paused",
+        "exit7: clock goes back",
+    ):
+        assert words in shown.out
+    assert len(re.findall(r"^  [0-2][0-9]  ", shown.out, re.MULTILINE)) == 24
+    assert (await ctl("simulate", "-o", "json")).json()["complete"] is False
+    assert "exit7" in (await ctl("simulate", "-o", "name")).out.split()
+    assert (await ctl("simulate", "--days", "32")).code == 2
+
+
 # ---------------------------------------------------------------- crontabs
 
 

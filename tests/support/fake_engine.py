@@ -29,6 +29,7 @@ from distcrond.engine.metrics import Family, Sample
 from distcrond.engine.news import Interest, News, Watcher
 from distcrond.engine.queries import Queries
 from distcrond.engine.requests import Order, Rerun
+from distcrond.engine.simulation import Simulation
 from distcrond.engine.trust import Confirmed, Trust
 from distcrond.errors import Conflict, InvalidValue, JournalError, NodeUnreachable, NotFound
 from distcrond.model.command import Argv
@@ -423,6 +424,38 @@ class FakeCrontabs(NodeCrontabs):
         return {"node": name, "user": "cron", "timezone": "Europe/Berlin", "unreadable": [], **self.world.crontabs}
 
 
+class FakeSimulation(Simulation):
+    """Every job starts once an hour of the first day; `exit7` is too slow for that and `busy` never starts."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    async def document(self, *, days: int, jobs: JobGlobs, limit: int) -> Document:
+        names = [name for name in sorted(self.world.jobs) if name in jobs and name != "busy"]
+        begin = self.world.now.replace(minute=0, second=0)
+        crowd = {"at": format_instant(begin), "count": len(names), "jobs": names}
+        hours = [
+            {"at": format_instant(begin + hour * 60 * MINUTE), "starts": len(names), "running": 2} for hour in range(24)
+        ]
+        return {
+            "since": format_instant(self.world.now),
+            "until": format_instant(self.world.now + timedelta(days=days)),
+            "starts": 24 * len(names),
+            "complete": False,
+            "jobs": [self._job(name, crowd["at"]) for name in names][:limit],
+            "hours": hours,
+            "busiest": [crowd],
+            "peak": crowd,
+            "never": [{"job": "busy", "reason": "paused"}],
+            "notes": [{"job": "exit7", "at": crowd["at"], "note": "clock goes back"}],
+        }
+
+    def _job(self, name: str, at: str) -> Document:
+        slow = name == "exit7"
+        counted = {"starts": 24, "first": at, "last": at, "counted_until": at if slow else None}
+        return {"job": name, **counted, "takes_ms": 7_200_000 if slow else None, "overlaps": 23 * slow}
+
+
 class FakeQueries(Queries):
     """Shows the world."""
 
@@ -431,6 +464,7 @@ class FakeQueries(Queries):
         self.doctor = FakeDoctor(world)
         self.digest = FakeDigest(world)
         self.crontabs = FakeCrontabs(world)
+        self.simulation = FakeSimulation(world)
 
     async def jobs(self) -> Sequence[Document]:
         return [self._job(name) for name in sorted(self.world.jobs)]

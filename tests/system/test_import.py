@@ -34,6 +34,9 @@ def test_a_crontab_becomes_jobs_that_run(place, farm):
     assert (job["outcomes"], job["success_rate"], job["durations_ms"]["of"]) == ({"success": 1}, 1.0, 1)
     assert "say-it" in place.ctl("report").stdout
 
+    ahead = json.loads(place.ctl("simulate", "--days", "31", "-o", "json").stdout)
+    assert {each["job"] for each in [*ahead["jobs"], *ahead["never"]]} == {"say-it"}
+
 
 def test_the_crontabs_of_this_machine(place):
     """Whatever is installed here: each line becomes a job file, or is named."""
