@@ -99,8 +99,13 @@ async def run_job(call: Call) -> web.Response:
 
 
 def started(call: Call, job: JobName, run: RunId) -> web.Response:
-    """Name the run that was asked for, with a remark if its job is paused."""
-    document = {"id": run} if call.queries.pause(job) is None else {"id": run, "note": _ONLY_THE_SCHEDULE}
+    """Name the run that was asked for, with a remark if its job is paused, or requires what is not so."""
+    unmet = list(call.queries.unmet(job))
+    remarks = [] if call.queries.pause(job) is None else [_ONLY_THE_SCHEDULE]
+    remarks += (
+        [f"the job requires what is not so, and this run does not wait for it: {', '.join(unmet)}"] if unmet else []
+    )
+    document = {"id": run} | ({"note": "; ".join(remarks)} if remarks else {}) | ({"unmet": unmet} if unmet else {})
     return answer(document, status=202, headers={"Location": f"/api/v1/runs/{run}"})
 
 

@@ -107,7 +107,10 @@ _OF_EVERY_RUN = {
     "revision": _WHOLE,
     "targets": {"type": "array", "items": _ref("Target")},
 }
-_RUN = _shape(_OF_EVERY_RUN | {"progress": _or_null(_PROGRESS)}, *_OF_EVERY_RUN)  # older journals have no progress
+_UPSTREAM = {"type": "array", "items": _shape({"run": _TEXT, "outcome": _words(Outcome), "ended_at": _INSTANT})}
+_RUN = _shape(  # older journals have neither progress nor upstream
+    _OF_EVERY_RUN | {"progress": _or_null(_PROGRESS), "upstream": _UPSTREAM}, *_OF_EVERY_RUN
+)
 _SPAN = _shape({"start": _or_null(_INSTANT), "stop": _or_null(_INSTANT)})
 _DURATION = _shape({"milliseconds": _or_null(_WHOLE), "string": _or_null(_TEXT)})
 _REPORT = _shape(
@@ -133,6 +136,8 @@ _JOB = _shape(
         "enabled": _FLAG,
         "paused": _HOLD,
         "schedule": {},
+        "after": {},
+        "requires": {},
         "policy": {},
         "command": {},
         "definition": _TEXT,
@@ -347,7 +352,7 @@ COMPONENTS: dict[str, Schema] = {
             "text": _TEXTS,
         }
     ),
-    "RunStarted": _shape({"id": _TEXT, "note": _TEXT}, "id"),
+    "RunStarted": _shape({"id": _TEXT, "note": _TEXT, "unmet": _TEXTS}, "id"),
     "Paused": _shape({"job": _or_null(_TEXT), "paused": _HOLD}),
     "Doctor": _shape(
         {

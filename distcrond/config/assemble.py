@@ -1,7 +1,8 @@
 """All files together → the catalog.
 
-What no file can know alone is judged here: names that two files claim, nodes that do not exist. And here the rule is
-kept that a file which has become wrong leaves in force, whole, what it said when it was right.
+What no file can know alone is judged here: names that two files claim, nodes and jobs that do not exist, jobs that wait
+for one another in a circle. And here the rule is kept that a file which has become wrong leaves in force, whole, what
+it said when it was right.
 """
 
 from __future__ import annotations
@@ -9,13 +10,25 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
+from distcrond.config.chains import find_cycle, is_chained, links
 from distcrond.config.compile import Compiled, Definition
 from distcrond.config.defaults import Layers
 from distcrond.config.discover import Kind, Listing
-from distcrond.config.faults import FileFault, Finding, Pointer, did_you_mean, in_order, printable, problem_of, show
+from distcrond.config.faults import (
+    REMEDIES,
+    FileFault,
+    Finding,
+    Pointer,
+    did_you_mean,
+    in_order,
+    printable,
+    problem_of,
+    show,
+)
 from distcrond.model.catalog import Catalog, Place
 from distcrond.model.ids import JobName, NodeName
 from distcrond.model.job import Job
@@ -56,6 +69,30 @@ class Assembly:
             for definition in definitions:
                 if isinstance(definition.value, Job):
                     self._check_policy(path, definition, definition.value, known)
+
+    def forbid_unknown_jobs(self) -> None:
+        """A job may name only jobs that some file is for, be that file right or wrong."""
+        chained = [(path, item) for path, items in self._good.items() for item in items if is_chained(item.value)]
+        if not chained:
+            return
+        known = {name for (is_node, name) in self._claims() if not is_node} | self._refused_names()
+        known |= {definition.value.name for definition in self._kept() if isinstance(definition.value, Job)}
+        wrong_boards = tuple(f"{self._compiled[path].found.name}." for path in self._problems if self._is_board(path))
+        for path, definition in chained:
+            for link in links(definition):
+                if link.upstream not in known and not link.upstream.startswith(wrong_boards):
+                    hint = did_you_mean(link.upstream, sorted(known)) or REMEDIES["unknown_job"]
+                    finding = Finding(link.pointer, "unknown_job", f"there is no job {show(link.upstream)}", hint)
+                    self._reject(path, definition.value.name, definition.layers.problem(finding))
+
+    def forbid_cycles(self) -> None:
+        """Of jobs that wait for one another in a circle none is taken; those on the way to it or from it are.
+
+        What is looked at is what would be in force: a job that falls back on its last good version has the links of
+        that. All such versions were in force together, so each circle has one that is not.
+        """
+        while self._refuse_a_cycle(self._chained()):
+            pass
 
     def keep_last_good(self) -> None:
         """Where a file has problems and said something before, that stays, and the problems say so."""
@@ -128,6 +165,30 @@ class Assembly:
                 finding = Finding(pointer, "unknown_node", f"there is no node {show(name)}", hint)
                 self._reject(path, job.name, definition.layers.problem(finding))
 
+    def _refuse_a_cycle(self, jobs: Mapping[str, tuple[str | None, Definition]]) -> bool:
+        """Refuse the new ones among the jobs of a circle; False if there is nothing to refuse."""
+        cycle = find_cycle(item.value for _, item in jobs.values())
+        refused = False
+        for upstream, name in pairwise(cycle):
+            path, definition = jobs[name]
+            if path is not None:
+                pointer = next(link.pointer for link in links(definition) if link.upstream == upstream)
+                finding = Finding(pointer, "cycle", f"these jobs wait for one another: {' → '.join(cycle)}")
+                self._reject(path, name, definition.layers.problem(finding))
+                refused = True
+        return refused
+
+    def _chained(self) -> dict[str, tuple[str | None, Definition]]:
+        """The jobs with links to others as they would be in force, and the file of each that is new."""
+        kept: dict[str, tuple[str | None, Definition]] = {item.value.name: (None, item) for item in self._kept()}
+        fresh: dict[str, tuple[str | None, Definition]] = {
+            item.value.name: (path, item)
+            for path, definitions in self._good.items()
+            if path not in self._problems or path not in self._previous
+            for item in definitions
+        }
+        return {name: pair for name, pair in (fresh | kept).items() if is_chained(pair[1].value)}
+
     def _kept(self) -> Iterable[Definition]:
         for path, definitions in self._previous.items():
             if path in self._problems or (path not in self._compiled and self._is_refused(path)):
@@ -137,6 +198,14 @@ class Assembly:
         """Whether a file, its namespace or its whole directory was not looked into; what is gone was not refused."""
         namespace = Path(path).parent
         return not self._listing.refused.isdisjoint((path, str(namespace), str(namespace.parent)))
+
+    def _refused_names(self) -> set[str]:
+        """What the files are called that were refused unread; one in a namespace may be either of two."""
+        paths = [Path(path) for path in self._listing.refused]
+        return {path.stem for path in paths} | {f"{path.parent.name}.{path.stem}" for path in paths}
+
+    def _is_board(self, path: str) -> bool:
+        return path in self._compiled and self._compiled[path].found.kind is Kind.BOARD
 
     def _reject(self, path: str, name: str, problem: Problem) -> None:
         self._good[path] = tuple(item for item in self._good.get(path, ()) if item.value.name != name)

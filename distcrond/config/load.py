@@ -105,6 +105,8 @@ def _assembled(
     assembly = Assembly(listing, compiled, before.active)
     assembly.forbid_duplicates()
     assembly.forbid_unknown_nodes()
+    assembly.forbid_unknown_jobs()
+    assembly.forbid_cycles()
     assembly.keep_last_good()
     of_defaults = [problem for item in defaults.values() for problem in item.problems]
     return Loaded(

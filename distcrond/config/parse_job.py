@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 from distcrond.config.faults import Finding, Wrong
+from distcrond.config.parse_chain import parse_after, parse_requires
 from distcrond.config.parse_command import ReadScript, parse_command
 from distcrond.config.parse_policy import parse_policy
 from distcrond.config.parse_rollout import parse_rollout
@@ -130,6 +131,8 @@ def _with_rules(job: Job, reader: Reader) -> Job:
         durable=reader.take(("durable",), bool, job.durable),
         on_node_lost=_on_node_lost(reader),
         idempotent=reader.take(("idempotent",), bool, job.idempotent),
+        after=reader.take(("after",), parse_after, None),
+        requires=reader.take(("requires",), parse_requires, ()),
         enabled=reader.take(("enabled",), bool, job.enabled),
         labels=reader.take(("labels",), dict, {}),
         runbook_url=reader.take(("runbook_url",), str, ""),

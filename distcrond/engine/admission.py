@@ -1,4 +1,4 @@
-"""First stage of dispatch: which waiting runs get their slots, by the overlap rule."""
+"""First stage of dispatch: which waiting runs get their slots, by what other jobs did and the overlap rule."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from datetime import datetime
 from distcrond.engine.agenda import Agenda, Alarm
 from distcrond.engine.closing import Closing
 from distcrond.engine.desired import Desired, group_of
+from distcrond.engine.gate import Gate
 from distcrond.engine.holds import Holds
 from distcrond.engine.rivals import Slot, running_entry, waiting_entry
 from distcrond.engine.scribe import Scribe
@@ -32,6 +33,7 @@ class Admission:
         agenda: Agenda,
         desired: Desired,
         holds: Holds,
+        gate: Gate,
         closing: Closing,
         opened: Callable[[Run], None],
         supersede: Callable[[Slot, RunId, datetime], None],
@@ -41,6 +43,7 @@ class Admission:
         self._agenda = agenda
         self._desired = desired
         self._holds = holds
+        self._gate = gate
         self._closing = closing
         self._opened = opened
         self._supersede = supersede
@@ -54,8 +57,9 @@ class Admission:
         waiting = [run for run in unfinished if not run.targets and not self._ended_early(run, now)]
         if not waiting:
             return
-        decision = self._decide(waiting, [run for run in unfinished if run.targets])
-        by_id = {run.id: run for run in waiting}
+        ready = self._gate.let_through(waiting, now)
+        decision = self._decide(ready, [run for run in unfinished if run.targets])
+        by_id = {run.id: run for run in ready}
         for run_id in decision.start:
             self._open(by_id[run_id], now)
         due = {run.id for run in waiting if run.occurrence.due <= now}
@@ -80,10 +84,12 @@ class Admission:
         for target in self._scribe.ledger.runs[run_id].targets:
             self._supersede((run_id, target.index), by, now)
 
-    def _decide(self, waiting: Sequence[Run], running: Sequence[Run]) -> Resolution[RunId]:
+    def _decide(self, ready: Sequence[Run], running: Sequence[Run]) -> Resolution[RunId]:
         """Rules are resolved as they are now, also for runs admitted under an older definition."""
-        job = self._desired.catalog.jobs.get(waiting[0].job.name, waiting[0].job)
-        entries = [waiting_entry(run, run.id) for run in waiting]
+        if not ready:
+            return Resolution(start=(), hold=(), skip=())
+        job = self._desired.catalog.jobs.get(ready[0].job.name, ready[0].job)
+        entries = [waiting_entry(run, run.id) for run in ready]
         if job.placement.select.kind is SelectKind.ALL:
             # Each node decides for itself when its target is placed, so that one hung host never blocks the others.
             return Resolution(start=tuple(entry.key for entry in entries), hold=(), skip=())
@@ -104,7 +110,10 @@ class Admission:
             return True
         deadline = admission_deadline(run)
         if deadline is not None and now > deadline:
-            self._closing.run_as(run.id, Outcome.MISSED, Reason.DEADLINE)
+            if run.reason is Reason.GATE:
+                self._closing.run_as(run.id, Outcome.MISSED, Reason.GATE, run.detail)
+            else:
+                self._closing.run_as(run.id, Outcome.MISSED, Reason.DEADLINE)
             return True
         return False
 

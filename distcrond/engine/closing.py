@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from distcrond.engine.chains import Chains
 from distcrond.engine.scribe import Scribe
 from distcrond.model.event import Event, RunClosed, TargetClosed
 from distcrond.model.ids import JobName, RunId
@@ -14,11 +15,15 @@ from distcrond.rules.verdict import Verdict, run_verdict
 
 
 class Closing:
-    """The only place where runs end; `ended` is told the job, for whoever waits for it."""
+    """The only place where runs end; `ended` is told the job, for whoever waits for it.
 
-    def __init__(self, *, clock: Clock, scribe: Scribe, ended: Callable[[JobName], None]) -> None:
+    What `chains` make of the end is recorded in the same append.
+    """
+
+    def __init__(self, *, clock: Clock, scribe: Scribe, chains: Chains, ended: Callable[[JobName], None]) -> None:
         self._clock = clock
         self._scribe = scribe
+        self._chains = chains
         self._ended = ended
 
     def target(self, run: RunId, index: int, verdict: Verdict, *before: Event) -> None:
@@ -28,13 +33,13 @@ class Closing:
 
     def if_done(self, run: RunId) -> None:
         """Close a run if every target has closed."""
-        for closed in self._end_of_run(run):
-            self._scribe.record(closed)
+        if self._is_done(run):
+            self._scribe.record_in_turn(self._end_of_run(run))
             self._tell_if_ended(run)
 
     def run(self, run: RunId, verdict: Verdict) -> None:
         """Close a run."""
-        self._scribe.record(self._run_closed(run, verdict))
+        self._scribe.record_in_turn(self._closed(run, verdict))
         self._tell_if_ended(run)
 
     def run_as(self, run_id: RunId, outcome: Outcome, reason: Reason, detail: str = "") -> None:
@@ -51,18 +56,23 @@ class Closing:
             reason=verdict.reason,
             detail=verdict.detail,
         )
-        yield from self._end_of_run(run)
+        if self._is_done(run):
+            yield from self._end_of_run(run)
 
-    def _end_of_run(self, run_id: RunId) -> Iterator[Event]:
-        """The closing of the run, if memory says by now that its last target has closed."""
+    def _is_done(self, run_id: RunId) -> bool:
+        """Whether memory says by now that its last target has closed."""
         run = self._scribe.ledger.runs[run_id]
-        if run.state is not State.FINISHED and all(target.state is State.FINISHED for target in run.targets):
-            yield self._run_closed(run_id, run_verdict(run.targets, run.job.rollout.min_success))
+        return run.state is not State.FINISHED and all(target.state is State.FINISHED for target in run.targets)
 
-    def _run_closed(self, run: RunId, verdict: Verdict) -> RunClosed:
-        return RunClosed(
+    def _end_of_run(self, run: RunId) -> Iterator[Event]:
+        done = self._scribe.ledger.runs[run]
+        yield from self._closed(run, run_verdict(done.targets, done.job.rollout.min_success))
+
+    def _closed(self, run: RunId, verdict: Verdict) -> Iterator[Event]:
+        yield RunClosed(
             at=self._clock.now(), run=run, outcome=verdict.outcome, reason=verdict.reason, detail=verdict.detail
         )
+        yield from self._chains.follow(self._scribe.ledger.runs[run])
 
     def _tell_if_ended(self, run_id: RunId) -> None:
         run = self._scribe.ledger.runs[run_id]

@@ -12,7 +12,6 @@ from distcrond.engine.scribe import Receipt, Scribe
 from distcrond.model.event import Drained, HoldEvent, Paused, Resumed, Undrained
 from distcrond.model.hold import Hold
 from distcrond.model.ids import JobName, NodeName
-from distcrond.model.occurrence import Trigger
 from distcrond.model.reason import Reason
 from distcrond.model.run import Outcome, Run
 from distcrond.ports import Clock
@@ -67,7 +66,7 @@ class Holds:
 
     def skips(self, run: Run) -> bool:
         """Whether nothing of this run may start: its schedule rests, and no command of it has begun."""
-        if not self._scribe.ledger.paused or run.occurrence.trigger is not Trigger.SCHEDULE:
+        if not self._scribe.ledger.paused or run.occurrence.trigger.by_hand:
             return False
         pause = self.pause(run.job.name)
         return pause is not None and not pause.is_over(run.occurrence.due) and not self._has_begun(run)

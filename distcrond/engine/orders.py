@@ -36,6 +36,7 @@ def work_order(
         "DISTCRON_ATTEMPT": str(number),
         "DISTCRON_SCHEDULED_AT": format_instant(run.occurrence.nominal),
         "DISTCRON_TRIGGER": run.occurrence.trigger.value,
+        **_upstream(run),
         "TRACEPARENT": _traceparent(run.id, attempt),
     }
     return WorkOrder(
@@ -51,6 +52,11 @@ def work_order(
         durable=durable,
         definition=job.definition,
     )
+
+
+def _upstream(run: Run) -> Mapping[str, str]:
+    """The runs that one in a chain comes after."""
+    return {"DISTCRON_UPSTREAM_RUN_IDS": " ".join(one.run for one in run.upstream)} if run.upstream else _NONE
 
 
 def _traceparent(run: RunId, attempt: AttemptId) -> str:

@@ -39,6 +39,7 @@ from distcrond.model.report import Document, original_report
 from distcrond.model.run import Outcome, State, Stream
 from distcrond.model.span import format_instant, parse_instant
 from distcrond.ports import Clock, History, OutputSlice, Page, RunQuery
+from distcrond.rules.gates import explain, unmet
 from distcrond.schedule import clock_note, nominal_of, walk
 
 _FIGURES_OVER = 100
@@ -105,9 +106,9 @@ class Queries:
     async def jobs(self) -> Sequence[Document]:
         """All jobs by name.
 
-        Each: `{name, namespace, description, owners, enabled, paused, schedule, policy, command, labels, runbook_url,
-        definition, file, line, next (instant or null), running (open runs), last (run document or null), stats}`, where
-        `schedule`, `policy` and `command` are as the file has them and `paused` is as `pause` answers.
+        Each: `{name, namespace, description, owners, enabled, paused, schedule, after, requires, policy, command,
+        labels, runbook_url, definition, file, line, next (instant or null), running (open runs), last (run document or
+        null), stats}`, where `schedule` to `command` are as the file has them and `paused` is as `pause` answers.
         """
         catalog = self._desired.catalog
         return await self._job_documents([catalog.jobs[name] for name in sorted(catalog.jobs)])
@@ -136,6 +137,11 @@ class Queries:
         """Why it ran or did not at that instant, or what it waits for now; see `Why.explain`. Raises NotFound."""
         return await self._why.explain(self._job(job), at)
 
+    def unmet(self, job: JobName) -> Sequence[str]:
+        """What the job requires of others and is not so now, in words. Raises NotFound."""
+        missed = unmet(self._job(job).requires, self._clock.now(), self._ledger.job)
+        return [explain(one, self._ledger.job) for one in missed]
+
     def _job(self, name: JobName) -> Job:
         job = self._desired.catalog.jobs.get(name)
         if job is None:
@@ -160,6 +166,8 @@ class Queries:
             "enabled": job.enabled,
             "paused": _hold(self._holds.pause(job.name)),
             "schedule": written.get("schedule"),
+            "after": written.get("after"),
+            "requires": written.get("requires"),
             "policy": written.get("policy"),
             "command": _command(written),
             "labels": dict(job.labels),

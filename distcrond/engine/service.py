@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from distcrond.engine.admission import Admission
 from distcrond.engine.agenda import Agenda
+from distcrond.engine.chains import Chains
 from distcrond.engine.closing import Closing
 from distcrond.engine.control import Control
 from distcrond.engine.crontabs import NodeCrontabs
@@ -21,6 +22,7 @@ from distcrond.engine.dispatcher import Dispatcher, Pokes
 from distcrond.engine.doctor import Doctor
 from distcrond.engine.feed import Feed
 from distcrond.engine.figures import Figures
+from distcrond.engine.gate import Gate
 from distcrond.engine.generator import Generator
 from distcrond.engine.health import Health
 from distcrond.engine.holds import Holds
@@ -103,7 +105,9 @@ class Engine:
             interval=health_check_interval,
             changed=self._node_changed,
         )
-        closing = Closing(clock=clock, scribe=scribe, ended=pokes.job)
+        chains = Chains(clock=clock, scribe=scribe, desired=desired, poke=pokes.job)
+        closing = Closing(clock=clock, scribe=scribe, chains=chains, ended=pokes.job)
+        gate = Gate(scribe=scribe, agenda=agenda, desired=desired, closing=closing, poke=pokes.job)
         self._runner = runner = Runner(
             clock=clock,
             scribe=scribe,
@@ -155,6 +159,7 @@ class Engine:
             agenda=agenda,
             desired=desired,
             holds=holds,
+            gate=gate,
             closing=closing,
             opened=placing.open,
             supersede=placing.supersede,

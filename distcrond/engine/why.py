@@ -11,6 +11,7 @@ from distcrond.engine.health import Health
 from distcrond.engine.holds import Holds
 from distcrond.engine.placing import Placing
 from distcrond.engine.timetable import Timetable
+from distcrond.engine.why_chains import chain_facts, gate_facts
 from distcrond.model.hold import Hold
 from distcrond.model.ids import RunId
 from distcrond.model.job import Job
@@ -87,7 +88,7 @@ class Why:
         run that waits or runs now, else about the last record.
         """
         found = await self._on_record(job, at) or self._by_the_rules(job, at)
-        points = [*self._rules(job, at), *self._nodes(job, found.run)]
+        points = [*self._rules(job, at), *self._others(job, at, found.run), *self._nodes(job, found.run)]
         return {
             "job": job.name,
             "at": format_instant(at or self._clock.now()),
@@ -178,7 +179,8 @@ class Why:
 
     def _schedule(self, job: Job, at: datetime) -> _Point:
         if job.schedule is None:
-            return _Point("schedule", "by_hand", None, "it has no schedule and runs only when asked for")
+            otherwise = "after other jobs, or when asked for" if job.after else "only when asked for"
+            return _Point("schedule", "by_hand", None, f"it has no schedule and runs {otherwise}")
         schedule = self._timetable.schedule(job)
         due, following = due_of(schedule, at), schedule.next_after(at)
         previous = newest(schedule, at - _LOOK_BACK, at - _TICK, 1)
@@ -197,6 +199,13 @@ class Why:
         if not running:
             return _Point("overlap", job.overlap.value)
         return _Point("overlap", job.overlap.value, Reason.OVERLAP.value, f"running now: {', '.join(running[:_NAMED])}")
+
+    def _others(self, job: Job, at: datetime | None, run: Document | None) -> Iterator[_Point]:
+        """What other jobs have to do with it."""
+        open_run = self._ledger.runs.get(RunId(run["id"])) if run is not None else None
+        due = open_run.occurrence.due if open_run is not None else at or self._clock.now()
+        facts = [*chain_facts(job, run, open_run), *gate_facts(job, run, due, self._ledger.job)]
+        yield from (_Point(*each) for each in facts)
 
     # ------------------------------------------------------------ nodes
 

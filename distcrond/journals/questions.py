@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 from distcrond.journals import codec
 from distcrond.journals.query import SEEN, make_cursor, phrases, runs_statement
 from distcrond.journals.text import unpack
+from distcrond.model.ending import FAILURES
 from distcrond.model.event import Due
 from distcrond.model.figures import spread
 from distcrond.model.globs import JobGlobs
@@ -22,9 +23,6 @@ from distcrond.model.run import Outcome, Stream
 from distcrond.ports import Forgotten, Happened, OutputSlice, Page, Recorded, RunQuery
 
 _RARE: Final = 1000  # pieces of text with a word
-_FAILURES: Final = frozenset({Outcome.FAILURE, Outcome.PARTIAL, Outcome.TIMEOUT, Outcome.LOST, Outcome.MISSED})
-"""What a summary counts as failure: not what was skipped by rule or cancelled by hand."""
-
 _COUNT: Final = "SELECT count(*) FROM (SELECT 1 FROM output_text WHERE output_text MATCH ? LIMIT ?)"
 _OUTPUT: Final = (
     "SELECT start, packed, data FROM output"
@@ -163,7 +161,7 @@ def summaries(connection: sqlite3.Connection, jobs: Collection[JobName], limit: 
         job: {
             "runs": len(runs),
             "success": sum(run.trouble is None for run in runs),
-            "failure": sum(run.trouble in _FAILURES for run in runs),
+            "failure": sum(run.trouble in FAILURES for run in runs),
             **{kind: documents.get(ref) for kind, ref in latest[job].items()},
             "durations_ms": spread(run.duration for run in runs if run.duration is not None),
         }
@@ -176,7 +174,7 @@ def _latest(runs: Sequence[_Finished]) -> dict[str, int | None]:
     return {
         "last": next((run.ref for run in runs), None),
         "last_success": next((run.ref for run in runs if run.trouble is None), None),
-        "last_failure": next((run.ref for run in runs if run.trouble in _FAILURES), None),
+        "last_failure": next((run.ref for run in runs if run.trouble in FAILURES), None),
     }
 
 

@@ -14,7 +14,7 @@ from distcrond.model.ids import JobName, NodeName, RunId
 from distcrond.model.job import Job
 from distcrond.model.occurrence import Occurrence, Request
 from distcrond.model.reason import Reason
-from distcrond.model.run import Exit, Outcome, OutputSize, Spool, Stream
+from distcrond.model.run import Exit, Outcome, OutputSize, Spool, Stream, Upstream
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,6 +222,18 @@ class Due:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamEnded:
+    """A run that this one in a chain comes after has ended; recorded in the same append as that end.
+
+    It is recorded again for a run that takes the place of one which waited for more of them.
+    """
+
+    at: datetime
+    run: RunId
+    upstream: Upstream
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
     """The run, or one target of it, waits; recorded when the reason changes."""
 
@@ -367,6 +379,7 @@ class RunClosed:
 
 RunEvent = (
     Due
+    | UpstreamEnded
     | Held
     | RunOpened
     | AttemptStarted

@@ -14,7 +14,7 @@ from distcrond.model.span import format_instant
 
 TOLD = (
     *(ev.Due, ev.Held, ev.AttemptStarted, ev.NodeRefused, ev.ContactChanged, ev.CancelRequested, ev.AttemptEnded),
-    ev.Superseded,
+    *(ev.Superseded, ev.UpstreamEnded),
     *(ev.RunClosed, ev.Gapped, ev.JobDefined, ev.Reloaded, ev.HostKeysPinned, ev.ClockStepped),
     *(ev.Paused, ev.Resumed, ev.Drained, ev.Undrained),
     *(ev.TokenCreated, ev.TokenRevoked),
@@ -97,10 +97,12 @@ def _job_of(event: ev.Event) -> str | None:
             return None
 
 
-def _told(event: ev.Event, run: Document | None) -> tuple[str, Document]:  # noqa: PLR0911  one line per event
+def _told(event: ev.Event, run: Document | None) -> tuple[str, Document]:  # noqa: C901, PLR0911  one line per event
     match event:
         case ev.Due(occurrence=occurrence):
             return "run_due", {"scheduled_at": format_instant(occurrence.nominal), "trigger": occurrence.trigger.value}
+        case ev.UpstreamEnded(upstream=upstream):
+            return "upstream_ended", {"upstream": upstream.run, "outcome": upstream.outcome.value}
         case ev.Held():
             return "run_held", {"target": event.target, "reason": event.reason.value, "detail": event.detail}
         case ev.AttemptStarted():

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 
+from distcrond.model.chain import After, Requirement
 from distcrond.model.command import Command
 from distcrond.model.ids import JobName
 from distcrond.model.policy import CatchUp, OnNodeLost, Overlap, PlacementPolicy
@@ -57,6 +58,7 @@ class Job:
     `definition` is `sha256:` of the sorted-key JSON after defaults (CONTRACT §3); two jobs with the same text have the
     same one. `timeout` of zero means none. `start_deadline` None means the catch-up window. `on_node_lost` applies once
     the node of a run has been silent for `node_lost_after`; `rerun` goes only with `idempotent`.
+    `after` makes runs of those of other jobs; `requires` are what a run that nobody asked for waits for, or needs.
     """
 
     name: JobName
@@ -84,6 +86,8 @@ class Job:
     on_node_lost: OnNodeLost = OnNodeLost.WAIT
     node_lost_after: timedelta = timedelta(minutes=5)
     idempotent: bool = False
+    after: After | None = None
+    requires: tuple[Requirement, ...] = ()
     enabled: bool = True
     labels: Mapping[str, str] = field(default_factory=dict)
     runbook_url: str = ""

@@ -9,6 +9,7 @@ from typing import Any
 
 from distcrond.model import event as ev
 from distcrond.model.change import change
+from distcrond.model.ending import FAILURES
 from distcrond.model.hold import Hold, longest
 from distcrond.model.ids import JobName, NodeName, RunId
 from distcrond.model.job import Job
@@ -23,8 +24,8 @@ class JobState:
 
     `mark`: occurrences up to here are decided, under the schedule named `schedule`. `last_node` is the node chosen
     last, from which `round_robin` goes on. `last_outcome` is that of the latest run that was not skipped;
-    `last_success` is when a run last ended well. `admitted` counts the runs that this schedule has made; `ordinals` are
-    the job's numbers in its groups of fuzzy jobs.
+    `last_success`, `last_failure` and `last_finished` are when a run last ended so. `admitted` counts the runs that
+    this schedule has made; `ordinals` are the job's numbers in its groups of fuzzy jobs.
     """
 
     mark: datetime | None = None
@@ -32,6 +33,8 @@ class JobState:
     last_node: NodeName | None = None
     last_outcome: Outcome | None = None
     last_success: datetime | None = None
+    last_failure: datetime | None = None
+    last_finished: datetime | None = None
     admitted: int = 0
     ordinals: Mapping[str, int] = field(default_factory=dict)
 
@@ -172,13 +175,30 @@ def _fold_run(ledger: Ledger, event: ev.RunEvent) -> None:
     if isinstance(event, ev.AttemptStarted):
         ledger.jobs[name] = change(ledger.job(name), last_node=event.node)
     elif isinstance(event, ev.RunClosed) and event.outcome is not Outcome.SKIPPED:
-        state = ledger.job(name)
-        succeeded = event.at if event.outcome is Outcome.SUCCESS else state.last_success
-        ledger.jobs[name] = change(state, last_outcome=event.outcome, last_success=succeeded)
+        ledger.jobs[name] = _with_end(ledger.job(name), event)
+
+
+def _with_end(state: JobState, event: ev.RunClosed) -> JobState:
+    return change(
+        state,
+        last_outcome=event.outcome,
+        last_success=event.at if event.outcome is Outcome.SUCCESS else state.last_success,
+        last_failure=event.at if event.outcome in FAILURES else state.last_failure,
+        last_finished=event.at,
+    )
 
 
 Changes = dict[str, Any]
 """Fields of a run with their new values: copying a run is what a fold costs, so each event does it once."""
+
+
+_WAITED = frozenset({Reason.OVERLAP, Reason.UPSTREAM, Reason.GATE})
+"""What keeps a run from having slots: its start deadline counts from when it has them."""
+
+
+def _upstream_ended(run: Run, event: ev.UpstreamEnded) -> Changes:
+    others = tuple(one for one in run.upstream if one.job != event.upstream.job)
+    return {"upstream": (*others, event.upstream)}
 
 
 def _held(run: Run, event: ev.Held) -> Changes:
@@ -190,7 +210,7 @@ def _held(run: Run, event: ev.Held) -> Changes:
 
 
 def _run_opened(run: Run, event: ev.RunOpened) -> Changes:
-    eligible = event.at if run.reason is Reason.OVERLAP else run.occurrence.due
+    eligible = event.at if run.reason in _WAITED else run.occurrence.due
     targets = tuple(
         Target(index=index, node=node, fixed=node is not None, eligible_at=eligible)
         for index, node in enumerate(event.nodes)
@@ -314,6 +334,7 @@ def _with_target(run: Run, target: Target) -> Changes:
 
 
 _CHANGES: dict[type, Callable[[Run, Any], Changes]] = {
+    ev.UpstreamEnded: _upstream_ended,
     ev.Held: _held,
     ev.RunOpened: _run_opened,
     ev.AttemptStarted: _attempt_started,

@@ -16,11 +16,15 @@ class Trigger(StrEnum):
     SCHEDULE = "schedule"
     MANUAL = "manual"
     RERUN = "rerun"
+    CHAIN = "chain"
 
     @property
     def by_hand(self) -> bool:
         """Whether somebody asked for it: it has no start deadline and never coalesces (SEMANTICS §4, §6)."""
-        return self is not Trigger.SCHEDULE
+        return self in _BY_HAND
+
+
+_BY_HAND = frozenset({Trigger.MANUAL, Trigger.RERUN})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,8 +47,9 @@ class Request:
 class Occurrence:
     """`nominal` comes from the schedule, `due` is nominal plus jitter; both aware UTC.
 
-    `key` is empty for scheduled occurrences; for others it tells two requests of one instant apart. `origin` is the run
-    that a rerun repeats, under the same nominal instant.
+    `key` is empty for scheduled occurrences; for others it tells two requests of one instant apart, and of one in a
+    chain it names the upstream run that made it, whose nominal instant it has. `origin` is the run that a rerun
+    repeats, under the same nominal instant.
     """
 
     job: JobName

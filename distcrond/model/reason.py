@@ -22,6 +22,8 @@ class Reason(StrEnum):
     CALENDAR = "calendar"
     DISABLED = "disabled"
     PAUSED = "paused"
+    GATE = "gate"
+    UPSTREAM = "upstream"
     NO_TARGET = "no_target"
     SECRET_MISSING = "secret_missing"  # noqa: S105  a word, no secret
     # why a node was not taken

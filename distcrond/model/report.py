@@ -61,6 +61,13 @@ class ReportedTarget:
 
 
 @dataclass(frozen=True, slots=True)
+class ReportedUpstream:
+    """An item of a run's `upstream`."""
+
+    run: str
+
+
+@dataclass(frozen=True, slots=True)
 class ReportedRun:
     """What reports need of a run's document, as values: the same names, but instants are instants."""
 
@@ -80,6 +87,7 @@ class ReportedRun:
     revision: int
     targets: Sequence[ReportedTarget]
     origin: str | None = None  # the documents of older releases are without
+    upstream: Sequence[ReportedUpstream] = ()  # these too
 
 
 def run_document(run: Run) -> Document:
@@ -102,6 +110,10 @@ def run_document(run: Run) -> Document:
         "detail": run.detail,
         "definition": run.job.definition,
         "cancel_requested_by": run.cancel_requested_by,
+        "upstream": [
+            {"run": one.run, "outcome": one.outcome.value, "ended_at": format_instant(one.ended_at)}
+            for one in run.upstream
+        ],
         "revision": run.revision,
         "progress": _progress(run),
         "targets": [_target_document(target) for target in run.targets],

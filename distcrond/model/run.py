@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from distcrond.model.ids import AttemptId, NodeName, RunId, attempt_id
+from distcrond.model.ids import AttemptId, JobName, NodeName, RunId, attempt_id
 from distcrond.model.job import Job
 from distcrond.model.occurrence import Occurrence, Request
 from distcrond.model.reason import Reason
@@ -134,12 +134,27 @@ class Target:
         return not good_or_unknown and self.reason is not Reason.ROLLOUT_STOPPED
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upstream:
+    """A run of another job that one in a chain comes after."""
+
+    run: RunId
+    outcome: Outcome
+    ended_at: datetime
+
+    @property
+    def job(self) -> JobName:
+        """The job that it was of."""
+        return JobName(self.run.partition("@")[0])
+
+
 @dataclass(frozen=True, kw_only=True)  # no slots: see `change`
 class Run:
     """An admitted occurrence with the definition as it was then.
 
     It is `waiting` until its first attempt; before it has targets, `reason` and `detail` say what it waits for.
-    `revision` counts the events folded into it; `stepped` is as in `Target`.
+    `revision` counts the events folded into it; `stepped` is as in `Target`. `upstream` is what it comes after in a
+    chain: of each other job the latest run that counts.
     """
 
     id: RunId
@@ -155,6 +170,7 @@ class Run:
     targets: tuple[Target, ...] = ()
     cancel_requested_by: str | None = None
     stepped: timedelta = timedelta(0)
+    upstream: tuple[Upstream, ...] = ()
     revision: int = 0
 
     @property

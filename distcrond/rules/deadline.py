@@ -8,12 +8,25 @@ from distcrond.model.job import Job
 from distcrond.model.reason import Reason
 from distcrond.model.run import Run, Target
 
+_FOR_OTHERS = frozenset({Reason.OVERLAP, Reason.UPSTREAM})
+
 
 def admission_deadline(run: Run) -> datetime | None:
-    """When a run without targets becomes missed: never while it waits for its predecessor, nor if a person asked."""
-    if run.reason is Reason.OVERLAP or run.occurrence.trigger.by_hand:
+    """When a run without targets becomes missed.
+
+    Never while it waits for its predecessor or for runs upstream, nor if a person asked; at a gate only if the job says
+    so itself.
+    """
+    if run.reason in _FOR_OTHERS or run.occurrence.trigger.by_hand:
         return None
+    if run.reason is Reason.GATE:
+        return gate_deadline(run)
     return run.occurrence.due + _allowance(run.job)
+
+
+def gate_deadline(run: Run) -> datetime | None:
+    """When a run that waits at a gate becomes missed: the catch-up window is for waits of another kind."""
+    return None if run.job.start_deadline is None else run.occurrence.due + run.job.start_deadline
 
 
 def target_deadline(run: Run, target: Target) -> datetime | None:

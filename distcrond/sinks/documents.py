@@ -117,6 +117,7 @@ class Documents:
                 reason=run.reason,
                 state=run.state,
                 origin=run.origin,
+                upstream=[one.run for one in run.upstream],
                 requested_by=run.requested_by,
                 lateness_ms=milliseconds(run.due_at, run.started_at),
                 queue_ms=milliseconds(run.scheduled_at, run.started_at),

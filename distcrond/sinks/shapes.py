@@ -98,6 +98,7 @@ class RunFacts(Facts, gc=False, kw_only=True):
 
     state: str
     origin: str | None
+    upstream: Sequence[str]
     requested_by: str | None
     lateness_ms: int | None
     queue_ms: int | None

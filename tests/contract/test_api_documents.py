@@ -522,3 +522,9 @@ async def test_figures_and_definition_of_a_job(client) -> None:
     assert (await get(client, "/api/v1/jobs/exit7/definition"))["schedule"] == "@daily"
     for what in ("stats", "definition"):
         await refused(client, "GET", f"/api/v1/jobs/nope/{what}", 404)
+
+
+async def test_a_run_by_hand_says_what_its_job_requires_and_is_not_so(client, served) -> None:
+    served.world.unmet["invoices"] = ["dump has never ended as success"]
+    answer = await post(client, "/api/v1/jobs/invoices/run")
+    assert (answer["unmet"], "dump has never" in answer["note"]) == (served.world.unmet["invoices"], True)

@@ -20,7 +20,7 @@ from distcrond.model.ids import JobName, NodeName, RunId
 from distcrond.model.ledger import Ledger, fold
 from distcrond.model.occurrence import Occurrence, Request, Trigger
 from distcrond.model.report import run_document
-from distcrond.model.run import Outcome, Stream
+from distcrond.model.run import Outcome, Stream, Upstream
 from distcrond.ports import Batch, RunQuery
 
 AT, UNTIL = datetime(2026, 11, 21, 3, 10, tzinfo=UTC), datetime(2026, 11, 21, 6, 0, 0, 500_000, tzinfo=UTC)
@@ -32,6 +32,7 @@ RERUN = Occurrence(
     key="k",
     origin=RunId("billing.invoices@20261121T031000Z-5f0c9a1b2e"),
 )
+CHAINED = Occurrence(job=JobName("report"), nominal=AT, due=UNTIL, trigger=Trigger.CHAIN, key=RERUN.run)
 STORED = [
     ev.Paused(at=AT, job=JobName("billing.invoices"), by="unix:0", until=UNTIL),
     ev.Paused(at=AT, job=None, by="browser:0a1b2c3d"),
@@ -57,6 +58,9 @@ STORED = [
         occurrence=RERUN,
         definition="sha256:0",
         request=Request(by="unix:0", nodes=(NodeName("web1"),), free=2, spared=(NodeName("web2"),)),
+    ),
+    ev.UpstreamEnded(
+        at=UNTIL, run=CHAINED.run, upstream=Upstream(run=RERUN.run, outcome=Outcome.SUCCESS, ended_at=UNTIL)
     ),
 ]
 

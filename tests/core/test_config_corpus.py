@@ -57,7 +57,7 @@ def test_a_problem_names_its_field():
 def test_the_example_is_right():
     out = io.StringIO()
     assert check(EXAMPLE / "jobs.d", EXAMPLE / "nodes.d", out=out) == 0
-    assert out.getvalue() == "13 jobs and 4 nodes are good, nothing wrong\n"
+    assert out.getvalue() == "14 jobs and 4 nodes are good, nothing wrong\n"
 
 
 def test_the_example_settings_are_right():

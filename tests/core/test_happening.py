@@ -15,7 +15,7 @@ from distcrond.model.ids import JobName, NodeName, RunId
 from distcrond.model.node import NodeState
 from distcrond.model.occurrence import Trigger
 from distcrond.model.reason import Reason
-from distcrond.model.run import Exit, Outcome
+from distcrond.model.run import Exit, Outcome, Upstream
 from distcrond.model.span import format_instant
 
 RUN = an_occurrence().run
@@ -46,6 +46,9 @@ def test_runs() -> None:
     assert due["trigger"] == Trigger.SCHEDULE.value
     held = told(ev.Held(**FACTS, target=None, reason=Reason.OVERLAP, detail="why"))
     assert (held["event"], held["target"], held["reason"], held["detail"]) == ("run_held", None, "overlap", "why")
+    upstream = Upstream(run=RunId("a@1"), outcome=Outcome.SUCCESS, ended_at=NOON)
+    ended = told(ev.UpstreamEnded(**FACTS, upstream=upstream))
+    assert (ended["event"], ended["upstream"], ended["outcome"]) == ("upstream_ended", "a@1", "success")
     started = told(ev.AttemptStarted(**FACTS, target=0, number=2, node=A))
     assert (started["event"], started["node"], started["attempt"]) == ("attempt_started", "a", 2)
     refused = told(ev.NodeRefused(**FACTS, target=0, node=A, reason=Reason.UNREACHABLE))

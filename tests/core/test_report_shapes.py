@@ -65,6 +65,7 @@ def test_a_finished_run() -> None:
         "trigger": "schedule",
         "key": "",
         "origin": None,
+        "upstream": [],
         "requested_by": None,
         "scheduled_at": "2026-05-01T12:00:00Z",
         "due_at": "2026-05-01T12:00:00Z",

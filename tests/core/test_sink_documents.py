@@ -131,6 +131,7 @@ def test_a_finished_run(make):
             "outcome": "success",
             "reason": None,
             "origin": None,
+            "upstream": [],
             "requested_by": None,
             "lateness_ms": 750,
             "queue_ms": 750,

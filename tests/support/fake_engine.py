@@ -93,6 +93,7 @@ class World:
     reruns: list[Rerun] = field(default_factory=list)
     cancelled: list[tuple[str, str]] = field(default_factory=list)
     paused: dict[str | None, Document] = field(default_factory=dict)
+    unmet: dict[str, list[str]] = field(default_factory=dict)
     probed: list[str] = field(default_factory=list)
     checks: list[Document] = field(default_factory=list)
     crontabs: Document = field(default_factory=lambda: {"items": []})
@@ -495,6 +496,9 @@ class FakeQueries(Queries):
     def pause(self, job: JobName | None) -> Document | None:
         return self.world.paused.get(job) or self.world.paused.get(None)
 
+    def unmet(self, job: JobName) -> Sequence[str]:
+        return self.world.unmet.get(job, ())
+
     async def why(self, job: JobName, at: datetime | None) -> Document:
         self._known(job)
         points = [{"what": "schedule", "verdict": "due", "reason": None, "detail": "next 03:20"}]
@@ -689,6 +693,8 @@ def job_document(name: str, now: datetime, **more: Any) -> Document:
         "owners": [{"name": "Billing team", "email_address": "billing@example.com"}],
         "enabled": True,
         "schedule": {"interval": "10m", "reference": "03:10"},
+        "after": None,
+        "requires": None,
         "policy": {"hosts": "any", "roles": ["web"]},
         "command": ["/usr/local/bin/" + name, "--all"],
         "labels": {},

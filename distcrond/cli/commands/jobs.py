@@ -73,6 +73,8 @@ def schedule(job: Document) -> str:
         return f"every {text['interval']}" + (f" from {text['reference']}" if "reference" in text else "")
     if isinstance(text, dict) and "cron" in text:
         return str(text["cron"]) + (f" {text['timezone']}" if "timezone" in text else "")
+    if text is None and job.get("after"):
+        return f"after {(' or ' if job['after'].get('join') == 'any' else ' and ').join(job['after']['jobs'])}"
     if text is None:
         return "by hand" if job["next"] is None else "-"
     return human.plain(text)

@@ -108,9 +108,11 @@ def outcome(document: dict[str, Any]) -> str:
 
 
 def trigger(document: dict[str, Any]) -> str:
-    """What made a run: `schedule`, `manual`, or `rerun of` the run that it repeats."""
-    origin = document.get("origin")
-    return f"rerun of {origin}" if origin else str(document["trigger"])
+    """What made a run: `schedule`, `manual`, `rerun of` the run that it repeats, or `after` those upstream."""
+    if document.get("origin"):
+        return f"rerun of {document['origin']}"
+    upstream = ", ".join(one["run"] for one in document.get("upstream") or ())
+    return f"after {upstream}" if upstream else str(document["trigger"])
 
 
 def identity(document: dict[str, Any]) -> str:

@@ -373,7 +373,7 @@ function showRun(run, state) {
   usualOf(run.job).then((figures) => {
     const sofar = run.started_at ? `${span(Math.floor((now() - Date.parse(run.started_at)) / 1000) * 1000)} so far` : "not started";
     const took = run.duration_ms === null ? sofar : span(run.duration_ms);
-    const facts = [["Took", figures ? `${took} (usually ${span(figures.p50)})` : took], run.origin ? ["Rerun of", run.origin, runHref(run.origin)] : ["Trigger", run.trigger], ["Id", run.id], ["Definition", (run.definition || "").slice(0, 19)]];
+    const facts = [["Took", figures ? `${took} (usually ${span(figures.p50)})` : took], run.origin ? ["Rerun of", run.origin, runHref(run.origin)] : ["Trigger", run.trigger], ...(run.upstream || []).map((one) => ["After", one.run, runHref(one.run)]), ["Id", run.id], ["Definition", (run.definition || "").slice(0, 19)]];
     show("facts", facts, (items) => items.map(([name, value, href]) => el("div", "", el("dt", "", name), el("dd", "", href ? link("", href, value) : value))));
   });
   const targets = run.targets.slice(0, 200).map((target) => [target.node, outcomeOf(target), explanation(target), target.duration_ms, target.output.bytes, target.contact, target.attempts.length]);
