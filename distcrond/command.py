@@ -65,6 +65,7 @@ def _offline(flags: Namespace, settings: Settings) -> int:
         allow_no_owner=settings.allow_no_owner,
         zone=settings.timezone,
         calendars=settings.calendars,
+        zones=settings.zones,
     )
 
 

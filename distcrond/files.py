@@ -95,6 +95,7 @@ class Files:
                 allow_no_owner=settings.allow_no_owner,
                 zone=settings.timezone,
                 calendars=settings.calendars,
+                zones=settings.zones,
                 breathe=_put_aside,
                 is_settled=is_settled,
             )

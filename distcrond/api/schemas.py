@@ -292,8 +292,18 @@ COMPONENTS: dict[str, Schema] = {
             "all_paused": _HOLD,
             # Null where the token is for some jobs only: these cannot be divided.
             "lateness_ms": _or_null(_shape(dict.fromkeys(("p50", "p95", "p99"), _or_null({"type": "number"})))),
+            "zones": _or_null({"type": "object", "additionalProperties": _ref("Zone")}),
             "outbox": _or_null({"type": "object", "additionalProperties": _WHOLE}),
             "health": _ref("Health"),
+        }
+    ),
+    "Zone": _shape(
+        {
+            "capacity": _WHOLE,
+            "scope": {"type": "string", "enum": ["global", "node"]},
+            "taken": _WHOLE,
+            "nodes": {"type": "object", "additionalProperties": _WHOLE},
+            "waiting": _WHOLE,
         }
     ),
     "Health": _shape({"healthy": _FLAG, "ready": _FLAG, "reasons": _TEXTS, "warnings": _TEXTS}),

@@ -34,6 +34,7 @@ from distcrond.model.ids import JobName, NodeName
 from distcrond.model.job import Job
 from distcrond.model.node import Node
 from distcrond.model.problem import Problem
+from distcrond.model.zone import Zone
 
 Name = TypeVar("Name", bound=str)
 Active = Mapping[str, tuple[Definition, ...]]
@@ -103,7 +104,7 @@ class Assembly:
             elif path not in self._compiled and self._is_refused(path):
                 self._good[path] = definitions
 
-    def catalog(self, zone: str, further: Iterable[Problem]) -> Catalog:
+    def catalog(self, zone: str, zones: Mapping[str, Zone], further: Iterable[Problem]) -> Catalog:
         """Return what is in force now, with our problems and `further` ones."""
         jobs: dict[JobName, Job] = {}
         nodes: dict[NodeName, Node] = {}
@@ -134,6 +135,7 @@ class Assembly:
             problems=problems,
             blind=self._listing.blind,
             zone=zone,
+            zones=zones,
         )
 
     def active(self) -> Active:

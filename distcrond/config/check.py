@@ -9,6 +9,7 @@ from typing import TextIO
 
 from distcrond.config.load import load
 from distcrond.model.spec import Calendar
+from distcrond.model.zone import Zone
 
 
 def check(
@@ -19,13 +20,16 @@ def check(
     allow_no_owner: bool = False,
     zone: str = "UTC",
     calendars: Mapping[str, Calendar] = MappingProxyType({}),
+    zones: Mapping[str, Zone] = MappingProxyType({}),
 ) -> int:
     """Print every problem as `file:line:col: error: text (hint)` in the order of files and lines, then a count.
 
     Returns:
         The exit code: 0 if nothing is wrong, else 1.
     """
-    loaded = load(jobs_directory, nodes_directory, allow_no_owner=allow_no_owner, zone=zone, calendars=calendars)
+    loaded = load(
+        jobs_directory, nodes_directory, allow_no_owner=allow_no_owner, zone=zone, calendars=calendars, zones=zones
+    )
     catalog = loaded.catalog
     for problem in catalog.problems:
         print(problem, file=out)

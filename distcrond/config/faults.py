@@ -53,6 +53,7 @@ REMEDIES: Final[Mapping[str, str]] = {
     "unknown_job": "add its file to the jobs directory, or correct the name",
     "unknown_key": "",
     "unknown_node": "add its file to the nodes directory, or correct the name",
+    "unknown_zone": "define it below `zones` in distcrond.yaml, or correct the name",
     "unreadable": "check its mode and owner",
     "writable_by_others": "chmod go-w",
     "wrong_type": "",

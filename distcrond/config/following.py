@@ -21,6 +21,7 @@ _FOLLOWED: Final = (
     "log_format",
     "log_level",
     "timezone",
+    "zones",
 )
 _FOLLOWED_OF_GROUP: Final = ("retention", "job_retention")
 """Of the group `elasticsearch`, if it was there at the start."""

@@ -20,6 +20,7 @@ from distcrond.config.parse_job import Options
 from distcrond.model.catalog import Catalog
 from distcrond.model.problem import Problem
 from distcrond.model.spec import Calendar
+from distcrond.model.zone import Zone
 
 _BREATH = 100
 """Files read between two breaths."""
@@ -66,6 +67,7 @@ def load(
     allow_no_owner: bool = False,
     zone: str = "UTC",
     calendars: Mapping[str, Calendar] = MappingProxyType({}),
+    zones: Mapping[str, Zone] = MappingProxyType({}),
     breathe: Callable[[], None] = lambda: None,
     is_settled: Callable[[Sight], bool] = lambda _: True,
 ) -> Loaded:
@@ -79,11 +81,12 @@ def load(
         allow_no_owner: whether a job may have no owner.
         zone: the IANA name of the time zone of schedules that name none.
         calendars: those that schedules may name.
+        zones: those that jobs may take units of.
         breathe: called now and then while many files are read.
         is_settled: asked before anything new is read; if not, `previous` is returned.
     """
     before = previous or _NOTHING
-    options = Options(allow_no_owner=allow_no_owner, zone=zone, calendars=calendars)
+    options = Options(allow_no_owner=allow_no_owner, zone=zone, calendars=calendars, zones=zones)
     listing = discover(os.fspath(jobs_directory), os.fspath(nodes_directory), before.listing, in_force=before.active)
     if previous is not None:
         stamps = {path: look(path) for path in previous.watched}
@@ -110,7 +113,7 @@ def _assembled(
     assembly.keep_last_good()
     of_defaults = [problem for item in defaults.values() for problem in item.problems]
     return Loaded(
-        catalog=assembly.catalog(options.zone, of_defaults),
+        catalog=assembly.catalog(options.zone, options.zones, of_defaults),
         listing=listing,
         options=options,
         defaults=defaults,

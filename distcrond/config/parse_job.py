@@ -16,6 +16,7 @@ from distcrond.config.parse_policy import parse_policy
 from distcrond.config.parse_rollout import parse_rollout
 from distcrond.config.parse_schedule import parse_schedule
 from distcrond.config.reader import Reader
+from distcrond.config.zones import parse_units
 from distcrond.model.command import Script
 from distcrond.model.ids import JobName
 from distcrond.model.job import Job, OutputPolicy, Owner, Streams, Success
@@ -23,15 +24,17 @@ from distcrond.model.policy import CatchUp, CatchUpPolicy, OnNodeLost, Overlap
 from distcrond.model.secret import SecretKind, SecretSource
 from distcrond.model.span import parse_duration
 from distcrond.model.spec import Calendar
+from distcrond.model.zone import Zone
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the settings say about reading jobs: may they have no owner; the zone and the calendars of schedules."""
+    """What the settings say about reading jobs: may they have no owner; time zone and calendars of schedules; zones."""
 
     allow_no_owner: bool = False
     zone: str = "UTC"
     calendars: Mapping[str, Calendar] = field(default_factory=dict)
+    zones: Mapping[str, Zone] = field(default_factory=dict)
 
 
 def parse_job(
@@ -53,7 +56,7 @@ def parse_job(
     _check_owners(reader, options)
     command = parse_command(reader, read_script)
     draft = Job(name=name, definition="", command=_NOTHING if command is None else command)
-    job = _with_rules(_with_place(_with_times(draft, reader, options), reader), reader)
+    job = _with_rules(_with_place(_with_times(draft, reader, options), reader), reader, options)
     if findings or command is None:
         return None
     return replace(job, definition=definition_of(data, command))
@@ -116,7 +119,7 @@ def _with_place(job: Job, reader: Reader) -> Job:
     )
 
 
-def _with_rules(job: Job, reader: Reader) -> Job:
+def _with_rules(job: Job, reader: Reader, options: Options) -> Job:
     return replace(
         job,
         description=reader.take(("description",), str, ""),
@@ -133,6 +136,8 @@ def _with_rules(job: Job, reader: Reader) -> Job:
         idempotent=reader.take(("idempotent",), bool, job.idempotent),
         after=reader.take(("after",), parse_after, None),
         requires=reader.take(("requires",), parse_requires, ()),
+        zones=reader.take(("zones",), lambda wanted: parse_units(wanted, options.zones), {}),
+        priority=reader.take(("priority",), int, job.priority),
         enabled=reader.take(("enabled",), bool, job.enabled),
         labels=reader.take(("labels",), dict, {}),
         runbook_url=reader.take(("runbook_url",), str, ""),

@@ -34,10 +34,12 @@ from distcrond.config.reporting import (
 )
 from distcrond.config.settings_files import settings_files
 from distcrond.config.validate import validate
+from distcrond.config.zones import parse_zones
 from distcrond.errors import ConfigurationRejected, InvalidValue
 from distcrond.model.problem import Problem
 from distcrond.model.span import format_duration, parse_duration
 from distcrond.model.spec import Calendar
+from distcrond.model.zone import Zone
 
 DEFAULT_CONFIG = Path("/etc/distcron/distcrond.yaml")
 _PREFIX = "DISTCRON_"
@@ -48,7 +50,7 @@ _LISTS = ((GROUP, "urls"), ("api", "allowed_hosts"))
 _PATHS = frozenset({"jobs_directory", "nodes_directory", "state_directory", "socket", "log_directory"}) | {
     f"tls_{each}_file" for each in ("certificate", "key", "client_ca")
 }
-_LEAVES = frozenset({"job_retention", "calendars"})
+_LEAVES = frozenset({"job_retention", "calendars", "zones"})
 """Settings whose value is a map."""
 _NO_SETTING = frozenset({"config", "check", "show_config", "list_failpoints", "restored"})
 # What runs and clients see in their environment; a daemon started from there must not stumble over it.
@@ -82,6 +84,7 @@ class Settings:
     log_level: str = "info"
     timezone: str = "UTC"
     calendars: Mapping[str, Calendar] = field(default_factory=dict)
+    zones: Mapping[str, Zone] = field(default_factory=dict)
     storage: str = "sqlite"
     log_directory: Path | None = None
     elasticsearch: ElasticsearchSettings | None = None
@@ -339,6 +342,7 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "health_check_interval": _interval,
     "timezone": check_zone,
     "calendars": parse_calendars,
+    "zones": parse_zones,
 }
 
 

@@ -17,6 +17,7 @@ from distcrond.engine.outboxes import Outboxes
 from distcrond.engine.placing import Placing
 from distcrond.engine.pulse import TROUBLES, Pulse
 from distcrond.engine.room import Room
+from distcrond.engine.zones import Zones
 from distcrond.model.ledger import Ledger
 from distcrond.model.node import NodeState
 from distcrond.model.occurrence import Trigger
@@ -56,6 +57,7 @@ class Metrics:
         desired: Desired,
         health: Health,
         placing: Placing,
+        zones: Zones,
         outboxes: Outboxes,
         pulse: Pulse,
         room: Room,
@@ -67,6 +69,7 @@ class Metrics:
         self._desired = desired
         self._health = health
         self._placing = placing
+        self._zones = zones
         self._outboxes = outboxes
         self._pulse = pulse
         self._room = room
@@ -81,6 +84,7 @@ class Metrics:
         yield from self._runs()
         yield from self._by_job()
         yield from self._nodes()
+        yield from self._by_zone()
         yield from self._keeping()
 
     def _daemon(self) -> Iterator[Family]:
@@ -146,6 +150,15 @@ class Metrics:
         yield Family("distcrond_node_up", "gauge", "1 while the node answers.", up)
         running = [Sample(self._placing.running_on(node.name), {"node": node.name}) for node in nodes]
         yield Family("distcrond_node_running", "gauge", "Targets that use the node.", running)
+
+    def _by_zone(self) -> Iterator[Family]:
+        zones = self._zones.documents()
+        capacity = [Sample(zone["capacity"], {"zone": name}) for name, zone in zones.items()]
+        yield Family("distcrond_zone_capacity", "gauge", "Units of the zone, in all or on each node.", capacity)
+        taken = [Sample(zone["taken"], {"zone": name}) for name, zone in zones.items()]
+        yield Family("distcrond_zone_taken", "gauge", "Units in use, in all or on the fullest node.", taken)
+        waiting = [Sample(zone["waiting"], {"zone": name}) for name, zone in zones.items()]
+        yield Family("distcrond_zone_waiting", "gauge", "Runs that wait for zones, this one among them.", waiting)
 
     def _keeping(self) -> Iterator[Family]:
         yield Family("distcrond_journal_bytes", "gauge", "Size of the journal.", [Sample(self._journal_size())])

@@ -3,44 +3,47 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from datetime import datetime
 
 from distcrond.engine.agenda import Agenda, Alarm
 from distcrond.engine.closing import Closing
-from distcrond.engine.desired import Desired, Group, group_of
+from distcrond.engine.desired import Desired, group_of
 from distcrond.engine.health import Health
 from distcrond.engine.holds import PAUSED, Holds
+from distcrond.engine.line import Line, Place
 from distcrond.engine.rivals import Rivals, Slot
 from distcrond.engine.rolling import Rolling
 from distcrond.engine.room import Room
 from distcrond.engine.scribe import Scribe
+from distcrond.engine.zones import Zones, waits_since
 from distcrond.model.event import Held, Superseded
 from distcrond.model.ids import NodeName, RunId
 from distcrond.model.node import Node
 from distcrond.model.policy import Overlap
-from distcrond.model.reason import UNTIMED, Reason
+from distcrond.model.reason import FULL, UNTIMED, Reason
 from distcrond.model.run import Outcome, Run, State, Target
 from distcrond.placement import Blocked, Candidates, NodeView, candidates, choose, rank
+from distcrond.placement.zones import turn
 from distcrond.rules.deadline import target_deadline
 from distcrond.rules.restored import UNKNOWN, may_have_run
 from distcrond.rules.rollout import Wait
 from distcrond.rules.silence import given_up
 from distcrond.rules.verdict import Verdict, replaced
 
-_SHARED = frozenset({Reason.CAPACITY, Reason.DISK_FULL})
-"""What keeps the targets of one group waiting together."""
+_SHARED = frozenset({*FULL, Reason.DISK_FULL})
+"""What keeps the targets of one lane waiting together."""
 Launch = Callable[[Slot, Node], None]
 """Begin an attempt of the slot on the node; `Placing.released` must follow."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoRoom:
-    """The disk of the journal forbids every start; as `Blocked`, but no node is to blame."""
+    """The disk of the journal or a zone forbids the start; as `Blocked`, but no node is to blame."""
 
+    reason: Reason
     detail: str
-    reason: Reason = Reason.DISK_FULL
     hopeless: bool = False
 
 
@@ -56,6 +59,7 @@ class Placing:
         health: Health,
         holds: Holds,
         room: Room,
+        zones: Zones,
         closing: Closing,
         launch: Launch,
         stop: Callable[[Slot, Reason], None],
@@ -67,14 +71,14 @@ class Placing:
         self._health = health
         self._holds = holds
         self._room = room
+        self._zones = zones
         self._closing = closing
         self._launch = launch
         self._stop = stop
         self._poke = poke
         self._rivals = Rivals(scribe=scribe, desired=desired)
-        self._waiting: dict[Slot, None] = {}
+        self._line = Line()
         self._urgent: set[Slot] = set()
-        self._full: set[Group] = set()
         self._active: dict[Slot, NodeName] = {}
         self._load: Counter[NodeName] = Counter()
         self._alarms: dict[Slot, tuple[datetime, Alarm]] = {}
@@ -89,7 +93,10 @@ class Placing:
 
     def add(self, slot: Slot) -> None:
         """Take in a slot that needs a node."""
-        self._waiting[slot] = None
+        run = self._run(slot)
+        target = run.targets[slot[1]]
+        since, due = waits_since(run, target), run.occurrence.due
+        self._line.add(Place(turn(since, run.job.priority), due, slot, _lane(run, target)))
         self.hurry(slot)
 
     def hurry(self, slot: Slot) -> None:
@@ -99,22 +106,25 @@ class Placing:
 
     def look_again(self) -> None:
         """Look at every slot in the next pass: nodes have changed, or what the files say of them."""
-        self._full.clear()
+        self._line.open()
         self._poke()
 
     def occupy(self, slot: Slot, node: NodeName) -> None:
-        """Count a slot against a node."""
-        self._active[slot] = node
-        self._load[node] += 1
+        """Count a slot against a node and its run's zones."""
+        if slot not in self._active:
+            self._active[slot] = node
+            self._load[node] += 1
+            self._zones.take(self._run(slot), slot, node)
 
     def released(self, slot: Slot) -> None:
         """The slot's attempt is over or never came to be; a target that still waits looks for a node again."""
         self._load[self._active.pop(slot)] -= 1
-        self._full.clear()
+        self._zones.give(slot)
+        self._line.open()
         run = self._scribe.ledger.runs.get(slot[0])
         if run is not None and run.targets[slot[1]].state is State.WAITING:
             self.add(slot)
-        elif self._waiting:
+        elif len(self._line):
             self._poke()
 
     def running_on(self, node: NodeName) -> int:
@@ -128,26 +138,23 @@ class Placing:
     # ------------------------------------------------------------ one pass
 
     def consider(self, now: datetime) -> None:
-        """Start, hold or close every waiting target.
+        """Start, hold or close every waiting target, in the order of their turns.
 
-        Many targets that wait for the same full nodes, or for room on the disk, cost one look together, and none before
-        one of them is released: a pass stays cheap while they queue.
+        Many targets that wait for the same full nodes and zones, or for room on the disk, cost one look together, and
+        none before one of them is released: a pass stays cheap while they queue.
         """
         urgent, self._urgent = self._urgent, set()
         self._rivals.begin_pass()
         self._rolling.begin_pass()
-        for slot in list(self._waiting):
+        self._zones.begin_pass()
+        for slot in self._line.turns(urgent):
             run = self._scribe.ledger.runs.get(slot[0])
             if run is None or run.targets[slot[1]].state is not State.WAITING:
-                del self._waiting[slot]
+                self._line.remove(slot)
                 continue
-            group = group_of(run)
-            if group in self._full and slot not in urgent:
-                continue
-            target = run.targets[slot[1]]
-            obstacle = self._place(run, target, now)
-            if obstacle in _SHARED and len(run.targets) == 1 and not target.fixed and not target.refused:
-                self._full.add(group)
+            if self._place(run, run.targets[slot[1]], now) in _SHARED:
+                # The first of those who need zones says in every pass what it keeps from those behind it.
+                self._line.close(slot, for_now=bool(run.job.zones))
 
     def _place(self, run: Run, target: Target, now: datetime) -> Reason | None:
         """Start the target, close it or leave it waiting; returns the obstacle, if there is one."""
@@ -160,7 +167,7 @@ class Placing:
             return self._await_turn(run, target, wait, now)
         if target.fixed and self._rivals.each_node_decides(run.job) and not self._is_next_on_node(run, target, now):
             return Reason.OVERLAP
-        chosen = self._choose(run, target)
+        chosen = self._choose(run, target, now)
         if isinstance(chosen, Blocked | NoRoom):
             return self._blocked(run, target, chosen, now)
         deadline = target_deadline(run, target)
@@ -168,7 +175,7 @@ class Placing:
             self._close(run, target, Outcome.MISSED, Reason.DEADLINE)
             return Reason.DEADLINE
         slot = (run.id, target.index)
-        del self._waiting[slot]
+        self._line.remove(slot)
         self._forget_alarm(slot)
         self.occupy(slot, chosen)
         self._rolling.changed(run.id)
@@ -215,7 +222,7 @@ class Placing:
     def _is_next_on_node(self, run: Run, target: Target, now: datetime) -> bool:
         """Apply the overlap rule to the targets of one job on one node (`hosts: all`)."""
         slot = (run.id, target.index)
-        decision = self._rivals.resolve(run.job, target.node, self._waiting)
+        decision = self._rivals.resolve(run.job, target.node, self._line)
         if slot in decision.start:
             return True
         if self._is_early(run, target, now):
@@ -235,11 +242,24 @@ class Placing:
 
     # ------------------------------------------------------------ nodes
 
-    def _choose(self, run: Run, target: Target) -> NodeName | Blocked | NoRoom:
+    def _choose(self, run: Run, target: Target, now: datetime) -> NodeName | Blocked | NoRoom:
+        """A node, if the run's zones have room too. Who waits for what is full keeps its turn (`Zones.keep`)."""
+        chosen = self._choose_node(run, target)
+        if isinstance(chosen, Blocked):
+            if chosen.reason in FULL:
+                self._zones.keep(run, target, [name for name, why in chosen.reasons.items() if why in FULL], now)
+            return chosen
+        lacking = self._zones.lacking(run)
+        if lacking:
+            self._zones.keep(run, target, [chosen], now)
+            return NoRoom(reason=Reason.ZONE_FULL, detail=lacking)
+        return NoRoom(reason=Reason.DISK_FULL, detail=self._room.why) if self._room.is_short else chosen
+
+    def _choose_node(self, run: Run, target: Target) -> NodeName | Blocked:
         found = self._candidates(run, target)
         if target.fixed and not found.nodes:
             return Blocked(reasons=found.rejected, hopeless=True)
-        chosen = choose(
+        return choose(
             [self._view(run, node) for node in found.nodes],
             taken=frozenset() if target.fixed else self._taken(run, target) | given_up(target),
             refused=target.refused,
@@ -252,7 +272,6 @@ class Placing:
                 last=self._scribe.ledger.job(run.job.name).last_node,
             ),
         )
-        return chosen if isinstance(chosen, Blocked) or not self._room.is_short else NoRoom(detail=self._room.why)
 
     def _candidates(self, run: Run, target: Target) -> Candidates:
         if not target.fixed:
@@ -275,6 +294,7 @@ class Placing:
             reason=status.reason,
             running=self._load[node.name],
             drained=self._holds.bars(run, node.name),
+            zone_full=self._zones.is_full_on(run, node.name),
         )
 
     def _blocked(self, run: Run, target: Target, blocked: Blocked | NoRoom, now: datetime) -> Reason:
@@ -288,7 +308,7 @@ class Placing:
             self._close(run, target, Outcome.SKIPPED, Reason.DRAINED)
             return
         by_hand = run.occurrence.trigger.by_hand
-        if blocked.hopeless or (by_hand and blocked.reason is not Reason.CAPACITY):
+        if blocked.hopeless or (by_hand and blocked.reason not in FULL):
             self._close(run, target, Outcome.MISSED, blocked.reason, blocked.detail)
             return
         deadline = target_deadline(run, target)
@@ -322,7 +342,7 @@ class Placing:
         if last is not None and last.outcome is not None and outcome is Outcome.MISSED:
             detail = f"and no other node could take it: {detail or reason}"
             outcome, reason = last.outcome, last.reason or reason
-        self._waiting.pop(slot, None)
+        self._line.remove(slot)
         self._forget_alarm(slot)
         self._closing.target(*slot, Verdict(outcome=outcome, reason=reason, detail=detail))
         if run.job.rollout.paces:  # others may have waited for it
@@ -340,3 +360,10 @@ class Placing:
         known = self._alarms.pop(slot, None)
         if known is not None:
             known[1].cancel()
+
+
+def _lane(run: Run, target: Target) -> Hashable:
+    """Targets of one lane need the same; one with nodes of its own shares it with nobody."""
+    if len(run.targets) > 1 or target.fixed or target.refused:
+        return run.id, target.index
+    return group_of(run), frozenset(run.job.zones.items())

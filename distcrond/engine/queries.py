@@ -25,6 +25,7 @@ from distcrond.engine.punctuality import Punctuality
 from distcrond.engine.simulation import Simulation
 from distcrond.engine.timetable import Timetable
 from distcrond.engine.why import Why
+from distcrond.engine.zones import Zones
 from distcrond.errors import NotFound
 from distcrond.model.globs import EVERY_JOB, JobGlobs
 from distcrond.model.happening import Happening
@@ -67,6 +68,7 @@ class Queries:
         health: Health,
         holds: Holds,
         placing: Placing,
+        zones: Zones,
         feed: Feed,
         punctuality: Punctuality,
         news: News,
@@ -88,6 +90,7 @@ class Queries:
         self._health = health
         self._holds = holds
         self._placing = placing
+        self._zones = zones
         self._feed = feed
         self._punctuality = punctuality
         self._news = news
@@ -352,10 +355,11 @@ class Queries:
     async def stats(self, jobs: JobGlobs = EVERY_JOB) -> Document:
         """Counters: `{jobs, nodes, running, waiting, failing, late, paused, all_paused, drained, …}`.
 
-        And `{runs_24h, success_24h, lateness_ms, outbox, health}`. `paused` and `drained` count jobs and nodes,
-        `all_paused` is as `pause` answers for all jobs, `lateness_ms` is `{p50, p95, p99}`; `outbox` counts by sink the
-        events that it does not know of yet; `health` is that of `health`. Of other than all jobs, what is counted of
-        jobs and runs is theirs, and `lateness_ms` and `outbox`, which cannot be divided, are None.
+        And `{runs_24h, success_24h, lateness_ms, zones, outbox, health}`. `paused` and `drained` count jobs and nodes,
+        `all_paused` is as `pause` answers for all jobs, `lateness_ms` is `{p50, p95, p99}`; `zones` are those of
+        `Zones.documents`; `outbox` counts by sink the events that it does not know of yet; `health` is that of
+        `health`. Of other than all jobs, what is counted of jobs and runs is theirs, and `lateness_ms`, `zones` and
+        `outbox`, which cannot be divided, are None.
         """
         now, catalog = self._clock.now(), self._desired.catalog
         outcomes = await self._history.outcomes(since=now - timedelta(days=1), jobs=jobs)
@@ -379,6 +383,7 @@ class Queries:
             "runs_24h": sum(outcomes.values()),
             "success_24h": outcomes.get(Outcome.SUCCESS, 0),
             "lateness_ms": self._punctuality.percentiles() if jobs.is_every else None,
+            "zones": self._zones.documents() if jobs.is_every else None,
             "outbox": self._outboxes.lags() if jobs.is_every else None,
             "health": self.health(),
         }

@@ -86,4 +86,5 @@ class Recovery:
             "run %s may still run on %s, which no file defines any more: define it again to collect", run.id, name
         )
         self._orphans.add(slot)
+        self._placing.occupy(slot, name)
         self._scribe.record(ContactChanged(at=self._clock.now(), run=run.id, target=target.index, lost=True))

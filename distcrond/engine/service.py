@@ -45,6 +45,7 @@ from distcrond.engine.tenure import Tenure
 from distcrond.engine.timetable import Timetable
 from distcrond.engine.trust import Trust
 from distcrond.engine.why import Why
+from distcrond.engine.zones import Zones
 from distcrond.model.event import ClockShifted, ClockStepped, DaemonStopped
 from distcrond.model.happening import node_changed
 from distcrond.model.ids import NodeName
@@ -141,6 +142,7 @@ class Engine:
             has_begun=runner.has_begun,
             changed=pokes.any,
         )
+        zones = Zones(desired, ledger)
         self._placing = placing = Placing(
             scribe=scribe,
             agenda=agenda,
@@ -148,6 +150,7 @@ class Engine:
             health=health,
             holds=holds,
             room=room,
+            zones=zones,
             closing=closing,
             launch=runner.launch,
             stop=runner.stop,
@@ -201,6 +204,7 @@ class Engine:
             desired=desired,
             health=health,
             placing=placing,
+            zones=zones,
             outboxes=outboxes,
             pulse=pulse,
             room=room,
@@ -231,6 +235,7 @@ class Engine:
             health=health,
             holds=holds,
             placing=placing,
+            zones=zones,
         )
         self.queries = Queries(
             clock=clock,
@@ -241,6 +246,7 @@ class Engine:
             health=health,
             holds=holds,
             placing=placing,
+            zones=zones,
             feed=feed,
             punctuality=punctuality,
             news=news,

@@ -12,6 +12,7 @@ from distcrond.engine.holds import Holds
 from distcrond.engine.placing import Placing
 from distcrond.engine.timetable import Timetable
 from distcrond.engine.why_chains import chain_facts, gate_facts
+from distcrond.engine.zones import Zones
 from distcrond.model.hold import Hold
 from distcrond.model.ids import RunId
 from distcrond.model.job import Job
@@ -70,6 +71,7 @@ class Why:
         health: Health,
         holds: Holds,
         placing: Placing,
+        zones: Zones,
     ) -> None:
         self._clock = clock
         self._ledger = ledger
@@ -79,6 +81,7 @@ class Why:
         self._health = health
         self._holds = holds
         self._placing = placing
+        self._zones = zones
 
     async def explain(self, job: Job, at: datetime | None) -> Document:
         """`{job, at, decision, reason, considered: [{what, verdict, reason, detail}], text: [sentences]}`.
@@ -217,7 +220,16 @@ class Why:
         waiting = self._ledger.runs.get(RunId(run["id"])) if run is not None else None
         if waiting is not None:
             yield from _deadlines(waiting)
+        yield from self._zone_points(job, waiting)
         yield from self._nodes_now(job, waiting)
+
+    def _zone_points(self, job: Job, run: Run | None) -> Iterator[_Point]:
+        """As they are now, by what the run takes of them, or the job's next one."""
+        job = run.job if run is not None else job
+        for name in job.zones:
+            is_there, detail = self._zones.use(job, name, None if run is None else run.id)
+            verdict, reason = ("ok", None) if is_there else ("no", Reason.ZONE_FULL.value)
+            yield _Point(f"zone {name}", verdict, reason, detail)
 
     def _nodes_now(self, job: Job, run: Run | None) -> Iterator[_Point]:
         group: Group = group_of(run) if run is not None else (job.placement, ())
@@ -236,6 +248,7 @@ class Why:
             reason=status.reason,
             running=self._placing.running_on(node.name),
             drained=drain is not None,
+            zone_full=run is not None and self._zones.is_full_on(run, node.name),
         )
         reason = obstacle(view, refused[-1] if refused else None, durable=job.durable)
         load = f"{view.running} of {node.capacity} running"

@@ -10,6 +10,7 @@ from distcrond.model.ids import JobName, NodeName
 from distcrond.model.job import Job
 from distcrond.model.node import Node
 from distcrond.model.problem import Problem
+from distcrond.model.zone import Zone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +27,8 @@ class Catalog:
 
     `blind` are configured directories that could not be looked into: what their files said last stays in force.
     `documents` and `node_documents` are the definitions as written, jobs after defaults, for people to read. `zone` is
-    the IANA name of the time zone for schedules that name none. `settings` are the daemon's own, as people write them.
+    the IANA name of the time zone for schedules that name none; `zones` are what jobs share (SEMANTICS §7). `settings`
+    are the daemon's own, as people write them.
     """
 
     jobs: Mapping[JobName, Job] = field(default_factory=dict)
@@ -38,4 +40,5 @@ class Catalog:
     problems: tuple[Problem, ...] = ()
     blind: tuple[str, ...] = ()
     zone: str = "UTC"
+    zones: Mapping[str, Zone] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)

@@ -59,6 +59,7 @@ class Job:
     same one. `timeout` of zero means none. `start_deadline` None means the catch-up window. `on_node_lost` applies once
     the node of a run has been silent for `node_lost_after`; `rerun` goes only with `idempotent`.
     `after` makes runs of those of other jobs; `requires` are what a run that nobody asked for waits for, or needs.
+    `zones` are the units that a run takes of each zone, and `priority` moves it ahead among those that wait.
     """
 
     name: JobName
@@ -88,6 +89,8 @@ class Job:
     idempotent: bool = False
     after: After | None = None
     requires: tuple[Requirement, ...] = ()
+    zones: Mapping[str, int] = field(default_factory=dict)
+    priority: int = 0
     enabled: bool = True
     labels: Mapping[str, str] = field(default_factory=dict)
     runbook_url: str = ""

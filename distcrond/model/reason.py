@@ -15,6 +15,7 @@ class Reason(StrEnum):
     WINDOW_PASSED = "window_passed"
     DEADLINE = "deadline"
     CAPACITY = "capacity"
+    ZONE_FULL = "zone_full"
     BATCH = "batch"
     STAGGER = "stagger"
     ROLLOUT_STOPPED = "rollout_stopped"
@@ -91,3 +92,6 @@ UNTIMED = frozenset({Reason.OVERLAP, Reason.BATCH, Reason.STAGGER})
 
 SPOOLLESS = frozenset({Reason.NODE_UNSUPPORTED, Reason.SPOOL_UNUSABLE, Reason.SPOOL_FULL})
 """What keeps a node from durable runs, and from no others."""
+
+FULL = frozenset({Reason.CAPACITY, Reason.ZONE_FULL})
+"""What ends when something else ends: a place on a node, or units of a zone."""

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 from distcrond.model.ids import NodeName
 from distcrond.model.node import Node, NodeState
-from distcrond.model.reason import SILENCE, SPOOLLESS, Reason
+from distcrond.model.reason import FULL, SILENCE, SPOOLLESS, Reason
 
 
 @dataclass(slots=True, kw_only=True)  # not frozen: one is made for every candidate of every choice
 class NodeView:
     """A candidate as it is at this moment; `reason` says why it is down, `running` counts its targets.
 
-    `drained`: somebody keeps new runs from it.
+    `drained`: somebody keeps new runs from it; `zone_full`: too little is left there of a zone that the run needs.
     """
 
     node: Node
@@ -22,6 +22,7 @@ class NodeView:
     reason: Reason | None = None
     running: int = 0
     drained: bool = False
+    zone_full: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +39,9 @@ class Blocked:
         words = words - {Reason.DRAINED} or words
         if not words:
             return Reason.NO_TARGET
-        if Reason.CAPACITY in words:
-            return Reason.CAPACITY
+        full = words & FULL
+        if full:
+            return max(full, key=lambda word: word is Reason.CAPACITY)
         return words.pop() if len(words) == 1 else Reason.UNREACHABLE
 
     @property
@@ -94,6 +96,8 @@ def obstacle(view: NodeView, refused: Reason | None, *, durable: bool) -> Reason
         return view.reason or Reason.NODE_DOWN
     if view.running >= view.node.capacity:
         return Reason.CAPACITY
+    if view.zone_full:
+        return Reason.ZONE_FULL
     return None
 
 

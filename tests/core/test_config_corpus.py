@@ -56,7 +56,8 @@ def test_a_problem_names_its_field():
 
 def test_the_example_is_right():
     out = io.StringIO()
-    assert check(EXAMPLE / "jobs.d", EXAMPLE / "nodes.d", out=out) == 0
+    zones = read_settings({"config": str(EXAMPLE / "distcrond.yaml")}, {}).zones
+    assert check(EXAMPLE / "jobs.d", EXAMPLE / "nodes.d", out=out, zones=zones) == 0
     assert out.getvalue() == "14 jobs and 4 nodes are good, nothing wrong\n"
 
 

@@ -36,6 +36,7 @@ from distcrond.model.policy import (
 from distcrond.model.rollout import Rollout, Share
 from distcrond.model.span import parse_duration
 from distcrond.model.spec import Calendar, CronSpec, IntervalSpec, OnceSpec, UnionSpec
+from distcrond.model.zone import Scope, Zone
 
 COMMAND = {"command": ["true"]}
 
@@ -466,3 +467,48 @@ def test_bad_addresses(root, host):
 
 def test_a_local_node(root):
     assert read_node(root, {"connection_type": "local"}).connection == "local"
+
+
+# ---------------------------------------------------------------- zones
+
+ZONES = {"db": Zone(name="db", capacity=2), "disk": Zone(name="disk", capacity=1, scope=Scope.NODE)}
+
+
+def test_units_of_zones_and_a_priority(root):
+    job = read_job(root, COMMAND | {"zones": {"db": 2, "disk": 1}, "priority": -5}, zones=ZONES)
+    assert (job.zones, job.priority) == ({"db": 2, "disk": 1}, -5)
+    job = read_job(root, COMMAND, zones=ZONES)
+    assert (job.zones, job.priority) == ({}, 0)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "code", "message"),
+    [
+        ({"dbs": 1}, "unknown_zone", 'there is no zone "dbs" (did you mean `db`?)'),
+        ({"db": 1, "x": 1}, "unknown_zone", 'there is no zone "x" (define it below `zones` in distcrond.yaml)'),
+        (
+            {"db": 3},
+            "bad_value",
+            (
+                "zone db has 2 in all, so a run that takes 3 could never start"
+                " (2 or less, or raise its capacity in distcrond.yaml)"
+            ),
+        ),
+    ],
+)
+def test_units_that_can_never_be_there(root, wanted, code, message):
+    write(root / "jobs.d" / "j.json", COMMAND | {"zones": wanted})
+    catalog = load(root / "jobs.d", root / "nodes.d", allow_no_owner=True, zones=ZONES).catalog
+    (problem,) = catalog.problems
+    assert (problem.code, problem.field) == (code, f"zones.{list(wanted)[-1]}")
+    assert str(problem).endswith(f"error: {message}")
+    assert not catalog.jobs
+
+
+def test_a_file_is_read_again_for_other_zones(root):
+    write(root / "jobs.d" / "j.json", COMMAND | {"zones": {"db": 1}})
+    first = load(root / "jobs.d", root / "nodes.d", allow_no_owner=True, zones=ZONES)
+    assert first.catalog.zones == ZONES
+    second = load(root / "jobs.d", root / "nodes.d", allow_no_owner=True, previous=first)
+    (problem,) = second.catalog.problems
+    assert (problem.code, problem.active, list(second.catalog.jobs)) == ("unknown_zone", True, ["j"])

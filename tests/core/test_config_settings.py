@@ -14,6 +14,7 @@ from distcrond.config.flags import build_parser
 from distcrond.config.settings import Settings, read_settings
 from distcrond.errors import ConfigurationRejected
 from distcrond.model.problem import Problem
+from distcrond.model.zone import Scope, Zone
 
 
 @pytest.fixture(autouse=True)
@@ -336,3 +337,30 @@ def test_unknown_flags_and_abbreviations_are_usage_errors(capsys):
             build_parser().parse_args([word, "x"])
         assert stopped.value.code == 2
     assert "usage: distcrond" in capsys.readouterr().err
+
+
+def test_zones(tmp_path):
+    file = tmp_path / "distcrond.yaml"
+    file.write_text("zones: {db: {capacity: 2}, disk: {capacity: 1, scope: node}}\n")
+    settings = read("--config", str(file))
+    assert settings.zones["db"] == Zone(name="db", capacity=2, scope=Scope.GLOBAL)
+    assert settings.zones["disk"] == Zone(name="disk", capacity=1, scope=Scope.NODE)
+    assert f"zones: db=2 in all disk=1 on each node  # {file}:1" in settings.described()
+
+
+@pytest.mark.parametrize(
+    ("zone", "words"),
+    [
+        ("{}", "capacity"),
+        ("{capacity: 0}", "must be a number from 1 to 1000000"),
+        ("{capacity: 1.5}", "must be a number from 1 to 1000000"),
+        ("{capacity: 1, scope: host}", '`zones.db.scope` cannot be "host"'),
+        ("{capacity: 1, size: 2}", "unknown key `size` in `zones.db`"),
+        ("3", "must be a map with capacity"),
+    ],
+)
+def test_a_zone_needs_a_capacity_and_nothing_else(tmp_path, zone, words):
+    file = tmp_path / "distcrond.yaml"
+    file.write_text(f"zones: {{db: {zone}}}\n")
+    (problem,) = refused("--config", str(file))
+    assert words in str(problem)

@@ -419,6 +419,7 @@ async def test_stats(world: World) -> None:
         "runs_24h": 6,
         "success_24h": 3,
         "lateness_ms": {"p50": 0.0, "p95": 0.0, "p99": 0.0},
+        "zones": {},
         "outbox": {},
         "health": world.engine.queries.health(),
     }

@@ -27,11 +27,13 @@ from distcrond.model.report import Document
 from distcrond.model.secret import SecretSource
 from distcrond.model.size import MIB
 from distcrond.model.spec import CronSpec, IntervalSpec, OnceSpec, ScheduleSpec
+from distcrond.model.zone import Zone
 from distcrond.ports import Batch, RunQuery
 from distcrond.testing import FakeClock, GatedJournal, ScriptedExecutor
 
 START = datetime.fromisoformat("2026-01-05T00:00:00+00:00")
 ALL = Select(kind=SelectKind.ALL)
+Part = Job | Node | Zone
 
 
 def after(**span: float) -> datetime:
@@ -74,10 +76,11 @@ def a_node(name: str, **facts: Any) -> Node:
     return Node(name=NodeName(name), connection="scripted", **facts)
 
 
-def a_catalog(*parts: Job | Node) -> Catalog:
+def a_catalog(*parts: Part) -> Catalog:
     return Catalog(
         jobs={part.name: part for part in parts if isinstance(part, Job)},
         nodes={part.name: part for part in parts if isinstance(part, Node)},
+        zones={part.name: part for part in parts if isinstance(part, Zone)},
     )
 
 
@@ -129,7 +132,7 @@ class World:
 
     # ------------------------------------------------------------ lives
 
-    async def start(self, *parts: Job | Node, restored: bool = False) -> None:
+    async def start(self, *parts: Part, restored: bool = False) -> None:
         """Begin a life of the daemon; with parts, these are its files."""
         if parts:
             self.desired.catalog = a_catalog(*parts)
@@ -183,7 +186,7 @@ class World:
     def alive(self) -> bool:
         return self._life is not None and not self._life.done()
 
-    async def restart(self, *parts: Job | Node) -> None:
+    async def restart(self, *parts: Part) -> None:
         await self.crash()
         await self.start(*parts)
 
@@ -191,7 +194,7 @@ class World:
         """A copy of the journal as it is on the disk."""
         return self.database.writer.serialize()
 
-    async def restore(self, copy: bytes, *parts: Job | Node, restored: bool = True) -> None:
+    async def restore(self, copy: bytes, *parts: Part, restored: bool = True) -> None:
         """Lose the journal, and begin a life on an older copy of it."""
         await self.crash()
         self.database.close()
@@ -200,7 +203,7 @@ class World:
         self.history = SqliteHistory(self.database)
         await self.start(*parts, restored=restored)
 
-    async def swap(self, *parts: Job | Node) -> None:
+    async def swap(self, *parts: Part) -> None:
         """New files."""
         self.files.catalog = a_catalog(*parts)
         await self.engine.control.reload(by="SIGHUP")

@@ -108,11 +108,23 @@ def _screen(facts: Document, now: datetime, options: Settings) -> list[str]:
         ("Last output", _output(facts)),
         ("Usually", _usual(facts)),
     ]
-    lines = [facts["summary"], *_troubles(facts["stats"].get("health") or {})]
+    stats = facts["stats"]
+    lines = [facts["summary"], *_zones(stats.get("zones") or {}), *_troubles(stats.get("health") or {})]
     for title, body in sections:
         if body or title != "Nodes not up":
             lines += ["", click.style(title, bold=True), *(f"  {line}" for line in body or ["nothing"])]
     return lines
+
+
+def _zones(zones: Document) -> list[str]:
+    """What is taken of each zone, and how many wait."""
+    words = [
+        f"{cell(name).text} {zone['taken']} of {zone['capacity']}"
+        + (" on the fullest node" if zone["scope"] == "node" else "")
+        + (f", {zone['waiting']} waiting" if zone["waiting"] else "")
+        for name, zone in zones.items()
+    ]
+    return [f"zones: {' · '.join(words)}"] if words else []
 
 
 def _troubles(health: Document) -> list[str]:
