@@ -18,6 +18,7 @@ _ALTERNATIVES: tuple[tuple[Pointer, frozenset[str], frozenset[str]], ...] = (
     ((), frozenset({"command", "shell_command", "script"}), frozenset({"command", "shell_command", "script"})),
     (("schedule",), frozenset({"cron", "interval", "at"}), frozenset({"cron", "interval", "at", "reference"})),
     (("script",), frozenset({"source", "file"}), frozenset({"source", "file"})),
+    (("catch_up",), frozenset({"guaranteed"}), frozenset({"guaranteed", "policy", "window", "max"})),
 )
 """Where, which keys exclude each other, and what else goes when another of them is chosen."""
 

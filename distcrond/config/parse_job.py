@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 from distcrond.config.faults import Finding, Wrong
+from distcrond.config.parse_catch_up import parse_catch_up
 from distcrond.config.parse_chain import parse_after, parse_requires
 from distcrond.config.parse_command import ReadScript, parse_command
 from distcrond.config.parse_policy import parse_policy
@@ -20,7 +21,7 @@ from distcrond.config.zones import parse_units
 from distcrond.model.command import Script
 from distcrond.model.ids import JobName
 from distcrond.model.job import Job, OutputPolicy, Owner, Streams, Success
-from distcrond.model.policy import CatchUp, CatchUpPolicy, OnNodeLost, Overlap
+from distcrond.model.policy import OnNodeLost, Overlap
 from distcrond.model.secret import SecretKind, SecretSource
 from distcrond.model.span import parse_duration
 from distcrond.model.spec import Calendar
@@ -88,7 +89,6 @@ def _with_times(job: Job, reader: Reader, options: Options) -> Job:
     def schedule(value: Any) -> Any:
         return parse_schedule(value, job=job.name, zone=options.zone, calendars=options.calendars)
 
-    catch_up = job.catch_up
     return replace(
         job,
         schedule=reader.take(("schedule",), schedule, None),
@@ -97,11 +97,7 @@ def _with_times(job: Job, reader: Reader, options: Options) -> Job:
         connect_timeout=reader.take(("connect_timeout",), _positive_duration, job.connect_timeout),
         start_deadline=reader.take(("start_deadline",), _positive_duration, None),
         node_lost_after=reader.take(("node_lost_after",), _positive_duration, job.node_lost_after),
-        catch_up=CatchUp(
-            window=reader.take(("catch_up", "window"), parse_duration, catch_up.window),
-            policy=reader.take(("catch_up", "policy"), CatchUpPolicy, catch_up.policy),
-            limit=reader.take(("catch_up", "max"), int, catch_up.limit),
-        ),
+        catch_up=parse_catch_up(reader),
     )
 
 

@@ -19,7 +19,7 @@ from distcrond.model.reason import Reason
 from distcrond.model.run import Outcome, Run, State
 from distcrond.placement import slots
 from distcrond.rules.deadline import admission_deadline
-from distcrond.rules.overlap import Resolution, resolve
+from distcrond.rules.overlap import Resolution, policy_of, resolve
 from distcrond.rules.restored import UNKNOWN, may_have_run
 
 
@@ -93,7 +93,7 @@ class Admission:
         if job.placement.select.kind is SelectKind.ALL:
             # Each node decides for itself when its target is placed, so that one hung host never blocks the others.
             return Resolution(start=tuple(entry.key for entry in entries), hold=(), skip=())
-        return resolve(job.overlap, entries, [running_entry(run) for run in running])
+        return resolve(policy_of(job), entries, [running_entry(run) for run in running])
 
     def _ended_early(self, run: Run, now: datetime) -> bool:
         if run.cancel_requested_by is not None:

@@ -6,6 +6,7 @@ import asyncio
 import heapq
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -18,11 +19,23 @@ from distcrond.engine.turns import in_turns
 from distcrond.model.event import Due, Event, Gapped, HostBooted, JobDefined, MarkMoved
 from distcrond.model.ids import JobName, RunId
 from distcrond.model.job import Job
-from distcrond.model.occurrence import Occurrence
+from distcrond.model.occurrence import Occurrence, Trigger
 from distcrond.model.reason import Reason
+from distcrond.model.run import Run, State
 from distcrond.ports import Clock, History, RunQuery
+from distcrond.rules.overlap import MOST_BUFFERED
 from distcrond.rules.restored import may_have_run
-from distcrond.schedule import Gap, Schedule, due_between, muted, nominal_of, rest_between, runs_at_boot
+from distcrond.schedule import (
+    Gap,
+    Harvest,
+    Schedule,
+    due_between,
+    muted,
+    nominal_of,
+    oldest_between,
+    rest_between,
+    runs_at_boot,
+)
 
 LEAD = timedelta(milliseconds=500)
 """Occurrences are admitted this much ahead, so that connecting and writing the intent are done when they are due."""
@@ -31,6 +44,11 @@ _TICK = timedelta(microseconds=1)
 
 ACCOUNTED_WITHIN = timedelta(hours=1)
 """What a calendar mutes is put on record so soon, however long its free days last."""
+
+MADE_UP_AT_ONCE = 10
+"""Open runs of a job up to which more of what is guaranteed and late is admitted; it is looked at once a second."""
+
+_PATIENCE = timedelta(seconds=1)
 
 FARTHEST_MARK = timedelta(hours=3)
 """A watermark further ahead than this was set by a wrong clock and is pulled back to now (SEMANTICS §3)."""
@@ -97,8 +115,7 @@ class Generator:
         """
         self._decided = await self._decided_ahead(self._clock.now())
         jobs = [job for job in self._desired.catalog.jobs.values() if job.enabled and job.schedule is not None]
-        for name in self._jobs.keys() - {job.name for job in jobs}:
-            del self._jobs[name], self._schedules[name]
+        self._let_go(self._jobs.keys() - {job.name for job in jobs})
         if ordinals := list(self._timetable.settle(jobs, self._clock.now())):
             self._scribe.record(*ordinals)
         heap: list[tuple[datetime, JobName]] = []
@@ -110,6 +127,18 @@ class Generator:
         self._heap = heap
         self._set_alarm()
         self.ready.set()
+
+    def _let_go(self, names: AbstractSet[JobName]) -> None:
+        now = self._clock.now()
+        for name in sorted(names):
+            self._scribe.record(*self._given_up(name, now, Reason.DISABLED))
+            del self._jobs[name], self._schedules[name]
+
+    def _given_up(self, name: JobName, now: datetime, reason: Reason) -> Iterator[Gapped]:
+        """Account for what its schedule until now has left undecided: what is guaranteed may be years behind."""
+        mark, schedule = self._scribe.ledger.job(name).mark, self._schedules.get(name)
+        if mark is not None and schedule is not None:
+            yield from self._gaps(name, now, rest_between(schedule, after=mark, until=now, reason=reason))
 
     def _take(self, jobs: Sequence[Job]) -> list[tuple[datetime, JobName]]:
         """Put these definitions in the place of older ones; returns when they are due next."""
@@ -145,10 +174,12 @@ class Generator:
         for job in due:
             self._admitted(job.name)
 
-    def _mark(self, job: Job, now: datetime) -> Iterator[MarkMoved]:
+    def _mark(self, job: Job, now: datetime) -> Iterator[MarkMoved | Gapped]:
         identity = self._timetable.identity(job)
         state = self._scribe.ledger.job(job.name)
         is_back = self._has_jobs and job.name not in self._jobs
+        if state.schedule != identity:
+            yield from self._given_up(job.name, now, Reason.SUPERSEDED)
         if state.mark is None or state.schedule != identity or state.mark > now + FARTHEST_MARK or is_back:
             yield MarkMoved(at=now, job=job.name, mark=now, schedule=identity)
 
@@ -192,8 +223,8 @@ class Generator:
         if events:
             self._scribe.record(*events)
         for name in ticked:
-            for entry in self._next_wake(name, now):
-                heapq.heappush(self._heap, entry)
+            for wake, _ in self._next_wake(name, now):
+                heapq.heappush(self._heap, (wake if wake > now else now + _PATIENCE, name))
             self._admitted(name)
         self._set_alarm()
 
@@ -207,7 +238,7 @@ class Generator:
             if not pause.is_over(now):
                 return
             mark = max(mark, rested)
-        harvest = due_between(schedule, mark=mark, now=now, horizon=now + LEAD, catch_up=job.catch_up)
+        harvest = self._decide(job, mark, now)
         yield from self._gaps(job.name, now, harvest.gaps)
         allowed = harvest.due[: self._timetable.runs_left(job)]
         due = [each for each in self._occurrences(job, allowed) if not self._is_decided(each.run)]
@@ -215,6 +246,19 @@ class Generator:
         if len(due) < len(harvest.due):
             # No event speaks of the occurrences that were decided before, so the mark must pass them by itself.
             yield MarkMoved(at=now, job=job.name, mark=harvest.due[-1], schedule=state.schedule)
+
+    def _decide(self, job: Job, mark: datetime, now: datetime) -> Harvest:
+        schedule, horizon = self._schedules[job.name], now + LEAD
+        if not job.catch_up.guaranteed or self._has_forgotten(schedule, mark):
+            return due_between(schedule, mark=mark, now=now, horizon=horizon, catch_up=job.catch_up)
+        undone = sum(map(_is_undone, self._scribe.ledger.of_job(job.name)))
+        late, most = MADE_UP_AT_ONCE - undone, MOST_BUFFERED - undone
+        return oldest_between(schedule, mark=mark, now=now, horizon=horizon, late=late, most=most)
+
+    def _has_forgotten(self, schedule: Schedule, mark: datetime) -> bool:
+        """Whether what is undecided may have run, before the journal was restored: then it is only counted."""
+        coming = schedule.next_after(mark)
+        return coming is not None and may_have_run(coming, self._scribe.ledger.restored_at)
 
     def _gaps(self, job: JobName, now: datetime, gaps: Iterable[Gap]) -> Iterator[Gapped]:
         for gap in gaps:
@@ -243,6 +287,13 @@ class Generator:
 
     def _is_decided(self, run: RunId) -> bool:
         return run in self._scribe.ledger.runs or run in self._decided
+
+
+def _is_undone(run: Run) -> bool:
+    """With `hosts: all`, one node that hangs must not keep what comes next from the others."""
+    if run.occurrence.trigger is not Trigger.SCHEDULE or run.state is State.FINISHED:
+        return False
+    return all(target.state is not State.FINISHED for target in run.targets)
 
 
 def _reason(gap: Gap, restored_at: datetime | None) -> Reason:

@@ -12,7 +12,7 @@ from distcrond.model.job import Job
 from distcrond.model.occurrence import Request
 from distcrond.model.policy import SelectKind
 from distcrond.model.run import Run, State, Target
-from distcrond.rules.overlap import Key, Resolution, Running, Waiting, resolve
+from distcrond.rules.overlap import Key, Resolution, Running, Waiting, policy_of, resolve
 
 Slot = tuple[RunId, int]
 """A target of an open run."""
@@ -42,7 +42,7 @@ class Rivals:
         """Decide on the job's slots on that node, of which those in `waiting` do not run."""
         open_slots = [slot for slot in self._slots(job.name)[node] if self._target(slot).state is not State.FINISHED]
         return resolve(
-            self.present(job).overlap,
+            policy_of(self.present(job)),
             [waiting_entry(self._scribe.ledger.runs[slot[0]], slot) for slot in open_slots if slot in waiting],
             [self._running(slot) for slot in open_slots if slot not in waiting],
         )

@@ -145,15 +145,19 @@ class Why:
             decision = "not_expected" if at > now else "not_recorded"
             return _Found(decision, "not_due", f"By its schedule {job.name} is not due at {shown}.")
         if at <= now:
-            text = (
-                f"{job.name} would be due at {shown} by its present schedule, but nothing is on record: it was another"
-            )
-            text += " one then, or did not exist."
-            return _Found("not_recorded", None, text)
+            return self._past(job, at, shown)
         obstacle = self._standing_in_the_way(job, at)
         if obstacle is not None:
             return _Found("not_expected", obstacle, f"{job.name} is due at {shown}, but it is {obstacle}.")
         return _Found("expected", None, f"{job.name} is due at {shown}.")
+
+    def _past(self, job: Job, at: datetime, shown: str) -> _Found:
+        mark = self._ledger.job(job.name).mark
+        if job.catch_up.guaranteed and mark is not None and at > mark:
+            text = f"{job.name} was due at {shown} and is still to run: what was missed is made up for, oldest first."
+            return _Found("expected", None, text)
+        text = f"{job.name} would be due at {shown} by its present schedule, but nothing is on record: it was another"
+        return _Found("not_recorded", None, f"{text} one then, or did not exist.")
 
     def _standing_in_the_way(self, job: Job, at: datetime) -> str | None:
         pause = self._holds.pause(job.name)
@@ -175,10 +179,17 @@ class Why:
         pause = self._holds.pause(job.name)
         rests = pause is not None and not pause.is_over(moment)
         yield _Point("pause", "no", Reason.PAUSED.value, _words(pause)) if rests else _Point("pause", "ok")
-        policy = job.catch_up
-        window = f"{policy.policy} of the last {format_duration(policy.window)}"
-        yield _Point("catch_up", policy.policy.value, None, f"after a downtime: {window}, at most {policy.limit}")
+        yield self._catch_up(job)
         yield self._overlap(job)
+
+    def _catch_up(self, job: Job) -> _Point:
+        policy = job.catch_up
+        if policy.guaranteed:
+            mark = self._ledger.job(job.name).mark
+            reached = f", decided up to {format_instant(mark)}" if mark else ""
+            return _Point("catch_up", "guaranteed", None, f"after a downtime: all, oldest first{reached}")
+        window = f"{policy.policy} of the last {format_duration(policy.window)}"
+        return _Point("catch_up", policy.policy.value, None, f"after a downtime: {window}, at most {policy.limit}")
 
     def _schedule(self, job: Job, at: datetime) -> _Point:
         if job.schedule is None:

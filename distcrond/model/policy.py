@@ -84,8 +84,12 @@ class CatchUpPolicy(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CatchUp:
-    """Make up for occurrences at most `window` old, at most `limit` of them (SEMANTICS §3)."""
+    """Make up for occurrences at most `window` old, at most `limit` of them (SEMANTICS §3).
+
+    `guaranteed` ones are all made up for, oldest first and a few at a time: neither window nor limit counts.
+    """
 
     window: timedelta = timedelta(minutes=5)
     policy: CatchUpPolicy = CatchUpPolicy.LATEST
     limit: int = 10
+    guaranteed: bool = False

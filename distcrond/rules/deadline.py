@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from distcrond.model.job import Job
 from distcrond.model.reason import Reason
@@ -15,13 +15,13 @@ def admission_deadline(run: Run) -> datetime | None:
     """When a run without targets becomes missed.
 
     Never while it waits for its predecessor or for runs upstream, nor if a person asked; at a gate only if the job says
-    so itself.
+    so itself. Nor does one that is guaranteed, be it years late.
     """
     if run.reason in _FOR_OTHERS or run.occurrence.trigger.by_hand:
         return None
     if run.reason is Reason.GATE:
         return gate_deadline(run)
-    return run.occurrence.due + _allowance(run.job)
+    return _later(run.occurrence.due, run.job)
 
 
 def gate_deadline(run: Run) -> datetime | None:
@@ -33,8 +33,10 @@ def target_deadline(run: Run, target: Target) -> datetime | None:
     """When a waiting target becomes missed; None while it waits for its predecessor, or if a person asked."""
     if target.eligible_at is None or run.occurrence.trigger.by_hand:
         return None
-    return target.eligible_at + _allowance(run.job)
+    return _later(target.eligible_at, run.job)
 
 
-def _allowance(job: Job) -> timedelta:
-    return job.catch_up.window if job.start_deadline is None else job.start_deadline
+def _later(since: datetime, job: Job) -> datetime | None:
+    if job.start_deadline is not None:
+        return since + job.start_deadline
+    return None if job.catch_up.guaranteed else since + job.catch_up.window

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Generic, TypeVar
 
+from distcrond.model.job import Job
 from distcrond.model.policy import Overlap
 from distcrond.model.reason import Reason
 
@@ -48,6 +49,11 @@ class Resolution(Generic[Key]):
     hold: tuple[Key, ...]
     skip: tuple[tuple[Key, Reason], ...]
     replace: tuple[tuple[Key, Key], ...] = ()
+
+
+def policy_of(job: Job) -> Overlap:
+    """The job's policy; a queue coalesces nothing that is guaranteed. So no more than may wait must be admitted."""
+    return Overlap.BUFFER_ALL if job.catch_up.guaranteed and job.overlap is Overlap.QUEUE else job.overlap
 
 
 def resolve(policy: Overlap, waiting: Sequence[Waiting[Key]], running: Sequence[Running[Key]] = ()) -> Resolution[Key]:

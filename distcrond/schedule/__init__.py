@@ -17,7 +17,7 @@ from __future__ import annotations
 from distcrond.schedule.base import Schedule
 from distcrond.schedule.boot import runs_at_boot
 from distcrond.schedule.compile import compile_schedule, fuzzy_groups
-from distcrond.schedule.due import Gap, Harvest, due_between, rest_between
+from distcrond.schedule.due import Gap, Harvest, due_between, oldest_between, rest_between
 from distcrond.schedule.forecast import Coming, Crowd, Forecast, Plan, forecast
 from distcrond.schedule.fuzzy import assign_ordinals
 from distcrond.schedule.muted import muted, muting
@@ -44,6 +44,7 @@ __all__ = [
     "muting",
     "newest",
     "nominal_of",
+    "oldest_between",
     "rest_between",
     "runs_at_boot",
     "walk",

@@ -23,8 +23,9 @@ _COUNTED = 1000
 class Gap:
     """`count` occurrences from `first` to `last` inclusive that will not run; a lower bound unless `exact`.
 
-    `superseded`: late, but the policy takes newer ones or none. `window_passed`: older than the catch-up window.
-    `calendar`: on a day that a calendar keeps free. `paused`: the schedule rested.
+    `superseded`: late, but the policy takes newer ones or none, or the schedule is another one now. `window_passed`:
+    older than the catch-up window. `calendar`: on a day that a calendar keeps free. `paused`: the schedule rested.
+    `disabled`: the job is disabled or gone.
     """
 
     first: datetime
@@ -65,12 +66,40 @@ def due_between(schedule: Schedule, *, mark: datetime, now: datetime, horizon: d
     return Harvest(due=(*made_up, *punctual), gaps=(*gaps, *_muted(schedule, mark, horizon)), mark=max(mark, horizon))
 
 
-def rest_between(schedule: Schedule, *, after: datetime, until: datetime) -> tuple[Gap, ...]:
-    """Sum up what a pause has let pass: the occurrences later than `after` and not later than `until`.
+def oldest_between(
+    schedule: Schedule, *, mark: datetime, now: datetime, horizon: datetime, late: int, most: int
+) -> Harvest:
+    """Admit occurrences after `mark` and up to `horizon` without leaving one out, the oldest first.
+
+    What does not fit stays undecided, however old it is: the harvest's mark goes no further than what was admitted.
+
+    Args:
+        schedule: the job's schedule.
+        mark: as in `due_between`, `now` and `horizon` too.
+        now: the wall clock.
+        horizon: how far ahead occurrences are announced.
+        late: so many are admitted before nothing more that is over a second late is.
+        most: so many are admitted at all.
+    """
+    if mark - now > _AHEAD:
+        mark = now
+    on_time, reached, due = now - _ON_TIME, max(mark, horizon), list[datetime]()
+    for instant in walk(schedule, mark, horizon):
+        if len(due) >= (late if instant < on_time else most):
+            reached = due[-1] if due else mark
+            break
+        due.append(instant)
+    return Harvest(due=tuple(due), gaps=_muted(schedule, mark, reached), mark=reached)
+
+
+def rest_between(
+    schedule: Schedule, *, after: datetime, until: datetime, reason: Reason = Reason.PAUSED
+) -> tuple[Gap, ...]:
+    """Sum up what has passed and will not run: the occurrences later than `after` and not later than `until`.
 
     The work is bounded as in `due_between`.
     """
-    gap = _gap(schedule, after, until, Reason.PAUSED)
+    gap = _gap(schedule, after, until, reason)
     return (*(() if gap is None else (gap,)), *_muted(schedule, after, until))
 
 

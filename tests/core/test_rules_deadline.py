@@ -47,3 +47,9 @@ def test_a_run_without_slots(run: object, expected: datetime | None) -> None:
 def test_a_target(job: object, trigger: Trigger, eligible: datetime | None, expected: datetime | None) -> None:
     target = Target(index=0, node=None, eligible_at=eligible)
     assert target_deadline(a_run(target, job=job, trigger=trigger), target) == expected  # type: ignore[arg-type]
+
+
+def test_what_is_guaranteed_waits_as_long_as_it_takes() -> None:
+    job = a_job(catch_up=CatchUp(guaranteed=True))
+    target = Target(index=0, node=None, eligible_at=at(0))
+    assert (admission_deadline(a_run(job=job)), target_deadline(a_run(target, job=job), target)) == (None, None)

@@ -7,11 +7,11 @@ from datetime import timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from samples import NOON
+from samples import NOON, a_job
 
-from distcrond.model.policy import Overlap
+from distcrond.model.policy import CatchUp, Overlap
 from distcrond.model.reason import Reason
-from distcrond.rules.overlap import MOST_BUFFERED, Resolution, Running, Waiting, resolve
+from distcrond.rules.overlap import MOST_BUFFERED, Resolution, Running, Waiting, policy_of, resolve
 
 QUEUE, SKIP, BUFFER_ALL, REPLACE, TERMINATE, ALLOW = Overlap
 
@@ -155,3 +155,10 @@ def test_only_what_began_before_a_waiting_one_was_due_is_replaced_and_only_by_th
     left = {one.key for one in running if one.began} - {key for key, _ in decision.replace}
     if policy is REPLACE:
         assert all(entries[by].due <= began[key] for key in left for by in decision.hold)
+
+
+@pytest.mark.parametrize("policy", Overlap)
+def test_a_queue_coalesces_nothing_that_is_guaranteed(policy: Overlap) -> None:
+    assert policy_of(a_job(overlap=policy)) is policy
+    guaranteed = policy_of(a_job(overlap=policy, catch_up=CatchUp(guaranteed=True)))
+    assert guaranteed is (BUFFER_ALL if policy is QUEUE else policy)

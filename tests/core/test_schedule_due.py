@@ -12,8 +12,8 @@ from oracle import DAY, SECOND, TICK, sampled
 from distcrond.model.ids import JobName
 from distcrond.model.policy import CatchUp, CatchUpPolicy
 from distcrond.model.reason import Reason
-from distcrond.model.spec import CronSpec, IntervalSpec, OnceSpec, ScheduleSpec, UnionSpec
-from distcrond.schedule import Schedule, compile_schedule, due_between
+from distcrond.model.spec import Calendar, CronSpec, IntervalSpec, OnceSpec, RestrictedSpec, ScheduleSpec, UnionSpec
+from distcrond.schedule import Schedule, compile_schedule, due_between, oldest_between
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 MINUTELY = CronSpec(expression="* * * * *")
@@ -227,3 +227,66 @@ def test_the_same_question_has_the_same_answer(spec: ScheduleSpec, rules: CatchU
         due_between(compiled(spec), mark=NOW - DAY, now=now, horizon=now + SECOND, catch_up=rules) for _ in range(2)
     }
     assert len(answers) == 1
+
+
+# guaranteed -----------------------------------------------------------------------------------------------------------
+
+
+def oldest(spec: ScheduleSpec, mark: datetime, *, late: int, most: int, now: datetime = NOW, ahead: float = 0.5):
+    return oldest_between(
+        compiled(spec), mark=mark, now=now, horizon=now + timedelta(seconds=ahead), late=late, most=most
+    )
+
+
+@pytest.mark.parametrize(
+    ("late", "most", "taken"),
+    [
+        (3, 9, [300, 240, 180]),  # more that are late are for later, and so is what is due now
+        (5, 9, [300, 240, 180, 120, 60, 0]),
+        (5, 5, [300, 240, 180, 120, 60]),
+        (0, 9, []),
+        (-4, -1, []),
+    ],
+)
+def test_what_is_guaranteed_is_taken_oldest_first_and_in_batches(late: int, most: int, taken: list[int]) -> None:
+    found = oldest(MINUTELY, ago(301), late=late, most=most)
+    assert found.due == tuple(map(ago, taken))
+    whole = len(taken) == 6
+    assert found.mark == (NOW + timedelta(seconds=0.5) if whole else ago(taken[-1] if taken else 301))
+    assert found.gaps == ()
+
+
+def test_a_burst_on_time_is_no_batch() -> None:
+    assert len(oldest(BURST, ago(1), late=0, most=500).due) == 150
+    assert len(oldest(BURST, ago(1), late=0, most=100).due) == 100
+
+
+def test_free_days_are_counted_only_as_far_as_it_has_come() -> None:
+    weekend = RestrictedSpec(base=MINUTELY, exclude=(Calendar(name="weekend", weekdays=(5, 6)),))
+    friday = datetime(2026, 4, 24, 21, 50, tzinfo=UTC)  # ten minutes before the Saturday of Berlin
+    first = oldest(weekend, friday, late=9, most=99)
+    assert (len(first.due), first.gaps) == (9, ())
+    second = oldest(weekend, first.mark, late=9, most=99)
+    assert [(gap.count, gap.reason) for gap in second.gaps] == [(1000, Reason.CALENDAR)]
+    assert second.due[0] == datetime(2026, 4, 26, 22, tzinfo=UTC)
+
+
+def test_years_of_downtime_cost_no_more_than_a_batch() -> None:
+    schedule = Counting(compiled(SECONDLY))
+    found = oldest_between(schedule, mark=NOW - 7300 * DAY, now=NOW, horizon=NOW + SECOND, late=10, most=100)
+    assert (len(found.due), schedule.asked) == (10, 11)
+
+
+@sampled(300)
+@given(SPECS, STEPS, st.integers(-1, 8), st.integers(0, 12))
+def test_nothing_guaranteed_is_lost_or_decided_twice(
+    spec: ScheduleSpec, steps: list[timedelta], late: int, more: int
+) -> None:
+    now, mark, decided = NOW, NOW, list[datetime]()
+    for step in steps:
+        now += step
+        found = oldest(spec, mark, late=late, most=late + more, now=now)
+        assert (found.mark >= mark, found.gaps) == (True, ())
+        decided += found.due
+        mark = found.mark
+    assert decided == visited(compiled(spec), NOW, mark)
