@@ -111,6 +111,8 @@ _UPSTREAM = {"type": "array", "items": _shape({"run": _TEXT, "outcome": _words(O
 _RUN = _shape(  # older journals have neither progress nor upstream
     _OF_EVERY_RUN | {"progress": _or_null(_PROGRESS), "upstream": _UPSTREAM}, *_OF_EVERY_RUN
 )
+for _shown in (_TARGET, _RUN):
+    _shown["properties"]["retry_at"] = _or_null(_INSTANT)  # of runs in older journals there is none
 _SPAN = _shape({"start": _or_null(_INSTANT), "stop": _or_null(_INSTANT)})
 _DURATION = _shape({"milliseconds": _or_null(_WHOLE), "string": _or_null(_TEXT)})
 _REPORT = _shape(

@@ -14,6 +14,7 @@ from distcrond.config.parse_catch_up import parse_catch_up
 from distcrond.config.parse_chain import parse_after, parse_requires
 from distcrond.config.parse_command import ReadScript, parse_command
 from distcrond.config.parse_policy import parse_policy
+from distcrond.config.parse_retry import parse_retry
 from distcrond.config.parse_rollout import parse_rollout
 from distcrond.config.parse_schedule import parse_schedule
 from distcrond.config.reader import Reader
@@ -122,6 +123,7 @@ def _with_rules(job: Job, reader: Reader, options: Options) -> Job:
         owners=reader.take(("owners",), _owners, ()),
         success=_success(reader),
         overlap=reader.take(("overlap",), Overlap, job.overlap),
+        retry=parse_retry(reader, job.placement),
         output=OutputPolicy(
             streams=reader.take(("output", "streams"), Streams, job.output.streams),
             max_bytes=reader.take(("output", "max_bytes"), int, job.output.max_bytes),

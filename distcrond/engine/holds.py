@@ -71,6 +71,10 @@ class Holds:
         pause = self.pause(run.job.name)
         return pause is not None and not pause.is_over(run.occurrence.due) and not self._has_begun(run)
 
+    def rests(self, run: Run) -> bool:
+        """Whether the run's schedule rests now: nothing of it is tried again before that ends."""
+        return not run.occurrence.trigger.by_hand and self.pause(run.job.name) is not None
+
     def bars(self, run: Run, node: NodeName) -> bool:
         """Whether the node takes nothing of this run: it is drained, and nobody insisted on just this node."""
         if not self._scribe.ledger.drained or self.drain(node) is None:

@@ -13,6 +13,7 @@ from distcrond.engine.desired import Desired, group_of
 from distcrond.engine.health import Health
 from distcrond.engine.holds import PAUSED, Holds
 from distcrond.engine.line import Line, Place
+from distcrond.engine.retrying import Retrying
 from distcrond.engine.rivals import Rivals, Slot
 from distcrond.engine.rolling import Rolling
 from distcrond.engine.room import Room
@@ -28,6 +29,7 @@ from distcrond.placement import Blocked, Candidates, NodeView, candidates, choos
 from distcrond.placement.zones import turn
 from distcrond.rules.deadline import target_deadline
 from distcrond.rules.restored import UNKNOWN, may_have_run
+from distcrond.rules.retry import avoided, bound_to, first_of, last_word
 from distcrond.rules.rollout import Wait
 from distcrond.rules.silence import given_up
 from distcrond.rules.verdict import Verdict, replaced
@@ -61,6 +63,7 @@ class Placing:
         room: Room,
         zones: Zones,
         closing: Closing,
+        retrying: Retrying,
         launch: Launch,
         stop: Callable[[Slot, Reason], None],
         poke: Callable[[], None],
@@ -73,6 +76,7 @@ class Placing:
         self._room = room
         self._zones = zones
         self._closing = closing
+        self._retrying = retrying
         self._launch = launch
         self._stop = stop
         self._poke = poke
@@ -158,6 +162,11 @@ class Placing:
 
     def _place(self, run: Run, target: Target, now: datetime) -> Reason | None:
         """Start the target, close it or leave it waiting; returns the obstacle, if there is one."""
+        obstacle = self._before_nodes(run, target, now)
+        return self._place_on_node(run, target, now) if obstacle is None else obstacle
+
+    def _before_nodes(self, run: Run, target: Target, now: datetime) -> Reason | None:
+        """What keeps a target from asking for a node, if anything does."""
         over = self._end_of_waiting(run, target)
         if over is not None:
             self._close(run, target, over.outcome, over.reason, over.detail)
@@ -165,8 +174,16 @@ class Placing:
         wait = self._rolling.turn(run, target, now)
         if wait is not None:
             return self._await_turn(run, target, wait, now)
+        rest = self._retrying.rest(run, target, now)
+        if rest is None and target.retries and self._holds.rests(run):
+            rest = Reason.PAUSED
+        if rest is not None:
+            return self._rest(run, target, rest, now)
         if target.fixed and self._rivals.each_node_decides(run.job) and not self._is_next_on_node(run, target, now):
             return Reason.OVERLAP
+        return None
+
+    def _place_on_node(self, run: Run, target: Target, now: datetime) -> Reason | None:
         chosen = self._choose(run, target, now)
         if isinstance(chosen, Blocked | NoRoom):
             return self._blocked(run, target, chosen, now)
@@ -191,6 +208,15 @@ class Placing:
         if target.superseded_by is not None:
             return replaced(target.superseded_by)
         return UNKNOWN if may_have_run(run.occurrence.due, self._scribe.ledger.restored_at) else None
+
+    def _rest(self, run: Run, target: Target, rest: Reason | Verdict, now: datetime) -> Reason | None:
+        """A target between two tries waits for the next one, or is over."""
+        if isinstance(rest, Verdict):
+            self._end(run, (run.id, target.index), rest)
+            return rest.reason
+        self._hold(run, target, rest, "", now)
+        self._wake_between(run, target, target.retry_at if rest is Reason.RETRY else None)
+        return rest
 
     # ------------------------------------------------------------ roll-outs
 
@@ -259,19 +285,26 @@ class Placing:
         found = self._candidates(run, target)
         if target.fixed and not found.nodes:
             return Blocked(reasons=found.rejected, hopeless=True)
-        return choose(
-            [self._view(run, node) for node in found.nodes],
-            taken=frozenset() if target.fixed else self._taken(run, target) | given_up(target),
-            refused=target.refused,
-            durable=run.job.durable,
-            order=lambda free: rank(
-                run.job.placement.strategy,
-                free,
-                run=run.id,
-                running=self._load,
-                last=self._scribe.ledger.job(run.job.name).last_node,
-            ),
-        )
+        stays = bound_to(run.job, target)
+        views = [self._view(run, node) for node in found.nodes if stays in (None, node.name)]
+        taken = frozenset() if target.fixed else self._taken(run, target) | given_up(target)
+        for rather_not in avoided(run.job, target):
+            chosen = choose(
+                views,
+                taken=taken | rather_not,
+                refused=target.refused,
+                durable=run.job.durable,
+                order=lambda free: rank(
+                    run.job.placement.strategy,
+                    free,
+                    run=run.id,
+                    running=self._load,
+                    last=self._scribe.ledger.job(run.job.name).last_node,
+                ),
+            )
+            if not isinstance(chosen, Blocked):
+                break
+        return chosen
 
     def _candidates(self, run: Run, target: Target) -> Candidates:
         if not target.fixed:
@@ -318,9 +351,7 @@ class Placing:
             return
         self._hold(run, target, blocked.reason, blocked.detail, now)
         held = self._run((run.id, target.index))
-        deadline = target_deadline(held, held.targets[target.index])
-        if deadline is not None:
-            self._wake((run.id, target.index), deadline)
+        self._wake_between(held, target, target_deadline(held, held.targets[target.index]))
 
     # ------------------------------------------------------------ what becomes of a target
 
@@ -336,18 +367,35 @@ class Placing:
             self._scribe.record(Held(at=now, run=run.id, target=target.index, reason=reason, detail=detail))
 
     def _close(self, run: Run, target: Target, outcome: Outcome, reason: Reason | None, detail: str = "") -> None:
-        """A target that has run and finds no other node has not missed anything: its last attempt is its outcome."""
         slot = (run.id, target.index)
-        last = target.attempt
-        if last is not None and last.outcome is not None and outcome is Outcome.MISSED:
+        if outcome is Outcome.MISSED and target.attempts:
             detail = f"and no other node could take it: {detail or reason}"
-            outcome, reason = last.outcome, last.reason or reason
+        verdict = Verdict(outcome=outcome, reason=reason, detail=detail)
+        if outcome is not Outcome.MISSED:
+            self._end(run, slot, last_word(target, verdict))
+            return
+        self._let_go(run, slot)
+        if self._retrying.end(run, target, verdict):
+            self.add(slot)
+
+    def _end(self, run: Run, slot: Slot, verdict: Verdict) -> None:
+        self._let_go(run, slot)
+        self._closing.target(*slot, verdict)
+
+    def _let_go(self, run: Run, slot: Slot) -> None:
         self._line.remove(slot)
         self._forget_alarm(slot)
-        self._closing.target(*slot, Verdict(outcome=outcome, reason=reason, detail=detail))
-        if run.job.rollout.paces:  # others may have waited for it
+        if run.job.rollout.paces:  # others may wait for it
             self._rolling.changed(run.id)
             self._poke()
+
+    def _wake_between(self, run: Run, target: Target, instant: datetime | None) -> None:
+        """Look at the target again then, or when nothing of it may begin any more."""
+        barrier = first_of(self._retrying.barriers(run, target)) if target.attempts or target.retries else None
+        if barrier is not None and (instant is None or barrier.instant < instant):
+            instant = barrier.instant
+        if instant is not None:
+            self._wake((run.id, target.index), instant)
 
     def _wake(self, slot: Slot, instant: datetime) -> None:
         known = self._alarms.get(slot)
@@ -364,6 +412,6 @@ class Placing:
 
 def _lane(run: Run, target: Target) -> Hashable:
     """Targets of one lane need the same; one with nodes of its own shares it with nobody."""
-    if len(run.targets) > 1 or target.fixed or target.refused:
+    if len(run.targets) > 1 or target.fixed or target.refused or target.retries:
         return run.id, target.index
     return group_of(run), frozenset(run.job.zones.items())

@@ -16,6 +16,7 @@ from distcrond.engine.health import Health
 from distcrond.engine.masking import Mask
 from distcrond.engine.orders import work_order
 from distcrond.engine.punctuality import Punctuality
+from distcrond.engine.retrying import Retrying
 from distcrond.engine.rivals import Slot
 from distcrond.engine.room import Room
 from distcrond.engine.scribe import Scribe
@@ -120,6 +121,7 @@ class Runner:
         health: Health,
         room: Room,
         closing: Closing,
+        retrying: Retrying,
         executors: Mapping[str, Executor],
         vault: Vault,
         feed: Feed,
@@ -131,6 +133,7 @@ class Runner:
         self._health = health
         self._room = room
         self._closing = closing
+        self._retrying = retrying
         self._executors = executors
         self._vault = vault
         self._feed = feed
@@ -246,7 +249,10 @@ class Runner:
         await self._scribe.record(started)
         reach(Failpoint.AFTER_INTENT)
         flight.session = session
-        self._start_when_due(run, flight, slot)
+        if target.attempts:
+            self._start(run, flight, slot)
+        else:
+            self._start_when_due(run, flight, slot)
         await self._follow(slot, node, flight, session)
 
     async def _secrets(self, run: Run) -> Mapping[str, str]:
@@ -404,7 +410,7 @@ class Runner:
             output=ended.output,
             pid=ended.pid,
         )
-        self._closing.target(*slot, replace(verdict, detail=detail), over)
+        self._retrying.end(run, target, replace(verdict, detail=detail), over, said=ended.exit)
         await self._scribe.durable()
 
     async def _see_it_gone(self, slot: Slot, flight: Flight, ended: Ended) -> bool:
@@ -473,7 +479,7 @@ class Runner:
         if again:
             self._scribe.record(over, TargetRequeued(at=over.at, run=run.id, target=target.index))
         else:
-            self._closing.target(*slot, verdict, over)
+            self._retrying.end(run, target, verdict, over)
 
     def _look(self, slot: Slot) -> tuple[Run, Target]:
         run = self._scribe.ledger.runs[slot[0]]

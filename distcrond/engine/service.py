@@ -36,6 +36,7 @@ from distcrond.engine.queries import Queries
 from distcrond.engine.recovery import Recovery
 from distcrond.engine.refresh import Refresh
 from distcrond.engine.retention import Retention
+from distcrond.engine.retrying import Retrying
 from distcrond.engine.room import MIN_FREE, Room
 from distcrond.engine.runner import Runner
 from distcrond.engine.scribe import Scribe
@@ -50,6 +51,7 @@ from distcrond.model.event import ClockShifted, ClockStepped, DaemonStopped
 from distcrond.model.happening import node_changed
 from distcrond.model.ids import NodeName
 from distcrond.model.ledger import Ledger
+from distcrond.model.run import Run, State
 from distcrond.ports import Clock, Definitions, Examiner, Executor, History, HostKeys, Journal, Vault
 
 _log = logging.getLogger(__name__)
@@ -109,6 +111,8 @@ class Engine:
         chains = Chains(clock=clock, scribe=scribe, desired=desired, poke=pokes.job)
         closing = Closing(clock=clock, scribe=scribe, chains=chains, ended=pokes.job)
         gate = Gate(scribe=scribe, agenda=agenda, desired=desired, closing=closing, poke=pokes.job)
+        timetable = Timetable(ledger=ledger, desired=desired)
+        retrying = Retrying(clock=clock, scribe=scribe, closing=closing, desired=desired, timetable=timetable)
         self._runner = runner = Runner(
             clock=clock,
             scribe=scribe,
@@ -116,12 +120,12 @@ class Engine:
             health=health,
             room=room,
             closing=closing,
+            retrying=retrying,
             executors=executors,
             vault=vault,
             feed=feed,
             punctuality=punctuality,
         )
-        timetable = Timetable(ledger=ledger, desired=desired)
         self._generator = generator = Generator(
             clock=clock,
             scribe=scribe,
@@ -152,6 +156,7 @@ class Engine:
             room=room,
             zones=zones,
             closing=closing,
+            retrying=retrying,
             launch=runner.launch,
             stop=runner.stop,
             poke=pokes.any,
@@ -310,7 +315,15 @@ class Engine:
             more = f", after {left_out} more steps of which no line told" if left_out else ""
             _log.warning("the wall clock stepped by %.1f s%s", delta.total_seconds(), more)
         now = self._clock.now()
-        began = [run.id for run in self._scribe.ledger.runs.values() if run.started_at and not run.finished_at]
+        began = [run.id for run in self._scribe.ledger.runs.values() if _measures_time(run)]
         shifted = (ClockShifted(at=now, run=run, delta=delta) for run in began)
         self._scribe.record(ClockStepped(at=now, delta=delta), *shifted)
         self._generator.reschedule()
+        self._placing.look_again()
+
+
+def _measures_time(run: Run) -> bool:
+    """Whether a step of the wall clock concerns the run: it goes on, or waits until its next try."""
+    if run.state is State.FINISHED:
+        return False
+    return run.started_at is not None or any(target.retry_at for target in run.targets)

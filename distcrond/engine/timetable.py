@@ -37,6 +37,12 @@ class Timetable:
             return None
         return max(spec.max_runs - self._ledger.job(job.name).admitted, 0)
 
+    def following(self, job: Job, instant: datetime) -> datetime | None:
+        """When the job is due next after an instant; None if it never is."""
+        if job.schedule is None or not job.enabled or self.runs_left(job) == 0:
+            return None
+        return self.schedule(job).next_after(instant)
+
     def identity(self, job: Job) -> str:
         """Tell one schedule from another: equal texts in equal zones are equal, whatever their `max_runs`."""
         return _identity(_spec(job), self._desired.catalog.zone)

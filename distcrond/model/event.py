@@ -330,6 +330,17 @@ class Superseded:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LimitReached:
+    """The attempt takes longer than its job allows, by the limit that `reason` names: it is being stopped."""
+
+    at: datetime
+    run: RunId
+    target: int
+    number: int
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptEnded:
     """The attempt's outcome is known; `exit` and `pid` are None when the node never told (lost, kill unconfirmed)."""
 
@@ -347,11 +358,17 @@ class AttemptEnded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetRequeued:
-    """The target's last attempt has ended and decides nothing: the target waits for another node."""
+    """The target's last try has ended and decides nothing: the target waits for another node, or to be tried again.
+
+    `retry` numbers the retries of the job's rule, which begin `not_before` that instant; 0 = the node fell silent.
+    """
 
     at: datetime
     run: RunId
     target: int
+    not_before: datetime | None = None
+    retry: int = 0
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -389,6 +406,7 @@ RunEvent = (
     | OutputStored
     | CancelRequested
     | Superseded
+    | LimitReached
     | AttemptEnded
     | TargetRequeued
     | TargetClosed

@@ -14,14 +14,15 @@ from distcrond.model.span import format_instant
 
 TOLD = (
     *(ev.Due, ev.Held, ev.AttemptStarted, ev.NodeRefused, ev.ContactChanged, ev.CancelRequested, ev.AttemptEnded),
-    *(ev.Superseded, ev.UpstreamEnded),
+    *(ev.Superseded, ev.LimitReached, ev.TargetRequeued),
+    ev.UpstreamEnded,
     *(ev.RunClosed, ev.Gapped, ev.JobDefined, ev.Reloaded, ev.HostKeysPinned, ev.ClockStepped),
     *(ev.Paused, ev.Resumed, ev.Drained, ev.Undrained),
     *(ev.TokenCreated, ev.TokenRevoked),
     *(ev.DaemonStarted, ev.DaemonStopped, ev.JournalRestored, ev.StoodBack),
 )
 """Events of which people are told; output is followed at its run."""
-NEED_RUN = (ev.ContactChanged, ev.Superseded, ev.AttemptEnded, ev.RunClosed)
+NEED_RUN = (ev.ContactChanged, ev.Superseded, ev.LimitReached, ev.AttemptEnded, ev.RunClosed)
 """Those that are told with a fact of the run's document."""
 
 
@@ -97,7 +98,7 @@ def _job_of(event: ev.Event) -> str | None:
             return None
 
 
-def _told(event: ev.Event, run: Document | None) -> tuple[str, Document]:  # noqa: C901, PLR0911  one line per event
+def _told(event: ev.Event, run: Document | None) -> tuple[str, Document]:  # noqa: C901, PLR0911, PLR0912  a line each
     match event:
         case ev.Due(occurrence=occurrence):
             return "run_due", {"scheduled_at": format_instant(occurrence.nominal), "trigger": occurrence.trigger.value}
@@ -116,6 +117,14 @@ def _told(event: ev.Event, run: Document | None) -> tuple[str, Document]:  # noq
             return "cancel_requested", {"by": event.by}
         case ev.Superseded():
             return "superseded", {"target": event.target, "node": _node(run, event.target), "successor": event.by}
+        case ev.LimitReached():
+            node = _node(run, event.target, event.number)
+            facts = {"target": event.target, "attempt": event.number, "node": node}
+            return "limit_reached", facts | {"reason": event.reason.value}
+        case ev.TargetRequeued():
+            at = event.not_before and format_instant(event.not_before)
+            facts = {"target": event.target, "retry": event.retry}
+            return "target_requeued", {**facts, "retry_at": at, "detail": event.detail}
         case ev.AttemptEnded():
             return "attempt_ended", _ended(event, run)
         case ev.RunClosed():

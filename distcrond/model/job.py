@@ -11,6 +11,7 @@ from distcrond.model.chain import After, Requirement
 from distcrond.model.command import Command
 from distcrond.model.ids import JobName
 from distcrond.model.policy import CatchUp, OnNodeLost, Overlap, PlacementPolicy
+from distcrond.model.retry import Retry
 from distcrond.model.rollout import Rollout
 from distcrond.model.secret import SecretSource
 from distcrond.model.spec import ScheduleSpec
@@ -56,8 +57,9 @@ class Job:
     """One job definition after defaults.
 
     `definition` is `sha256:` of the sorted-key JSON after defaults (CONTRACT §3); two jobs with the same text have the
-    same one. `timeout` of zero means none. `start_deadline` None means the catch-up window. `on_node_lost` applies once
-    the node of a run has been silent for `node_lost_after`; `rerun` goes only with `idempotent`.
+    same one. A `timeout` or `total_timeout` of zero means none. `start_deadline` None means the catch-up window.
+    `on_node_lost` applies once the node of a run has been silent for `node_lost_after`; `rerun` goes only with
+    `idempotent`.
     `after` makes runs of those of other jobs; `requires` are what a run that nobody asked for waits for, or needs.
     `zones` are the units that a run takes of each zone, and `priority` moves it ahead among those that wait.
     """
@@ -77,10 +79,12 @@ class Job:
     run_as: str | None = None
     success: Success = field(default_factory=Success)
     timeout: timedelta = timedelta(0)
+    total_timeout: timedelta = timedelta(0)
     kill_grace: timedelta = timedelta(seconds=30)
     connect_timeout: timedelta = timedelta(seconds=10)
     start_deadline: timedelta | None = None
     overlap: Overlap = Overlap.QUEUE
+    retry: Retry = field(default_factory=Retry)
     catch_up: CatchUp = field(default_factory=CatchUp)
     output: OutputPolicy = field(default_factory=OutputPolicy)
     durable: bool = True

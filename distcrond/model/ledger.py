@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from distcrond.model import event as ev
@@ -231,6 +231,7 @@ def _attempt_started(run: Run, event: ev.AttemptStarted) -> Changes:
         detail="",
         eligible_at=target.eligible_at or event.at,
         attempts=(*target.attempts, attempt),
+        retry_at=None,
     )
     return _with_target(run, target) | {"state": State.RUNNING, "started_at": run.started_at or started_at}
 
@@ -246,6 +247,7 @@ def _node_refused(run: Run, event: ev.NodeRefused) -> Changes:
         detail=event.detail,
         contact_lost=False,
         node=target.node if target.fixed else None,
+        retry_at=None,
     )
     changes = _with_target(run, target)
     if any(other.attempts for other in changes["targets"]):
@@ -259,12 +261,22 @@ def _contact_changed(run: Run, event: ev.ContactChanged) -> Changes:
 
 def _clock_shifted(run: Run, event: ev.ClockShifted) -> Changes:
     targets = tuple(
-        change(target, stepped=target.stepped + event.delta)
-        if target.attempts and target.state is not State.FINISHED
-        else target
-        for target in run.targets
+        target if target.state is State.FINISHED else _shifted(target, event.delta) for target in run.targets
     )
-    return {"targets": targets, "stepped": run.stepped + event.delta}
+    return {"targets": targets, "stepped": run.stepped + event.delta if run.started_at else run.stepped}
+
+
+def _shifted(target: Target, delta: timedelta) -> Target:
+    """As it is by a wall clock that was stepped by `delta`."""
+    if target.retry_at is not None:
+        until = target.retry_at + delta
+        target = change(target, retry_at=until, eligible_at=target.eligible_at and until)
+    if not target.attempts:
+        return target
+    *ended, last = target.attempts
+    if last.finished_at is None:
+        last = change(last, stepped=last.stepped + delta)
+    return change(target, stepped=target.stepped + delta, attempts=(*ended, last))
 
 
 def _output_stored(run: Run, event: ev.OutputStored) -> Changes:
@@ -286,6 +298,12 @@ def _superseded(run: Run, event: ev.Superseded) -> Changes:
     return _with_target(run, change(target, superseded_by=event.by, kill_at_once=event.at_once))
 
 
+def _limit_reached(run: Run, event: ev.LimitReached) -> Changes:
+    target = run.targets[event.target]
+    attempt = change(target.attempts[-1], limit=event.reason)
+    return _with_target(run, change(target, attempts=(*target.attempts[:-1], attempt)))
+
+
 def _attempt_ended(run: Run, event: ev.AttemptEnded) -> Changes:
     target = run.targets[event.target]
     attempt = change(
@@ -301,10 +319,19 @@ def _attempt_ended(run: Run, event: ev.AttemptEnded) -> Changes:
 
 
 def _target_requeued(run: Run, event: ev.TargetRequeued) -> Changes:
-    """Its start deadline counts anew from here."""
+    """Its start deadline counts anew, from when it may begin."""
     target = run.targets[event.target]
-    node = target.node if target.fixed else None
-    return _with_target(run, change(target, state=State.WAITING, node=node, eligible_at=event.at))
+    target = change(
+        target,
+        state=State.WAITING,
+        node=target.node if target.fixed else None,
+        eligible_at=event.not_before or event.at,
+        retries=event.retry or target.retries,
+        retry_at=event.not_before,
+    )
+    if event.retry:
+        target = change(target, reason=Reason.RETRY, detail=event.detail)
+    return _with_target(run, target)
 
 
 def _target_closed(run: Run, event: ev.TargetClosed) -> Changes:
@@ -344,6 +371,7 @@ _CHANGES: dict[type, Callable[[Run, Any], Changes]] = {
     ev.OutputStored: _output_stored,
     ev.CancelRequested: _cancel_requested,
     ev.Superseded: _superseded,
+    ev.LimitReached: _limit_reached,
     ev.AttemptEnded: _attempt_ended,
     ev.TargetRequeued: _target_requeued,
     ev.TargetClosed: _target_closed,

@@ -22,6 +22,7 @@ class Reason(StrEnum):
     DISK_FULL = "disk_full"
     CALENDAR = "calendar"
     DISABLED = "disabled"
+    RETRY = "retry"
     PAUSED = "paused"
     GATE = "gate"
     UPSTREAM = "upstream"
@@ -56,6 +57,7 @@ class Reason(StrEnum):
     EXIT_CODE = "exit_code"
     SIGNAL = "signal"
     TIMEOUT = "timeout"
+    TOTAL_TIMEOUT = "total_timeout"
     CANCELLED = "cancelled"
     KILLED = "killed"
     KILL_UNCONFIRMED = "kill_unconfirmed"
@@ -87,7 +89,7 @@ SILENCE = frozenset(
 )
 """What stands between us and a node, as opposed to what a node says of one run."""
 
-UNTIMED = frozenset({Reason.OVERLAP, Reason.BATCH, Reason.STAGGER})
+UNTIMED = frozenset({Reason.OVERLAP, Reason.BATCH, Reason.STAGGER, Reason.PAUSED})
 """What a run or target may wait for as long as it takes: the start deadline counts from its end (SEMANTICS §4)."""
 
 SPOOLLESS = frozenset({Reason.NODE_UNSUPPORTED, Reason.SPOOL_UNUSABLE, Reason.SPOOL_FULL})

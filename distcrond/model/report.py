@@ -108,6 +108,7 @@ def run_document(run: Run) -> Document:
         "outcome": run.outcome and run.outcome.value,
         "reason": run.reason and run.reason.value,
         "detail": run.detail,
+        "retry_at": _instant(min((one.retry_at for one in run.targets if one.retry_at), default=None)),
         "definition": run.job.definition,
         "cancel_requested_by": run.cancel_requested_by,
         "upstream": [
@@ -158,11 +159,12 @@ def _target_document(target: Target) -> Document:
     first = target.attempts[0] if target.attempts else None
     return {
         "index": target.index,
-        "node": target.node,
+        "node": target.node or (last.node if last else None),
         "state": target.state.value,
         "outcome": target.outcome and target.outcome.value,
         "reason": target.reason and target.reason.value,
         "detail": target.detail,
+        "retry_at": _instant(target.retry_at),
         "contact": "lost" if target.contact_lost else "ok",
         "exit_code": last.exit.code if last and last.exit else None,
         "signal": last.exit.signal if last and last.exit else None,

@@ -78,7 +78,8 @@ class Attempt:
     """One try of a target on one node.
 
     `started_at` is when the durable intent to start was recorded, or the due instant if the start then waited for it.
-    `pid` is what the command had on its node, once it has ended.
+    `pid` is what the command had on its node, once it has ended. `stepped` is by how much the wall clock was stepped
+    since it began. `limit` names the time limit that it has reached, if that is known.
     """
 
     number: int
@@ -91,6 +92,8 @@ class Attempt:
     reason: Reason | None = None
     output: Mapping[Stream, OutputSize] = field(default_factory=dict)
     pid: int | None = None
+    stepped: timedelta = timedelta(0)
+    limit: Reason | None = None
 
 
 @dataclass(frozen=True, kw_only=True)  # no slots: see `change`
@@ -99,9 +102,12 @@ class Target:
 
     `node` is the present choice and stays while `fixed`; `refused` says for each node tried why it did not start the
     command. `eligible_at` is when nothing but a node was missing: from there the start deadline counts; None while it
-    waits for its own predecessor. `intents` numbers the attempts: one that was withdrawn before it began leaves no
-    attempt, but its number is never used again, since the node may keep a fence under it. `contact_lost` is set
-    while the node of a running attempt is silent. `stepped` is by how much the wall clock was stepped since its start.
+    waits for its own predecessor, or until its schedule rests no more. `intents` numbers the attempts: one that was
+    withdrawn before it began leaves no attempt, but its number is never used again, since the node may keep a fence
+    under it. `contact_lost` is set while the node of a running attempt is silent. `stepped` is by how much the wall
+    clock was stepped since its start.
+    `retries` counts how often it was tried again by the job's rule; `retry_at` is when it will be, while it waits for
+    that: not earlier by elapsed time, so that it moves with each step of the wall clock.
     `superseded_by` is the run that takes its place; then its command is to end, with KILL alone if `kill_at_once`.
     """
 
@@ -119,6 +125,8 @@ class Target:
     intents: int = 0
     superseded_by: RunId | None = None
     kill_at_once: bool = False
+    retries: int = 0
+    retry_at: datetime | None = None
     refused: Mapping[NodeName, Reason] = field(default_factory=dict)
     attempts: tuple[Attempt, ...] = ()
 

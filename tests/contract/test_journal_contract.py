@@ -19,6 +19,7 @@ from distcrond.model.hold import Hold
 from distcrond.model.ids import JobName, NodeName, RunId
 from distcrond.model.ledger import Ledger, fold
 from distcrond.model.occurrence import Occurrence, Request, Trigger
+from distcrond.model.reason import Reason
 from distcrond.model.report import run_document
 from distcrond.model.run import Outcome, Stream, Upstream
 from distcrond.ports import Batch, RunQuery
@@ -62,6 +63,15 @@ STORED = [
     ev.UpstreamEnded(
         at=UNTIL, run=CHAINED.run, upstream=Upstream(run=RERUN.run, outcome=Outcome.SUCCESS, ended_at=UNTIL)
     ),
+    ev.TargetRequeued(
+        at=AT,
+        run=RERUN.run,
+        target=0,
+        not_before=UNTIL,
+        retry=2,
+        detail="exit code 75; retry 2 of 3 at 2026-11-21T06:00:00.500000Z",
+    ),
+    ev.LimitReached(at=AT, run=RERUN.run, target=1, number=2, reason=Reason.TOTAL_TIMEOUT),
 ]
 
 

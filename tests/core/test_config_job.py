@@ -33,6 +33,7 @@ from distcrond.model.policy import (
     SelectKind,
     Strategy,
 )
+from distcrond.model.retry import Conditions, Retry, RetryNode, RetryOn
 from distcrond.model.rollout import Rollout, Share
 from distcrond.model.span import parse_duration
 from distcrond.model.spec import Calendar, CronSpec, IntervalSpec, OnceSpec, UnionSpec
@@ -164,6 +165,7 @@ def test_commands(root, command, expected):
     assert read_job(root, command).command == expected
 
 
+HOUR = timedelta(hours=1)
 KEYS = [
     ("description", "Grüße 🎄", "description", "Grüße 🎄"),
     ("owners", [{"name": "a", "email_address": "a@b"}], "owners", (Owner(name="a", email_address="a@b"),)),
@@ -192,6 +194,24 @@ KEYS = [
         {"streams": "separate", "max_bytes": 4096, "retention": "7d"},
         "output",
         OutputPolicy(streams=Streams.SEPARATE, max_bytes=4096, retention=timedelta(days=7)),
+    ),
+    ("retry", {}, "retry", Retry()),
+    ("retry", {"max": 2}, "retry", Retry(limit=2)),
+    ("retry", {"max": 2, "delay": "1h"}, "retry", Retry(limit=2, delay=HOUR, max_delay=HOUR)),
+    (
+        "retry",
+        {"max": 3, "delay": 5, "factor": 1.5, "max_delay": "1h", "within": "1h", "node": "same"},
+        "retry",
+        Retry(limit=3, delay=HOUR / 720, factor=1.5, max_delay=HOUR, within=HOUR, node=RetryNode.SAME),
+    ),
+    (
+        "retry",
+        {"on": ["failure", "exit:75", "exit:0"], "not_on": ["timeout"]},
+        "retry",
+        Retry(
+            on=Conditions(ends=frozenset({RetryOn.FAILURE}), exit_codes=frozenset({0, 75})),
+            not_on=Conditions(ends=frozenset({RetryOn.TIMEOUT})),
+        ),
     ),
     ("durable", False, "durable", False),
     ("on_node_lost", "fail", "on_node_lost", OnNodeLost.FAIL),
@@ -339,7 +359,20 @@ INNER_KEYS = [
     "source",
     "file",
 ]
-INNER_KEYS += ["interpreter", "exit_codes", "partial_exit_codes", "window", "max", "max_bytes", "retention", "name"]
+INNER_KEYS += [
+    "on",
+    "not_on",
+    "delay",
+    "factor",
+    "interpreter",
+    "exit_codes",
+    "partial_exit_codes",
+    "window",
+    "max",
+    "max_bytes",
+    "retention",
+    "name",
+]
 
 
 @given(

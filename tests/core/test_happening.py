@@ -21,7 +21,7 @@ from distcrond.model.span import format_instant
 RUN = an_occurrence().run
 A = NodeName("a")
 NOT_TOLD = {
-    *(ev.RunOpened, ev.OutputStored, ev.TargetRequeued, ev.TargetClosed, ev.ClockShifted),
+    *(ev.RunOpened, ev.OutputStored, ev.TargetClosed, ev.ClockShifted),
     *(ev.MarkMoved, ev.OrdinalTaken, ev.HostBooted),
 }
 DOCUMENT = {"targets": [{"node": "b", "attempts": [{"number": 1, "node": "a"}, {"number": 2, "node": "b"}]}]}
@@ -53,6 +53,10 @@ def test_runs() -> None:
     assert (started["event"], started["node"], started["attempt"]) == ("attempt_started", "a", 2)
     refused = told(ev.NodeRefused(**FACTS, target=0, node=A, reason=Reason.UNREACHABLE))
     assert (refused["event"], refused["node"], refused["reason"]) == ("node_refused", "a", "unreachable")
+    again = told(ev.TargetRequeued(**FACTS, target=0, not_before=NOON, retry=2, detail="why"))
+    assert (again["event"], again["retry"], again["retry_at"]) == ("target_requeued", 2, format_instant(NOON))
+    elsewhere = told(ev.TargetRequeued(**FACTS, target=0))
+    assert (elsewhere["retry"], elsewhere["retry_at"]) == (0, None)
     wished = told(ev.CancelRequested(**FACTS, by="unix:0"))
     assert (wished["event"], wished["by"]) == ("cancel_requested", "unix:0")
     replaced = told(ev.Superseded(**FACTS, target=0, by=RunId("job@next"), at_once=False), DOCUMENT)
@@ -67,6 +71,8 @@ def test_the_node_is_the_one_of_the_attempt() -> None:
         assert told(ev.RunClosed(**FACTS, outcome=Outcome.SUCCESS), unknown)["nodes"] == []
     ended = told(ev.AttemptEnded(**FACTS, number=2, **ENDED), DOCUMENT)
     assert (ended["outcome"], ended["reason"], ended["exit_code"], ended["signal"]) == ("failure", "signal", None, 9)
+    limit = told(ev.LimitReached(**FACTS, target=0, number=1, reason=Reason.TOTAL_TIMEOUT), DOCUMENT)
+    assert (limit["event"], limit["node"], limit["reason"]) == ("limit_reached", "a", "total_timeout")
     finished = happening(1, ev.RunClosed(**FACTS, outcome=Outcome.SUCCESS), DOCUMENT)
     assert finished is not None
     assert (finished.nodes, finished.document["reason"]) == ({"b"}, None)
