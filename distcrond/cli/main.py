@@ -16,6 +16,7 @@ from distcrond.cli.suggest import closest
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("status", "What runs, what failed, what it last said, how long things usually take."),
+    "top": ("top", "What runs, what waits, what failed lately and how busy nodes are, live."),
     "jobs": ("jobs", "All jobs: schedule, next run, last outcome."),
     "job": ("job", "One job with its figures, failures and next runs."),
     "nodes": ("nodes", "All nodes and how they are."),
@@ -49,7 +50,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 """Name → file below `commands/`, and the line for the overview (the same as the first one of the command's help)."""
 
-LATER = frozenset({"backfill", "top", "kibana"})
+LATER = frozenset({"backfill", "kibana"})
 """Commands of CONTRACT §1 that do not exist yet: absent from the help, refused by name."""
 
 _EXAMPLES = """\b

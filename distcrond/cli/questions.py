@@ -9,6 +9,7 @@ from distcrond.cli.failures import NOT_FOUND, Failure
 
 Document = dict[str, Any]
 _LOOK_BACK = 20
+_BAD = ("failure", "timeout", "lost", "partial", "missed")
 
 
 def find_run(client: Client, name: str) -> Document:
@@ -37,3 +38,19 @@ def usual_ms(job: Document) -> float | None:
     durations = (job.get("stats") or {}).get("durations_ms") or {}
     median: float | None = durations.get("p50")
     return median
+
+
+def failed_lately(client: Client, most: int) -> list[Document]:
+    """The runs of the last day that went wrong, newest first."""
+    runs: list[Document] = []
+    for outcome in _BAD:
+        runs += client.get(path_of("runs"), {"outcome": outcome, "since": "24h", "limit": most}).document()["items"]
+    return sorted(runs, key=lambda run: str(run["finished_at"] or run["scheduled_at"]), reverse=True)[:most]
+
+
+def figures_of(client: Client, name: str) -> Document | None:
+    """How long a job usually takes; one that ran and is not defined any more has no figures."""
+    try:
+        return dict(client.get(path_of("jobs", name)).document().get("stats") or {})
+    except Failure:
+        return None
