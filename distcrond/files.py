@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from types import MappingProxyType
 
 from distcrond.config.compile import Compiled
 from distcrond.config.faults import in_order
 from distcrond.config.following import Told, follow
-from distcrond.config.load import Loaded, Sight, load
+from distcrond.config.load import Loaded, Sight, load, remembered
+from distcrond.config.memory import Memory, read_memory, write_memory
 from distcrond.config.settings import Settings
 from distcrond.model.catalog import Catalog
 
+_log = logging.getLogger(__name__)
+
+_MEMORY = "files.cache"
 _PATIENCE = 5
 """Looks that a change is given to settle."""
 
@@ -30,7 +36,9 @@ class Files:
     def __init__(self, settings: Settings, reread: Callable[[], Settings] | None = None) -> None:
         self._reread = reread
         self._told = Told(settings)
-        self._loaded = self._load(None, _always, self._told)
+        self._memory = settings.state_directory / _MEMORY
+        self._loaded = self._load(None, _always, self._told, read_memory(self._memory))
+        self._remember(self._loaded)
         self._replaced: Loaded | None = None
         self._seen: Sight | None = None
         self._unsettled = 0
@@ -67,6 +75,7 @@ class Files:
         loaded = await asyncio.to_thread(self._load, self._loaded, is_settled, told)
         catalog = self._catalog(loaded, told)
         if loaded is not self._loaded:
+            await asyncio.to_thread(self._remember, loaded)
             self._loaded, self._replaced = loaded, self._loaded
         self._told, self.catalog = told, catalog
         return catalog
@@ -85,7 +94,20 @@ class Files:
         self._unsettled = 0 if before == sight or self._unsettled == _PATIENCE else self._unsettled + 1
         return self._unsettled == 0
 
-    def _load(self, previous: Loaded | None, is_settled: Callable[[Sight], bool], told: Told) -> Loaded:
+    def _remember(self, loaded: Loaded) -> None:
+        """Let the next life of the daemon begin sooner; without it, it begins all the same."""
+        try:
+            write_memory(self._memory, remembered(loaded))
+        except OSError as error:
+            _log.warning("what the files say cannot be remembered for the next start: %s", error)
+
+    def _load(
+        self,
+        previous: Loaded | None,
+        is_settled: Callable[[Sight], bool],
+        told: Told,
+        memory: Memory = MappingProxyType({}),
+    ) -> Loaded:
         settings = told.settings
         with _in_small_collections():
             loaded = load(
@@ -96,6 +118,7 @@ class Files:
                 zone=settings.timezone,
                 calendars=settings.calendars,
                 zones=settings.zones,
+                memory=memory,
                 breathe=_put_aside,
                 is_settled=is_settled,
             )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from distcrond.config.boards import read_board
 from distcrond.config.defaults import Layers
@@ -14,6 +14,7 @@ from distcrond.config.discover import Found, Kind
 from distcrond.config.document import Source, read_document
 from distcrond.config.faults import FileFault, Finding, problem_of
 from distcrond.config.files import Signature, read_bytes, signature
+from distcrond.config.memory import Memory, digest, key_of
 from distcrond.config.parse_command import ReadScript, script_reader
 from distcrond.config.parse_job import Options, parse_job
 from distcrond.config.parse_node import parse_node
@@ -39,7 +40,8 @@ class Compiled:
     """What one file says, and all that decides whether it still says so.
 
     `dependencies` are the further files that went into it, with their signatures (None for one that is not there);
-    `digest` is a hash of the file's content, so that a file which was only touched need not be understood anew.
+    `digest` is a hash of the file's content, so that a file which was only touched need not be understood anew. `key`
+    is that of its data in the memory of the next life; without one they are not to be remembered.
     """
 
     found: Found
@@ -48,6 +50,7 @@ class Compiled:
     problems: tuple[Problem, ...] = ()
     dependencies: tuple[tuple[str, Signature | None], ...] = ()
     digest: bytes = b""
+    key: str = ""
 
     def is_current(self, found: Found, defaults: tuple[Source, ...]) -> bool:
         """Whether compiling the file again would give the same."""
@@ -56,7 +59,7 @@ class Compiled:
     def says(self, raw: bytes, found: Found, defaults: tuple[Source, ...]) -> bool:
         """Whether compiling this content at this place would give the same."""
         is_there = replace(found, signature=self.found.signature) == self.found
-        return is_there and self.digest == _digest(raw) and self._still_holds(defaults)
+        return is_there and self.digest == digest(raw) and self._still_holds(defaults)
 
     def _still_holds(self, defaults: tuple[Source, ...]) -> bool:
         return self.defaults == defaults and all(look(path) == stamp for path, stamp in self.dependencies)
@@ -73,7 +76,8 @@ def look(path: str) -> Signature | None:
 def read_defaults(found: Found) -> tuple[Source | None, tuple[Problem, ...]]:
     """Read a `_defaults` file; no source if there are problems."""
     try:
-        source = read_document(found.path, read_bytes(found.target))
+        raw = read_bytes(found.target)
+        source = replace(read_document(found.path, raw), digest=digest(raw))
     except FileFault as fault:
         return None, (problem_of(fault, found.path),)
     problems = Layers((source,)).problems(validate("defaults", source.data))
@@ -81,7 +85,11 @@ def read_defaults(found: Found) -> tuple[Source | None, tuple[Problem, ...]]:
 
 
 def compile_file(
-    found: Found, defaults: tuple[Source, ...], options: Options, known: Compiled | None = None
+    found: Found,
+    defaults: tuple[Source, ...],
+    options: Options,
+    known: Compiled | None = None,
+    memory: Memory = MappingProxyType({}),
 ) -> Compiled:
     """Read a node, job or board file.
 
@@ -90,43 +98,57 @@ def compile_file(
         defaults: the defaults that hold for it, the nearest first.
         options: what the settings say about reading jobs.
         known: what the file said before, by the same options.
+        memory: what an earlier life of the daemon has read.
     """
     try:
         raw = read_bytes(found.target)
         if known is not None and known.says(raw, found, defaults):
             return replace(known, found=found)
-        return replace(_compile(found, raw, defaults, options), digest=_digest(raw))
+        if found.kind is Kind.BOARD:
+            return _board(found, raw, defaults, options)
+        text = _read(found, raw, defaults, memory)
     except FileFault as fault:
         return Compiled(found, defaults, problems=(problem_of(fault, found.path),))
+    return _node(found, text) if found.kind is Kind.NODE else _job_file(found, text, options)
 
 
-def _compile(found: Found, raw: bytes, defaults: tuple[Source, ...], options: Options) -> Compiled:
-    if found.kind is Kind.BOARD:
-        return _board(found, raw, defaults, options)
-    source = read_document(found.path, raw)
-    return _node(found, source) if found.kind is Kind.NODE else _job_file(found, source, defaults, options)
+class _Text(NamedTuple):
+    """What a file says with its defaults, what the schema has against that, its digest, and its key if all is well."""
+
+    layers: Layers
+    findings: list[Finding]
+    digest: bytes
+    key: str
 
 
-def _digest(raw: bytes) -> bytes:
-    return hashlib.blake2b(raw, digest_size=16).digest()
+def _read(found: Found, raw: bytes, defaults: tuple[Source, ...], memory: Memory) -> _Text:
+    suffix = ".json" if found.path.endswith(".json") else ""
+    own = digest(raw)
+    key = key_of(found.kind, suffix, (own, *(source.digest for source in defaults)))
+    if key in memory:
+        source = Source(found.path, json.loads(memory[key]), lambda: read_document(found.path, raw).marks())
+        return _Text(Layers((source, *defaults)), [], own, key)
+    layers = Layers((read_document(found.path, raw), *defaults))
+    findings = validate("node" if found.kind is Kind.NODE else "job", layers.merged())
+    return _Text(layers, findings, own, "" if findings else key)
 
 
-def _node(found: Found, source: Source) -> Compiled:
-    findings = validate("node", source.data)
-    layers = Layers((source,))
+def _node(found: Found, text: _Text) -> Compiled:
+    data, findings = text.layers.merged(), text.findings
     name = NodeName(found.name)
-    node = _if_map(source.data, lambda: parse_node(name, source.data, findings, directory=found.directory))
-    definitions = (Definition(node, 1, layers),) if node else ()
-    return Compiled(found, (), definitions, layers.problems(findings))
+    node = _if_map(data, lambda: parse_node(name, data, findings, directory=found.directory))
+    definitions = (Definition(node, 1, text.layers),) if node else ()
+    return Compiled(found, (), definitions, text.layers.problems(findings), (), text.digest, text.key)
 
 
-def _job_file(found: Found, source: Source, defaults: tuple[Source, ...], options: Options) -> Compiled:
+def _job_file(found: Found, text: _Text, options: Options) -> Compiled:
     used: list[str] = []
-    layers = Layers((source, *defaults))
-    job, findings = _job(JobName(found.name), layers, options, _recording(found, used))
+    layers, findings = text.layers, text.findings
+    job = _job(JobName(found.name), layers, findings, options, _recording(found, used))
     definitions = (Definition(job, 1, layers),) if job else ()
     dependencies = tuple((path, look(path)) for path in used)
-    return Compiled(found, defaults, definitions, layers.problems(findings), dependencies)
+    problems = layers.problems(findings)
+    return Compiled(found, layers.sources[1:], definitions, problems, dependencies, text.digest, text.key)
 
 
 def _board(found: Found, raw: bytes, defaults: tuple[Source, ...], options: Options) -> Compiled:
@@ -141,20 +163,20 @@ def _board(found: Found, raw: bytes, defaults: tuple[Source, ...], options: Opti
             fault = FileFault("bad_name", error.text, error.hint, line=line.line)
             problems.append(problem_of(fault, found.path))
             continue
-        job, findings = _job(name, layers, options, script_reader(found.directory, found.root))
+        findings = validate("job", layers.merged())
+        job = _job(name, layers, findings, options, script_reader(found.directory, found.root))
         problems += layers.problems(findings)
         if job is not None:
             definitions.append(Definition(job, line.line, layers))
-    return Compiled(found, defaults, tuple(definitions), tuple(problems))
+    return Compiled(found, defaults, tuple(definitions), tuple(problems), digest=digest(raw))
 
 
 def _job(
-    name: JobName, layers: Layers, options: Options, read_script: ReadScript
-) -> tuple[Job | None, Sequence[Finding]]:
+    name: JobName, layers: Layers, findings: list[Finding], options: Options, read_script: ReadScript
+) -> Job | None:
     data = layers.merged()
-    findings = validate("job", data)
-    job = _if_map(data, lambda: parse_job(name, data, findings, options=options, read_script=read_script))
-    return job, findings
+    job: Job | None = _if_map(data, lambda: parse_job(name, data, findings, options=options, read_script=read_script))
+    return job
 
 
 def _if_map(data: Any, parse: Any) -> Any:

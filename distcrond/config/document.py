@@ -20,11 +20,15 @@ _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The data of one text; `find` tells the line and column of a value when it is asked for."""
+    """The data of one text; `find` tells the line and column of a value when it is asked for.
+
+    `digest` names the text of defaults by its content.
+    """
 
     file: str
     data: Any
     marks: Locator
+    digest: bytes = b""
 
     def find(self, pointer: Pointer, *, on_key: bool = False) -> Mark:
         """Return the place of a value or key, or of what surrounds it if it is not there."""

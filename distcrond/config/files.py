@@ -15,6 +15,9 @@ from functools import lru_cache
 from distcrond.config.faults import FileFault
 from distcrond.config.limits import MAX_FILE_BYTES
 
+_LEAST = 4096
+"""Bytes that are asked for at least, since some file systems do not know how long their files are."""
+
 Signature = tuple[int, ...]
 """Equal as long as a file's content, owner and mode are; of a symbolic link, its own and its target's."""
 
@@ -63,8 +66,9 @@ def read_bytes(path: str, *, limit: int = MAX_FILE_BYTES) -> bytes:
         raise unreadable(error) from None
     try:
         # Looked at again: between the listing and now the name may have come to mean another file.
-        inspect_file(os.fstat(descriptor), limit=limit)
-        return os.read(descriptor, limit)
+        status = os.fstat(descriptor)
+        inspect_file(status, limit=limit)
+        return os.read(descriptor, max(status.st_size, _LEAST))  # a buffer of the limit's size would cost more than all
     except OSError as error:
         raise unreadable(error) from None
     finally:

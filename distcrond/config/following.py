@@ -22,6 +22,7 @@ _FOLLOWED: Final = (
     "log_level",
     "timezone",
     "zones",
+    "zones",
 )
 _FOLLOWED_OF_GROUP: Final = ("retention", "job_retention")
 """Of the group `elasticsearch`, if it was there at the start."""

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
+from typing import Any
 
 from distcrond.config.assemble import Active, Assembly
 from distcrond.config.compile import Compiled, compile_file, look, read_defaults
@@ -16,6 +17,7 @@ from distcrond.config.discover import DEFAULTS_STEM, Found, Kind, Listing, disco
 from distcrond.config.document import Source
 from distcrond.config.faults import FileFault, printable, problem_of
 from distcrond.config.files import Signature
+from distcrond.config.memory import Memory
 from distcrond.config.parse_job import Options
 from distcrond.model.catalog import Catalog
 from distcrond.model.problem import Problem
@@ -68,6 +70,7 @@ def load(
     zone: str = "UTC",
     calendars: Mapping[str, Calendar] = MappingProxyType({}),
     zones: Mapping[str, Zone] = MappingProxyType({}),
+    memory: Memory = MappingProxyType({}),
     breathe: Callable[[], None] = lambda: None,
     is_settled: Callable[[Sight], bool] = lambda _: True,
 ) -> Loaded:
@@ -82,6 +85,7 @@ def load(
         zone: the IANA name of the time zone of schedules that name none.
         calendars: those that schedules may name.
         zones: those that jobs may take units of.
+        memory: what an earlier life of the daemon has read; see `remembered`.
         breathe: called now and then while many files are read.
         is_settled: asked before anything new is read; if not, `previous` is returned.
     """
@@ -94,7 +98,8 @@ def load(
         if is_current or not is_settled((listing, stamps)):
             return previous
     defaults = _all_defaults(listing, before)
-    compiled = _all_compiled(listing, defaults, options, before, breathe)
+    reader = _Files(_Chains(defaults), options, before.compiled if before.options == options else {}, memory)
+    compiled = _all_compiled(listing, reader, breathe)
     return _assembled(listing, options, defaults, compiled, before)
 
 
@@ -156,39 +161,48 @@ def _rivals(found: tuple[Found, ...]) -> tuple[Problem, ...]:
     return tuple(problem_of(FileFault("duplicate_name", message, "keep one"), file.path) for file in found)
 
 
-def _all_compiled(
-    listing: Listing,
-    defaults: Mapping[str, Defaults],
-    options: Options,
-    before: Loaded,
-    breathe: Callable[[], None],
-) -> dict[str, Compiled]:
-    known = before.compiled if before.options == options else {}
-    chains = _Chains(defaults)
+def remembered(loaded: Loaded) -> dict[str, Any]:
+    """Return what of this the next life of the daemon need not read again, for `write_memory`."""
+    single = (file for file in loaded.compiled.values() if file.key and file.definitions)
+    return {file.key: file.definitions[0].layers.sources[0].data for file in single}
+
+
+def _all_compiled(listing: Listing, files: _Files, breathe: Callable[[], None]) -> dict[str, Compiled]:
     compiled: dict[str, Compiled] = {}
     fresh = 0
     for path, found in sorted(listing.files.items()):
         if found.kind is not Kind.DEFAULTS:
-            compiled[path] = _one(found, chains, options, known.get(path))
-            fresh += compiled[path] is not known.get(path)
+            compiled[path] = files.compiled(found)
+            fresh += compiled[path] is not files.known.get(path)
             if fresh == _BREATH:
                 fresh = 0
                 breathe()
     return compiled
 
 
-def _one(found: Found, chains: _Chains, options: Options, known: Compiled | None) -> Compiled:
-    if found.kind is Kind.NODE:
-        return _current(found, (), options, known)
-    namespace = found.name.rpartition(".")[0]
-    if blocker := chains.blocker(namespace):
-        return _blocked(found, blocker)
-    return _current(found, chains.of(namespace), options, known)
+@dataclass(frozen=True, slots=True)
+class _Files:
+    """Compiles files one by one, or takes over what is `known` of them by the same options."""
 
+    chains: _Chains
+    options: Options
+    known: Mapping[str, Compiled]
+    memory: Memory
 
-def _current(found: Found, chain: tuple[Source, ...], options: Options, known: Compiled | None) -> Compiled:
-    is_current = known is not None and known.is_current(found, chain)
-    return known if known is not None and is_current else compile_file(found, chain, options, known)
+    def compiled(self, found: Found) -> Compiled:
+        """What a file says."""
+        if found.kind is Kind.NODE:
+            return self._current(found, ())
+        namespace = found.name.rpartition(".")[0]
+        if blocker := self.chains.blocker(namespace):
+            return _blocked(found, blocker)
+        return self._current(found, self.chains.of(namespace))
+
+    def _current(self, found: Found, chain: tuple[Source, ...]) -> Compiled:
+        known = self.known.get(found.path)
+        if known is not None and known.is_current(found, chain):
+            return known
+        return compile_file(found, chain, self.options, known, self.memory)
 
 
 def _blocked(found: Found, blocker: str) -> Compiled:

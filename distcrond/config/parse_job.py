@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -22,7 +22,7 @@ from distcrond.config.zones import parse_units
 from distcrond.model.command import Script
 from distcrond.model.ids import JobName
 from distcrond.model.job import Job, OutputPolicy, Owner, Streams, Success
-from distcrond.model.policy import OnNodeLost, Overlap
+from distcrond.model.policy import OnNodeLost, Overlap, PlacementPolicy
 from distcrond.model.secret import SecretKind, SecretSource
 from distcrond.model.span import parse_duration
 from distcrond.model.spec import Calendar
@@ -37,6 +37,10 @@ class Options:
     zone: str = "UTC"
     calendars: Mapping[str, Calendar] = field(default_factory=dict)
     zones: Mapping[str, Zone] = field(default_factory=dict)
+
+
+Facts = dict[str, Any]
+"""Some fields of a job. To lay each group over a Job would cost more than to read it."""
 
 
 def parse_job(
@@ -57,11 +61,11 @@ def parse_job(
     reader = Reader(data, findings)
     _check_owners(reader, options)
     command = parse_command(reader, read_script)
-    draft = Job(name=name, definition="", command=_NOTHING if command is None else command)
-    job = _with_rules(_with_place(_with_times(draft, reader, options), reader), reader, options)
+    times, place = _times(_USUAL, reader, options, name), _place(reader)
+    rules = _rules(_USUAL, reader, options, place["placement"])
     if findings or command is None:
         return None
-    return replace(job, definition=definition_of(data, command))
+    return Job(name=name, definition=definition_of(data, command), command=command, **times, **place, **rules)
 
 
 def definition_of(data: Mapping[str, Any], command: object) -> str:
@@ -71,12 +75,12 @@ def definition_of(data: Mapping[str, Any], command: object) -> str:
     """
     if isinstance(command, Script):
         data = {**data, "script": {"interpreter": command.interpreter, "source": command.source}}
-    text = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+    return f"sha256:{hashlib.sha256(_CANONICAL.encode(data).encode()).hexdigest()}"
 
 
-_NOTHING = Script(interpreter=(), source="")
-"""Stands in for a command that is missing while the rest of the job is looked at."""
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+_USUAL = Job(name=JobName("usual"), definition="", command=Script(interpreter=(), source=""))
+"""Says what holds where a file says nothing."""
 
 
 def _check_owners(reader: Reader, options: Options) -> None:
@@ -86,26 +90,28 @@ def _check_owners(reader: Reader, options: Options) -> None:
     reader.object(("owners",), "the job has no owner", hint, code="missing_owner")
 
 
-def _with_times(job: Job, reader: Reader, options: Options) -> Job:
-    def schedule(value: Any) -> Any:
-        return parse_schedule(value, job=job.name, zone=options.zone, calendars=options.calendars)
+def _facts(**values: Any) -> Facts:
+    return values
 
-    return replace(
-        job,
+
+def _times(usual: Job, reader: Reader, options: Options, name: JobName) -> Facts:
+    def schedule(value: Any) -> Any:
+        return parse_schedule(value, job=name, zone=options.zone, calendars=options.calendars)
+
+    return _facts(
         schedule=reader.take(("schedule",), schedule, None),
-        timeout=reader.take(("timeout",), parse_duration, job.timeout),
-        kill_grace=reader.take(("kill_grace",), parse_duration, job.kill_grace),
-        connect_timeout=reader.take(("connect_timeout",), _positive_duration, job.connect_timeout),
+        timeout=reader.take(("timeout",), parse_duration, usual.timeout),
+        kill_grace=reader.take(("kill_grace",), parse_duration, usual.kill_grace),
+        connect_timeout=reader.take(("connect_timeout",), _positive_duration, usual.connect_timeout),
         start_deadline=reader.take(("start_deadline",), _positive_duration, None),
-        node_lost_after=reader.take(("node_lost_after",), _positive_duration, job.node_lost_after),
+        node_lost_after=reader.take(("node_lost_after",), _positive_duration, usual.node_lost_after),
         catch_up=parse_catch_up(reader),
     )
 
 
-def _with_place(job: Job, reader: Reader) -> Job:
+def _place(reader: Reader) -> Facts:
     placement = parse_policy(reader)
-    return replace(
-        job,
+    return _facts(
         placement=placement,
         rollout=parse_rollout(reader, placement.select),
         environment=reader.take(("environment",), dict, {}),
@@ -116,27 +122,26 @@ def _with_place(job: Job, reader: Reader) -> Job:
     )
 
 
-def _with_rules(job: Job, reader: Reader, options: Options) -> Job:
-    return replace(
-        job,
+def _rules(usual: Job, reader: Reader, options: Options, placement: PlacementPolicy) -> Facts:
+    return _facts(
         description=reader.take(("description",), str, ""),
-        owners=reader.take(("owners",), _owners, ()),
+        owners=reader.take(("owners",), _owners, usual.owners),
         success=_success(reader),
-        overlap=reader.take(("overlap",), Overlap, job.overlap),
-        retry=parse_retry(reader, job.placement),
+        overlap=reader.take(("overlap",), Overlap, usual.overlap),
+        retry=parse_retry(reader, placement),
         output=OutputPolicy(
-            streams=reader.take(("output", "streams"), Streams, job.output.streams),
-            max_bytes=reader.take(("output", "max_bytes"), int, job.output.max_bytes),
+            streams=reader.take(("output", "streams"), Streams, usual.output.streams),
+            max_bytes=reader.take(("output", "max_bytes"), int, usual.output.max_bytes),
             retention=reader.take(("output", "retention"), _retention, None),
         ),
-        durable=reader.take(("durable",), bool, job.durable),
+        durable=reader.take(("durable",), bool, usual.durable),
         on_node_lost=_on_node_lost(reader),
-        idempotent=reader.take(("idempotent",), bool, job.idempotent),
+        idempotent=reader.take(("idempotent",), bool, usual.idempotent),
         after=reader.take(("after",), parse_after, None),
-        requires=reader.take(("requires",), parse_requires, ()),
-        zones=reader.take(("zones",), lambda wanted: parse_units(wanted, options.zones), {}),
-        priority=reader.take(("priority",), int, job.priority),
-        enabled=reader.take(("enabled",), bool, job.enabled),
+        requires=reader.take(("requires",), parse_requires, usual.requires),
+        zones=reader.take(("zones",), lambda wanted: parse_units(wanted, options.zones), usual.zones),
+        priority=reader.take(("priority",), int, usual.priority),
+        enabled=reader.take(("enabled",), bool, usual.enabled),
         labels=reader.take(("labels",), dict, {}),
         runbook_url=reader.take(("runbook_url",), str, ""),
     )

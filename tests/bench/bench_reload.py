@@ -3,7 +3,8 @@
     python tests/bench/bench_reload.py [--files 10000] [--rounds 5]
 
 The files are what people write: half JSON, half YAML, cron text and intervals, owners, a policy. Targets
-(PERFORMANCE §4): cold load <= 5 s, unchanged poll <= 50 ms, and the event loop never blocked for more than 50 ms.
+(PERFORMANCE §4): cold load <= 5 s, at a restart on unchanged files <= 1 s, unchanged poll <= 50 ms, and the event loop
+never blocked for more than 50 ms.
 
 The loop's stall is measured inside a whole daemon by a task that asks to be woken every millisecond: `wall` is the
 longest it had to wait beyond that, `cpu` the most CPU time that the loop's own thread spent between two of its wakes.
@@ -30,6 +31,7 @@ from statistics import median
 from distcrond.app import Daemon, build
 from distcrond.config.load import load
 from distcrond.config.settings import Settings
+from distcrond.files import Files
 
 NODES = 20
 LONGEST_WAIT = 120.0
@@ -133,6 +135,33 @@ def reading(tree: Tree, rounds: int) -> None:
         )
 
 
+def restarting(tree: Tree, rounds: int, directory: Path) -> None:
+    """The first reading of a daemon's life, with what an earlier one has left, and with nothing."""
+    settings = settings_of(tree, directory)
+    begin = partial(Files, settings)
+    begin()
+    found = [timed(begin)[:2] for _ in range(rounds)]
+    walls, cpus = zip(*found, strict=True)
+    size = (settings.state_directory / "files.cache").stat().st_size
+    print(
+        f"restart on unchanged files <= 1000 ms: wall median {median(walls):.1f}, worst {max(walls):.1f}; "
+        f"cpu median {median(cpus):.1f}, worst {max(cpus):.1f} (n={len(found)}, {size} bytes remembered)",
+        flush=True,
+    )
+
+
+def settings_of(tree: Tree, directory: Path) -> Settings:
+    state = directory / "state"
+    state.mkdir(mode=0o700, exist_ok=True)
+    return Settings(
+        state_directory=state,
+        socket=directory / "api.sock",
+        jobs_directory=tree.jobs,
+        nodes_directory=tree.nodes,
+        listen=None,
+    )
+
+
 def memory(tree: Tree) -> None:
     """Resident memory of a process that holds the catalog, beyond one that holds none."""
     text = (
@@ -148,13 +177,7 @@ def memory(tree: Tree) -> None:
 
 
 async def putting_in_force(tree: Tree, rounds: int, directory: Path) -> None:
-    settings = Settings(
-        state_directory=directory / "state",
-        socket=directory / "api.sock",
-        jobs_directory=tree.jobs,
-        nodes_directory=tree.nodes,
-        listen=None,
-    )
+    settings = settings_of(tree, directory)
     async with build(settings) as daemon:
         async with measured() as stall:
             running = asyncio.create_task(daemon.run())
@@ -192,6 +215,7 @@ def main() -> None:
         tree = Tree(directory, arguments.files)
         tree.make(edition=1)
         reading(tree, arguments.rounds)
+        restarting(tree, arguments.rounds, directory)
         memory(tree)
         asyncio.run(putting_in_force(tree, arguments.rounds, directory))
     finally:
