@@ -48,13 +48,12 @@ def test_a_roll_out_goes_on_in_the_next_life_where_it_was(fleet):
     assert begun(fleet) == list(NODES)
 
 
-def test_it_stops_at_the_first_that_fails(fleet):
+def test_it_stops_at_the_first_that_fails_and_a_rerun_takes_up_what_is_left(fleet):
+    command = 'touch "$LEDGER/$DISTCRON_NODE.began"; ! [ -e "$LEDGER/broken-$DISTCRON_NODE" ] || exit 7'
     policy = {"hosts": "all", "batch": 1, "stagger": "200ms", "max_failures": 0}
-    fleet.job(
-        "deploy",
-        shell_command='touch "$LEDGER/$DISTCRON_NODE.began"; [ "$DISTCRON_NODE" != n3 ] || exit 7',
-        policy=policy,
-    )
+    fleet.job("deploy", shell_command=command, policy=policy)
+    broken = fleet.ledger / "broken-n3"
+    broken.touch()
     fleet.start()
     run = fleet.run_job("deploy")
     ends = [(target["outcome"], target["reason"]) for target in run["targets"]]
@@ -64,3 +63,8 @@ def test_it_stops_at_the_first_that_fails(fleet):
     assert sorted(path.stem for path in fleet.ledger.glob("*.began")) == ["n1", "n2", "n3"]
     shown = fleet.ctl("runs", "--outcome", "partial").stdout
     assert "3 of 5 targets, first n3: failure; stopped before 2 of 5" in shown
+    broken.unlink()
+    fleet.ctl("rerun", run["id"], "--failed", "--wait")
+    again = fleet.get("runs?limit=1")["items"][0]
+    assert (again["origin"], again["outcome"]) == (run["id"], "success")
+    assert [target["node"] for target in again["targets"]] == ["n3", "n4", "n5"]
