@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 from distcrond.config.faults import show
@@ -12,22 +14,23 @@ from distcrond.errors import InvalidValue
 from distcrond.model.spec import WEEKDAYS, Calendar
 
 
-def parse_calendars(data: Mapping[str, Mapping[str, Any]]) -> dict[str, Calendar]:
-    """Read what the setting `calendars` holds.
+def parse_calendars(data: Mapping[str, Mapping[str, Any]], base: Path) -> dict[str, Calendar]:
+    """Read what the setting `calendars` holds; the paths of files begin at `base`.
 
     Raises:
         InvalidValue: a date does not exist, a range runs backwards, or a time zone is unknown.
     """
-    return {name: _calendar(name, days) for name, days in data.items()}
+    return {name: _calendar(name, days, base) for name, days in data.items()}
 
 
-def _calendar(name: str, data: Mapping[str, Any]) -> Calendar:
+def _calendar(name: str, data: Mapping[str, Any], base: Path) -> Calendar:
     zone = data.get("timezone")
     return Calendar(
         name=name,
         dates=tuple(_range(name, text) for text in data.get("dates", ())),
         weekdays=tuple(sorted({WEEKDAYS.index(day) for day in data.get("weekdays", ())})),
         timezone=zone if zone is None else check_zone(zone),
+        ical=os.path.normpath(base / Path(data["ical"]).expanduser()) if "ical" in data else "",
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from types import MappingProxyType
 from typing import Any
 
@@ -17,6 +18,7 @@ from distcrond.config.discover import DEFAULTS_STEM, Found, Kind, Listing, disco
 from distcrond.config.document import Source
 from distcrond.config.faults import FileFault, printable, problem_of
 from distcrond.config.files import Signature
+from distcrond.config.ical_files import IcalFile, Key, read_ical_files, with_days
 from distcrond.config.memory import Memory
 from distcrond.config.parse_job import Options
 from distcrond.model.catalog import Catalog
@@ -49,6 +51,7 @@ class Loaded:
     catalog: Catalog
     listing: Listing = field(default_factory=Listing)
     options: Options = field(default_factory=Options)
+    icals: Mapping[Key, IcalFile] = field(default_factory=dict)
     defaults: Mapping[str, Defaults] = field(default_factory=dict)
     compiled: Mapping[str, Compiled] = field(default_factory=dict)
     active: Active = field(default_factory=dict)
@@ -97,10 +100,16 @@ def load(
         is_current = listing is previous.listing and previous.options == options and stamps == previous.watched
         if is_current or not is_settled((listing, stamps)):
             return previous
+    icals = read_ical_files(calendars.values(), zone, before.icals)
     defaults = _all_defaults(listing, before)
-    reader = _Files(_Chains(defaults), options, before.compiled if before.options == options else {}, memory)
+    known = before.compiled if _with_days(before.options, before.icals) == _with_days(options, icals) else {}
+    reader = _Files(_Chains(defaults), _with_days(options, icals), known, memory)
     compiled = _all_compiled(listing, reader, breathe)
-    return _assembled(listing, options, defaults, compiled, before)
+    return _assembled(listing, options, defaults, compiled, before, icals=icals)
+
+
+def _with_days(options: Options, icals: Mapping[Key, IcalFile]) -> Options:
+    return replace(options, calendars=with_days(options.calendars, options.zone, icals))
 
 
 def _assembled(
@@ -109,6 +118,8 @@ def _assembled(
     defaults: Mapping[str, Defaults],
     compiled: Mapping[str, Compiled],
     before: Loaded,
+    *,
+    icals: Mapping[Key, IcalFile],
 ) -> Loaded:
     assembly = Assembly(listing, compiled, before.active)
     assembly.forbid_duplicates()
@@ -116,15 +127,17 @@ def _assembled(
     assembly.forbid_unknown_jobs()
     assembly.forbid_cycles()
     assembly.keep_last_good()
-    of_defaults = [problem for item in defaults.values() for problem in item.problems]
+    problems = [*(item.problems for item in defaults.values()), *(item.problems for item in icals.values())]
+    watched = {path: stamp for file in compiled.values() for path, stamp in file.dependencies}
     return Loaded(
-        catalog=assembly.catalog(options.zone, options.zones, of_defaults),
+        catalog=assembly.catalog(options.zone, options.zones, list(chain(*problems))),
         listing=listing,
         options=options,
+        icals=icals,
         defaults=defaults,
         compiled=compiled,
         active=assembly.active(),
-        watched={path: stamp for file in compiled.values() for path, stamp in file.dependencies},
+        watched=watched | {path: file.signature for (path, _), file in icals.items()},
     )
 
 

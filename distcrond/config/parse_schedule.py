@@ -48,7 +48,10 @@ class _Context:
         if name not in self.calendars:
             hint = did_you_mean(name, list(self.calendars)) or "define it below `calendars` in distcrond.yaml"
             raise InvalidValue(f"there is no calendar {show(name)}", hint)
-        return self.calendars[name]
+        found = self.calendars[name]
+        if found.ical:
+            raise InvalidValue(f"the days of calendar {show(name)} are not known", f"correct its file {found.ical}")
+        return found
 
 
 def parse_schedule(value: Any, *, job: JobName, zone: str, calendars: Mapping[str, Calendar]) -> ScheduleSpec:

@@ -314,6 +314,8 @@ def _parse(name: str, value: Any, base: Path) -> Any:
         return parse_keeping(name.partition(".")[2], value)
     if name in _PATHS:
         return Path(os.path.normpath(base / Path(value).expanduser()))
+    if name == "calendars":
+        return parse_calendars(value, base)
     return _READERS[name](value) if name in _READERS else value
 
 
@@ -341,7 +343,6 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "listen": _listen,
     "health_check_interval": _interval,
     "timezone": check_zone,
-    "calendars": parse_calendars,
     "zones": parse_zones,
 }
 

@@ -5,7 +5,7 @@ A spec can be stored with a run, compared and shown; it knows no clock and compu
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 
 
@@ -73,17 +73,21 @@ WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calendar:
-    """A named set of days: ranges of dates, both ends included, and weekdays, Monday being 0."""
+    """A named set of days: ranges of dates, both ends included, and weekdays, Monday being 0.
+
+    `ical` is the path of an iCalendar file whose days are not among them, empty if they are or there is none.
+    """
 
     name: str
     dates: tuple[tuple[date, date], ...] = ()
     weekdays: tuple[int, ...] = ()
     timezone: str | None = None
+    ical: str = field(default="", repr=False)  # no part of what a schedule is
 
     def shown(self) -> str:
         """The days as people write them."""
         ranges = [str(first) if first == last else f"{first}/{last}" for first, last in self.dates]
-        return ",".join([*ranges, *(WEEKDAYS[day] for day in self.weekdays)]) or "no day"
+        return ",".join([*ranges, *(WEEKDAYS[day] for day in self.weekdays), *filter(None, [self.ical])]) or "no day"
 
 
 PlainSpec = CronSpec | IntervalSpec | OnceSpec | DecaySpec | FuzzySpec

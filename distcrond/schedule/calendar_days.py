@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from itertools import accumulate
 from zoneinfo import ZoneInfo
 
 from distcrond.model.spec import Calendar
@@ -18,18 +20,20 @@ _AGES = timedelta(days=8 * 366)
 class Days:
     """A calendar in a zone, asked by instants and answering by their local dates."""
 
-    __slots__ = ("_dates", "_weekdays", "_zone", "name")
+    __slots__ = ("_dates", "_furthest", "_weekdays", "_zone", "name")
 
     def __init__(self, calendar: Calendar, zone: ZoneInfo) -> None:
         self.name = calendar.name
         self._zone = zone
-        self._dates = calendar.dates
+        self._dates = sorted(calendar.dates)
+        self._furthest = list(accumulate((last for _, last in self._dates), max))
         self._weekdays = frozenset(calendar.weekdays)
 
     def has(self, t: datetime) -> bool:
         """Tell whether the date at `t` is one of the calendar's days."""
         day = t.astimezone(self._zone).date()
-        return day.weekday() in self._weekdays or any(first <= day <= last for first, last in self._dates)
+        begun = bisect_right(self._dates, day, key=lambda dates: dates[0])
+        return day.weekday() in self._weekdays or (begun > 0 and day <= self._furthest[begun - 1])
 
     def end_of_day(self, t: datetime) -> datetime | None:
         """Give the instant at which the date at `t` is over."""

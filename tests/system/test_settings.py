@@ -85,3 +85,24 @@ def test_a_reload_follows_what_it_can_and_names_what_needs_a_restart(here, writt
     here.ctl("reload")
     assert here.get("config/problems")["items"] == []
     assert _status_as(here, "cron.example.com") == 421
+
+
+def test_the_days_of_an_icalendar_file_count_and_so_does_a_change_of_it(here, written):
+    events = "BEGIN:VCALENDAR\nVERSION:2.0\nPRODID:test\n{}END:VCALENDAR\n"
+    free = "BEGIN:VEVENT\nUID:1\nDTSTART;VALUE=DATE:20260101\nRRULE:FREQ=DAILY;BYMONTH={}\nEND:VEVENT\n"
+    file = written.parent / "free.ics"
+    file.write_text(events.format(free.format("1,2,3,4,5,6,7,8,9,10,11")))
+    written.write_text(START + "calendars: {free: {ical: free.ics}}\n")
+    here.job("tea", command=["true"], schedule={"cron": "0 12 * * *", "exclude": "free"})
+    here.start()
+
+    def month() -> str:
+        return here.get("jobs/tea/next?count=1")["items"][0]["due_at"][5:7]
+
+    assert month() == "12"
+    file.write_text(events.format(free.format("1,2,3,4,5,6,7,8,9,10,12")))
+    until(lambda: month() == "11", what=here.log)
+    file.write_text("BEGIN:VCALENDAR\n")
+    [problem] = until(lambda: here.get("config/problems")["items"], what=here.log)
+    assert (problem["file"], problem["active"]) == (str(file), "last_good")
+    assert month() == "11"
