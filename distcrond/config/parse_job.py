@@ -141,6 +141,8 @@ def _rules(usual: Job, reader: Reader, options: Options, placement: PlacementPol
         requires=reader.take(("requires",), parse_requires, usual.requires),
         zones=reader.take(("zones",), lambda wanted: parse_units(wanted, options.zones), usual.zones),
         priority=reader.take(("priority",), int, usual.priority),
+        preempt=reader.take(("preempt",), bool, usual.preempt),
+        preemptible=reader.take(("preemptible",), bool, usual.preemptible),
         enabled=reader.take(("enabled",), bool, usual.enabled),
         labels=reader.take(("labels",), dict, {}),
         runbook_url=reader.take(("runbook_url",), str, ""),

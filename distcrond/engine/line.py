@@ -12,9 +12,13 @@ from distcrond.engine.rivals import Slot
 
 
 class Place(NamedTuple):
-    """Where a slot stands: its turn first, then what settles a tie the same way in every life of the daemon."""
+    """Where a slot stands: its turn first, then what settles a tie the same way in every life of the daemon.
+
+    `tries`: who has just given way to somebody comes after him.
+    """
 
     turn: datetime
+    tries: int
     due: datetime
     slot: Slot
     lane: Hashable
@@ -65,6 +69,11 @@ class Line:
         """Something is free: the first of each lane may be able to go."""
         self._closed.clear()
 
+    def ahead(self, slot: Slot) -> Iterator[Slot]:
+        """The first of each lane, where it comes before this slot."""
+        mine = _order(self._places[slot])
+        return (lane[0].slot for lane in self._lanes.values() if _order(lane[0]) < mine)
+
     def turns(self, urgent: set[Slot]) -> Iterator[Slot]:
         """Go through all open lanes at once in the order of turns, and meet the urgent ones in closed lanes too.
 
@@ -88,5 +97,5 @@ class Line:
             yield place
 
 
-def _order(place: Place) -> tuple[datetime, datetime, Slot]:
-    return place.turn, place.due, place.slot
+def _order(place: Place) -> tuple[datetime, int, datetime, Slot]:
+    return place.turn, place.tries, place.due, place.slot

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
 from distcrond.engine.agenda import Agenda, Alarm
 from distcrond.engine.closing import Closing
@@ -13,6 +13,7 @@ from distcrond.engine.desired import Desired, group_of
 from distcrond.engine.health import Health
 from distcrond.engine.holds import PAUSED, Holds
 from distcrond.engine.line import Line, Place
+from distcrond.engine.preempting import Preempting
 from distcrond.engine.retrying import Retrying
 from distcrond.engine.rivals import Rivals, Slot
 from distcrond.engine.rolling import Rolling
@@ -36,6 +37,7 @@ from distcrond.rules.verdict import Verdict, replaced
 
 _SHARED = frozenset({*FULL, Reason.DISK_FULL})
 """What keeps the targets of one lane waiting together."""
+_SOON = timedelta(seconds=1)
 Launch = Callable[[Slot, Node], None]
 """Begin an attempt of the slot on the node; `Placing.released` must follow."""
 
@@ -46,6 +48,7 @@ class NoRoom:
 
     reason: Reason
     detail: str
+    reasons: Mapping[NodeName, Reason] = field(default_factory=dict)
     hopeless: bool = False
 
 
@@ -87,6 +90,7 @@ class Placing:
         self._load: Counter[NodeName] = Counter()
         self._alarms: dict[Slot, tuple[datetime, Alarm]] = {}
         self._rolling = Rolling(self.is_active)
+        self._preempting = Preempting(scribe=scribe, zones=zones, active=self._active, stop=stop)
 
     # ------------------------------------------------------------ who waits and who runs
 
@@ -100,7 +104,7 @@ class Placing:
         run = self._run(slot)
         target = run.targets[slot[1]]
         since, due = waits_since(run, target), run.occurrence.due
-        self._line.add(Place(turn(since, run.job.priority), due, slot, _lane(run, target)))
+        self._line.add(Place(turn(since, run.job.priority), len(target.attempts), due, slot, _lane(run, target)))
         self.hurry(slot)
 
     def hurry(self, slot: Slot) -> None:
@@ -278,7 +282,7 @@ class Placing:
         lacking = self._zones.lacking(run)
         if lacking:
             self._zones.keep(run, target, [chosen], now)
-            return NoRoom(reason=Reason.ZONE_FULL, detail=lacking)
+            return NoRoom(reason=Reason.ZONE_FULL, detail=lacking, reasons={chosen: Reason.ZONE_FULL})
         return NoRoom(reason=Reason.DISK_FULL, detail=self._room.why) if self._room.is_short else chosen
 
     def _choose_node(self, run: Run, target: Target) -> NodeName | Blocked:
@@ -333,7 +337,27 @@ class Placing:
     def _blocked(self, run: Run, target: Target, blocked: Blocked | NoRoom, now: datetime) -> Reason:
         if not self._is_early(run, target, now):
             self._wait_or_miss(run, target, blocked, now)
+            if run.job.preempt and blocked.reason in FULL and self._is_next(run, target):
+                nodes = [name for name, why in blocked.reasons.items() if why in FULL]
+                self._preempting.make_room(run, map(self._desired.catalog.nodes.__getitem__, nodes), now)
+                if self._preempting.is_starting():
+                    self._agenda.after(_SOON, lambda: self.hurry((run.id, target.index)))
         return blocked.reason
+
+    def _is_next(self, run: Run, target: Target) -> bool:
+        """Whether the target waits, and what others give up would not go to somebody before it in the line."""
+        slot = (run.id, target.index)
+        if slot not in self._line:
+            return False
+        nodes = {node.name for node in self._candidates(run, target).nodes}
+        for ahead in self._line.ahead(slot):
+            other, its = self._run(ahead), self._run(ahead).targets[ahead[1]]
+            if its.reason in FULL and (
+                other.job.zones.keys() & run.job.zones.keys()
+                or not nodes.isdisjoint(node.name for node in self._candidates(other, its).nodes)
+            ):
+                return False
+        return True
 
     def _wait_or_miss(self, run: Run, target: Target, blocked: Blocked | NoRoom, now: datetime) -> None:
         if target.fixed and blocked.reason is Reason.DRAINED:

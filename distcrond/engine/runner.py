@@ -40,7 +40,7 @@ from distcrond.model.run import Outcome, Run, State, Target
 from distcrond.model.span import format_duration
 from distcrond.ports import Chunk, Clock, Contact, Ended, Executor, NotStarted, Session, Stopped, Vault
 from distcrond.rules.silence import on_silence
-from distcrond.rules.verdict import Verdict, attempt_verdict, replaced
+from distcrond.rules.verdict import Verdict, attempt_verdict, gave_way, replaced
 
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
@@ -160,7 +160,7 @@ class Runner:
         self._take_off(slot, lambda flight: self._follow_again(slot, node, flight))
 
     def stop(self, slot: Slot, reason: Reason) -> None:
-        """End a target's attempt, because of `TIMEOUT`, `CANCELLED` or `SUPERSEDED`; the first reason counts."""
+        """End a target's attempt, because of `TIMEOUT`, `CANCELLED`, `SUPERSEDED` or `PREEMPTED`; the first counts."""
         flight = self._flights.get(slot)
         if flight is None or flight.stopped_for is not None:
             return
@@ -325,6 +325,8 @@ class Runner:
             self.stop(slot, Reason.CANCELLED)
         elif target.superseded_by is not None:
             self.stop(slot, Reason.SUPERSEDED)
+        elif target.preempted_by is not None:
+            self.stop(slot, Reason.PREEMPTED)
         flight.mask = await self._mask_again(run)
         await self._follow(slot, node, flight, session)
 
@@ -393,9 +395,9 @@ class Runner:
             run.job.success,
             said=ended.exit,
             lost=ended.lost,
-            stopped_for=_why_stopped(ended, flight),
+            stopped_for=_why_stopped(target, ended, flight),
             kill_confirmed=gone,
-            successor=target.superseded_by,
+            successor=target.superseded_by or target.preempted_by,
         )
         detail = verdict.detail or flight.mask.text(ended.detail)
         over = AttemptEnded(
@@ -410,7 +412,10 @@ class Runner:
             output=ended.output,
             pid=ended.pid,
         )
-        self._retrying.end(run, target, replace(verdict, detail=detail), over, said=ended.exit)
+        if verdict.reason is Reason.PREEMPTED:
+            self._scribe.record(over, TargetRequeued(at=over.at, run=run.id, target=target.index))
+        else:
+            self._retrying.end(run, target, replace(verdict, detail=detail), over, said=ended.exit)
         await self._scribe.durable()
 
     async def _see_it_gone(self, slot: Slot, flight: Flight, ended: Ended) -> bool:
@@ -438,8 +443,9 @@ class Runner:
 
         An attempt that was not launched yet is withdrawn, one that will not die is closed.
         """
+        flight.again = reason is Reason.PREEMPTED
         if flight.session is None or not flight.launched:
-            flight.give_up(_WITHDRAWN if target.superseded_by is None else replaced(target.superseded_by))
+            flight.give_up(_withdrawn(target, reason))
             return True
         grace = timedelta(0) if target.kill_at_once and reason is Reason.SUPERSEDED else run.job.kill_grace
         gone = await _kill(flight.session, grace, reason) is Stopped.KILLED
@@ -449,8 +455,9 @@ class Runner:
                 said=None,
                 stopped_for=reason,
                 kill_confirmed=gone,
-                successor=target.superseded_by,
+                successor=target.superseded_by or target.preempted_by,
             )
+            flight.again = verdict.reason is Reason.PREEMPTED
             if gone:  # the session tells the end by itself, unless the node keeps it to itself
                 flight.alarms.append(self._agenda.after(_LAST_WORDS, lambda: flight.give_up(verdict)))
             else:
@@ -465,7 +472,8 @@ class Runner:
         target = run.targets[slot[1]]
         attempt = target.attempt
         if attempt is None or attempt.finished_at is not None:
-            self._closing.target(*slot, verdict)
+            if not again:  # else it waits still
+                self._closing.target(*slot, verdict)
             return
         over = AttemptEnded(
             at=self._clock.now(),
@@ -486,10 +494,22 @@ class Runner:
         return run, run.targets[slot[1]]
 
 
-def _why_stopped(ended: Ended, flight: Flight) -> Reason | None:
-    """The record of a node names who began to stop it; for whom it was cancelled only we know."""
-    if ended.stopped_for is Reason.CANCELLED and flight.stopped_for is Reason.SUPERSEDED:
-        return Reason.SUPERSEDED
+def _withdrawn(target: Target, reason: Reason) -> Verdict:
+    if reason is Reason.PREEMPTED:
+        return gave_way(target.preempted_by)
+    return _WITHDRAWN if target.superseded_by is None else replaced(target.superseded_by)
+
+
+def _why_stopped(target: Target, ended: Ended, flight: Flight) -> Reason | None:
+    """The record of a node names who began to stop it; for whom it was cancelled only we know.
+
+    What gives way would run again: if by its record it had ended before anybody stopped it, it has ended.
+    """
+    by_itself = ended.stopped_for is None and target.attempts[-1].spool is not None
+    if flight.stopped_for is Reason.PREEMPTED and by_itself:
+        return None
+    if ended.stopped_for is Reason.CANCELLED and flight.stopped_for in (Reason.SUPERSEDED, Reason.PREEMPTED):
+        return flight.stopped_for
     return ended.stopped_for or flight.stopped_for
 
 

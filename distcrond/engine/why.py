@@ -269,7 +269,10 @@ class Why:
 
 def _in_the_way(run: Run) -> str:
     by = next((target.superseded_by for target in run.targets if target.superseded_by is not None), None)
-    return run.id if by is None else f"{run.id} (being stopped, {by} takes its place)"
+    to = next((target.preempted_by for target in run.targets if target.preempted_by is not None), None)
+    if by is not None:
+        return f"{run.id} (being stopped, {by} takes its place)"
+    return run.id if to is None else f"{run.id} (being stopped, gives way to {to})"
 
 
 def _later(one: str, other: str) -> bool:

@@ -94,6 +94,19 @@ class Zones:
         """Whether a zone of the run that is there on each node has too little left on this one."""
         return bool(run.job.zones and self._stock.lacking(self._needs(run.job.zones, node), self._zones))
 
+    def short(self, run: Run, node: NodeName) -> Mapping[Place, int]:
+        """How much others would have to give back so that the run, which is the next, can start on that node."""
+        wanted = {} if run.id in self._holders else self._needs(run.job.zones)
+        return self._stock.short({**wanted, **self._needs(run.job.zones, node)}, self._zones)
+
+    def shared(self, run: Run) -> Units:
+        """What the run takes of the zones that are there once."""
+        return self._needs(run.job.zones)
+
+    def on_node(self, run: Run, node: NodeName) -> Units:
+        """What a target of it takes of those of a node."""
+        return self._needs(run.job.zones, node)
+
     def keep(self, run: Run, target: Target, nodes: Iterable[NodeName], now: datetime) -> None:
         """The run has to wait: what is its own by turn is kept from those who come later (`placement.zones`).
 

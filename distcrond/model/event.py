@@ -330,6 +330,16 @@ class Superseded:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Preempted:
+    """The target's command is to end and its target to wait again, so that run `by` finds what it lacks."""
+
+    at: datetime
+    run: RunId
+    target: int
+    by: RunId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LimitReached:
     """The attempt takes longer than its job allows, by the limit that `reason` names: it is being stopped."""
 
@@ -407,6 +417,7 @@ RunEvent = (
     | CancelRequested
     | Superseded
     | LimitReached
+    | Preempted
     | AttemptEnded
     | TargetRequeued
     | TargetClosed

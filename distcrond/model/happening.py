@@ -14,7 +14,7 @@ from distcrond.model.span import format_instant
 
 TOLD = (
     *(ev.Due, ev.Held, ev.AttemptStarted, ev.NodeRefused, ev.ContactChanged, ev.CancelRequested, ev.AttemptEnded),
-    *(ev.Superseded, ev.LimitReached, ev.TargetRequeued),
+    *(ev.Superseded, ev.Preempted, ev.LimitReached, ev.TargetRequeued),
     ev.UpstreamEnded,
     *(ev.RunClosed, ev.Gapped, ev.JobDefined, ev.Reloaded, ev.HostKeysPinned, ev.ClockStepped),
     *(ev.Paused, ev.Resumed, ev.Drained, ev.Undrained),
@@ -22,7 +22,7 @@ TOLD = (
     *(ev.DaemonStarted, ev.DaemonStopped, ev.JournalRestored, ev.StoodBack),
 )
 """Events of which people are told; output is followed at its run."""
-NEED_RUN = (ev.ContactChanged, ev.Superseded, ev.LimitReached, ev.AttemptEnded, ev.RunClosed)
+NEED_RUN = (ev.ContactChanged, ev.Superseded, ev.Preempted, ev.LimitReached, ev.AttemptEnded, ev.RunClosed)
 """Those that are told with a fact of the run's document."""
 
 
@@ -115,8 +115,9 @@ def _told(event: ev.Event, run: Document | None) -> tuple[str, Document]:  # noq
             return word, {"target": event.target, "node": _node(run, event.target)}
         case ev.CancelRequested():
             return "cancel_requested", {"by": event.by}
-        case ev.Superseded():
-            return "superseded", {"target": event.target, "node": _node(run, event.target), "successor": event.by}
+        case ev.Superseded() | ev.Preempted():
+            word = "preempted" if isinstance(event, ev.Preempted) else "superseded"
+            return word, {"target": event.target, "node": _node(run, event.target), "successor": event.by}
         case ev.LimitReached():
             node = _node(run, event.target, event.number)
             facts = {"target": event.target, "attempt": event.number, "node": node}

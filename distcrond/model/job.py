@@ -61,7 +61,8 @@ class Job:
     `on_node_lost` applies once the node of a run has been silent for `node_lost_after`; `rerun` goes only with
     `idempotent`.
     `after` makes runs of those of other jobs; `requires` are what a run that nobody asked for waits for, or needs.
-    `zones` are the units that a run takes of each zone, and `priority` moves it ahead among those that wait.
+    `zones` are the units that a run takes of each zone, and `priority` moves it ahead among those that wait;
+    with `preempt` it may stop running ones that are `preemptible`, which then wait again.
     """
 
     name: JobName
@@ -95,6 +96,8 @@ class Job:
     requires: tuple[Requirement, ...] = ()
     zones: Mapping[str, int] = field(default_factory=dict)
     priority: int = 0
+    preempt: bool = False
+    preemptible: bool = False
     enabled: bool = True
     labels: Mapping[str, str] = field(default_factory=dict)
     runbook_url: str = ""

@@ -298,6 +298,10 @@ def _superseded(run: Run, event: ev.Superseded) -> Changes:
     return _with_target(run, change(target, superseded_by=event.by, kill_at_once=event.at_once))
 
 
+def _preempted(run: Run, event: ev.Preempted) -> Changes:
+    return _with_target(run, change(run.targets[event.target], preempted_by=event.by))
+
+
 def _limit_reached(run: Run, event: ev.LimitReached) -> Changes:
     target = run.targets[event.target]
     attempt = change(target.attempts[-1], limit=event.reason)
@@ -319,7 +323,7 @@ def _attempt_ended(run: Run, event: ev.AttemptEnded) -> Changes:
 
 
 def _target_requeued(run: Run, event: ev.TargetRequeued) -> Changes:
-    """Its start deadline counts anew, from when it may begin."""
+    """Its start deadline and its turn count anew, from when it may begin."""
     target = run.targets[event.target]
     target = change(
         target,
@@ -328,6 +332,7 @@ def _target_requeued(run: Run, event: ev.TargetRequeued) -> Changes:
         eligible_at=event.not_before or event.at,
         retries=event.retry or target.retries,
         retry_at=event.not_before,
+        preempted_by=None,
     )
     if event.retry:
         target = change(target, reason=Reason.RETRY, detail=event.detail)
@@ -372,6 +377,7 @@ _CHANGES: dict[type, Callable[[Run, Any], Changes]] = {
     ev.CancelRequested: _cancel_requested,
     ev.Superseded: _superseded,
     ev.LimitReached: _limit_reached,
+    ev.Preempted: _preempted,
     ev.AttemptEnded: _attempt_ended,
     ev.TargetRequeued: _target_requeued,
     ev.TargetClosed: _target_closed,

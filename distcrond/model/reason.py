@@ -12,6 +12,7 @@ class Reason(StrEnum):
     OVERLAP = "overlap"
     COALESCED = "coalesced"
     SUPERSEDED = "superseded"
+    PREEMPTED = "preempted"
     WINDOW_PASSED = "window_passed"
     DEADLINE = "deadline"
     CAPACITY = "capacity"

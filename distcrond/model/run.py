@@ -109,6 +109,7 @@ class Target:
     `retries` counts how often it was tried again by the job's rule; `retry_at` is when it will be, while it waits for
     that: not earlier by elapsed time, so that it moves with each step of the wall clock.
     `superseded_by` is the run that takes its place; then its command is to end, with KILL alone if `kill_at_once`.
+    `preempted_by` is the run to which its command gives way, until it has ended.
     """
 
     index: int
@@ -125,6 +126,7 @@ class Target:
     intents: int = 0
     superseded_by: RunId | None = None
     kill_at_once: bool = False
+    preempted_by: RunId | None = None
     retries: int = 0
     retry_at: datetime | None = None
     refused: Mapping[NodeName, Reason] = field(default_factory=dict)

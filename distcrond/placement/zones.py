@@ -65,14 +65,21 @@ class Stock:
         self.taken.subtract(units)
 
     def lacking(self, units: Units, zones: Mapping[str, Zone]) -> dict[Place, int]:
-        """How much more of each place would have to be free; empty if all of it is there."""
-        missing = {
-            place: self.taken[place] + self._kept[place] + wanted - zones[place[0]].capacity
-            for place, wanted in units.items()
-        }
-        return {place: count for place, count in missing.items() if count > 0}
+        """How much more of each place would have to be free, and not kept by somebody; empty if all of it is there."""
+        return _positive({place: count + self._kept[place] for place, count in self._over(units, zones).items()})
+
+    def short(self, units: Units, zones: Mapping[str, Zone]) -> dict[Place, int]:
+        """How much more those who hold it would have to give back, for one who is the next to get it."""
+        return _positive(self._over(units, zones))
+
+    def _over(self, units: Units, zones: Mapping[str, Zone]) -> dict[Place, int]:
+        return {place: self.taken[place] + wanted - zones[place[0]].capacity for place, wanted in units.items()}
 
     def keep(self, units: Units, places: Iterable[Place]) -> None:
         """Let nobody who comes later in this pass have the units at these places."""
         for place in places:
             self._kept[place] += units[place]
+
+
+def _positive(counts: Units) -> dict[Place, int]:
+    return {place: count for place, count in counts.items() if count > 0}

@@ -30,8 +30,12 @@ def gate_deadline(run: Run) -> datetime | None:
 
 
 def target_deadline(run: Run, target: Target) -> datetime | None:
-    """When a waiting target becomes missed; None while it waits for its predecessor, or if a person asked."""
-    if target.eligible_at is None or run.occurrence.trigger.by_hand:
+    """When a waiting target becomes missed; None while it waits for its predecessor, or if a person asked.
+
+    Nor if it gave way to another: it had started in time.
+    """
+    gave_way = target.attempt is not None and target.attempt.reason is Reason.PREEMPTED
+    if target.eligible_at is None or gave_way or run.occurrence.trigger.by_hand:
         return None
     return _later(target.eligible_at, run.job)
 

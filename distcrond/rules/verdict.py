@@ -26,6 +26,12 @@ def replaced(by: RunId) -> Verdict:
     return Verdict(outcome=Outcome.CANCELLED, reason=Reason.SUPERSEDED, detail=f"replaced by {by}")
 
 
+def gave_way(to: RunId | None) -> Verdict:
+    """Judge what had to end so that a run finds room; its target waits again."""
+    detail = f"gave way to {to}" if to is not None else ""
+    return Verdict(outcome=Outcome.CANCELLED, reason=Reason.PREEMPTED, detail=detail)
+
+
 def attempt_verdict(
     success: Success,
     *,
@@ -41,12 +47,12 @@ def attempt_verdict(
         success: which exit codes are good.
         said: what the command said, if it ever told.
         lost: why it can never be asked, if so.
-        stopped_for: `TIMEOUT`, `CANCELLED` or `SUPERSEDED` when we sent the signals that ended it.
+        stopped_for: `TIMEOUT`, `CANCELLED`, `SUPERSEDED` or `PREEMPTED` when we sent the signals that ended it.
         kill_confirmed: a look at the node after the signals found nothing left.
-        successor: the run for which it was `SUPERSEDED`.
+        successor: the run for which it was `SUPERSEDED` or `PREEMPTED`.
     """
-    if stopped_for is Reason.SUPERSEDED and successor is not None:
-        verdict = replaced(successor)
+    if stopped_for in (Reason.SUPERSEDED, Reason.PREEMPTED) and successor is not None:
+        verdict = replaced(successor) if stopped_for is Reason.SUPERSEDED else gave_way(successor)
         return verdict if kill_confirmed else replace(verdict, reason=Reason.KILL_UNCONFIRMED)
     if stopped_for is not None:
         outcome = Outcome.TIMEOUT if stopped_for is Reason.TIMEOUT else Outcome.CANCELLED

@@ -53,6 +53,7 @@ STORED = [
     ev.TokenCreated(at=AT, by="token:root", name="all", scope="admin", jobs=("*",), expires_at=None),
     ev.TokenRevoked(at=UNTIL, by="unix:0", name="ci", scope="operate", jobs=("billing.*", "exit7"), expires_at=UNTIL),
     ev.Superseded(at=AT, run=RERUN.run, target=1, by=RunId("job@next"), at_once=True),
+    ev.Preempted(at=AT, run=RERUN.run, target=1, by=RunId("other@now")),
     ev.Due(
         at=UNTIL,
         run=RERUN.run,

@@ -59,6 +59,8 @@ def test_runs() -> None:
     assert (elsewhere["retry"], elsewhere["retry_at"]) == (0, None)
     wished = told(ev.CancelRequested(**FACTS, by="unix:0"))
     assert (wished["event"], wished["by"]) == ("cancel_requested", "unix:0")
+    gave_way = told(ev.Preempted(**FACTS, target=0, by=RunId("job@next")), DOCUMENT)
+    assert (gave_way["event"], gave_way["node"], gave_way["successor"]) == ("preempted", "b", "job@next")
     replaced = told(ev.Superseded(**FACTS, target=0, by=RunId("job@next"), at_once=False), DOCUMENT)
     assert (replaced["event"], replaced["node"], replaced["successor"]) == ("superseded", "b", "job@next")
 

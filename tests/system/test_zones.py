@@ -81,3 +81,25 @@ def test_a_job_that_asks_for_what_can_never_be_there_is_refused(shop):
     said = shop.run("--check").stdout
     assert 'there is no zone "disc" (did you mean `disk`?)' in said
     assert "zone db has 1 in all, so a run that takes 2 could never start" in said
+
+
+def test_one_that_gives_way_is_stopped_and_begins_anew_also_over_kill9(shop):
+    """The daemon dies while the command, which heeds no TERM, is in its grace."""
+    stubborn = f"trap '' TERM; echo begun; {WAITS_FOR_LEAVE}"
+    shop.job("soft", shell_command=noting(stubborn), zones={"db": 1}, preemptible=True, kill_grace="4s")
+    shop.job("hard", shell_command=noting("true"), zones={"db": 1}, preempt=True)
+    shop.start()
+    soft = shop.trigger("soft")
+    until(lambda: begun(shop) == ["soft"], what=shop.log)
+    hard = shop.trigger("hard")
+    until(lambda: f"gives way to {hard}" in " ".join(shop.ctl("why", "soft").stdout.split()), what=shop.log)
+    shop.kill()
+    shop.start()
+    assert shop.finished(hard, 60)["outcome"] == "success"
+    until(lambda: begun(shop) == ["soft", "hard", "soft"], what=shop.log)
+    let_go(shop, "soft")
+    run = shop.finished(soft)
+    ends = [(one["number"], one["outcome"], one["reason"]) for one in run["targets"][0]["attempts"]]
+    assert ends == [(1, "cancelled", "preempted"), (2, "success", None)]
+    first = next(each for each in read_ledger(shop.ledger) if each.job == "soft" and each.attempt.endswith("1"))
+    assert first.ended is None, "it was killed, and nothing of it went on"
