@@ -10,7 +10,7 @@ from distcrond.engine.closing import Closing
 from distcrond.engine.desired import Desired, group_of
 from distcrond.engine.gate import Gate
 from distcrond.engine.holds import Holds
-from distcrond.engine.rivals import Slot, running_entry, waiting_entry
+from distcrond.engine.rivals import Slot, remaining, running_entry, waiting_entry
 from distcrond.engine.scribe import Scribe
 from distcrond.model.event import Held, RunOpened
 from distcrond.model.ids import JobName, NodeName, RunId
@@ -19,7 +19,7 @@ from distcrond.model.reason import Reason
 from distcrond.model.run import Outcome, Run, State
 from distcrond.placement import slots
 from distcrond.rules.deadline import admission_deadline
-from distcrond.rules.overlap import Resolution, policy_of, resolve
+from distcrond.rules.overlap import Resolution, Running, policy_of, resolve
 from distcrond.rules.restored import UNKNOWN, may_have_run
 
 
@@ -93,7 +93,9 @@ class Admission:
         if job.placement.select.kind is SelectKind.ALL:
             # Each node decides for itself when its target is placed, so that one hung host never blocks the others.
             return Resolution(start=tuple(entry.key for entry in entries), hold=(), skip=())
-        return resolve(policy_of(job), entries, [running_entry(run) for run in running])
+        left = remaining(self._scribe.ledger, self._desired, job.name)
+        busy = [*map(running_entry, running), *(Running(key=one.run) for one in left)]
+        return resolve(policy_of(job), entries, busy)
 
     def _ended_early(self, run: Run, now: datetime) -> bool:
         if run.cancel_requested_by is not None:

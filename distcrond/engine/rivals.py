@@ -9,9 +9,10 @@ from distcrond.engine.desired import Desired
 from distcrond.engine.scribe import Scribe
 from distcrond.model.ids import JobName, NodeName, RunId
 from distcrond.model.job import Job
+from distcrond.model.ledger import Ledger
 from distcrond.model.occurrence import Request
 from distcrond.model.policy import SelectKind
-from distcrond.model.run import Run, State, Target
+from distcrond.model.run import Remains, Run, State, Target
 from distcrond.rules.overlap import Key, Resolution, Running, Waiting, policy_of, resolve
 
 Slot = tuple[RunId, int]
@@ -44,7 +45,14 @@ class Rivals:
         return resolve(
             policy_of(self.present(job)),
             [waiting_entry(self._scribe.ledger.runs[slot[0]], slot) for slot in open_slots if slot in waiting],
-            [self._running(slot) for slot in open_slots if slot not in waiting],
+            [
+                *(self._running(slot) for slot in open_slots if slot not in waiting),
+                *(
+                    Running(key=(left.run, left.target))
+                    for left in remaining(self._scribe.ledger, self._desired, job.name)
+                    if left.node == node
+                ),
+            ],
         )
 
     def _slots(self, job: JobName) -> Mapping[NodeName | None, Sequence[Slot]]:
@@ -63,6 +71,11 @@ class Rivals:
 
     def _target(self, slot: Slot) -> Target:
         return self._scribe.ledger.runs[slot[0]].targets[slot[1]]
+
+
+def remaining(ledger: Ledger, desired: Desired, job: JobName) -> tuple[Remains, ...]:
+    """What may still run of the job's runs that are over: no node that has been taken out of the files counts."""
+    return tuple(left for left in ledger.job(job).remains if desired.node(left.node) is not None)
 
 
 def waiting_entry(run: Run, key: Key) -> Waiting[Key]:

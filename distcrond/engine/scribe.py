@@ -10,6 +10,7 @@ from typing import Any
 from distcrond.engine.diary import write_down
 from distcrond.engine.feed import Feed
 from distcrond.model.event import (
+    AttemptEnded,
     AttemptStarted,
     Due,
     Event,
@@ -18,6 +19,7 @@ from distcrond.model.event import (
     MarkMoved,
     OrdinalTaken,
     OutputChunk,
+    RemainsGone,
     RunClosed,
 )
 from distcrond.model.ids import JobName, RunId
@@ -26,8 +28,8 @@ from distcrond.model.ledger import JobState, Ledger, fold
 from distcrond.model.run import Run, State
 from distcrond.ports import Batch, Journal
 
-_OF_JOBS = (MarkMoved, OrdinalTaken, Gapped)
-_ALSO_OF_JOBS = (Due, AttemptStarted, RunClosed)
+_OF_JOBS = (MarkMoved, OrdinalTaken, Gapped, RemainsGone)
+_ALSO_OF_JOBS = (Due, AttemptStarted, AttemptEnded, RunClosed)
 """Events of runs that change what is remembered of the job as well."""
 
 

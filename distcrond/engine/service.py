@@ -12,6 +12,7 @@ from types import MappingProxyType
 from distcrond.engine.admission import Admission
 from distcrond.engine.agenda import Agenda
 from distcrond.engine.chains import Chains
+from distcrond.engine.cleanup import Cleanup
 from distcrond.engine.closing import Closing
 from distcrond.engine.control import Control
 from distcrond.engine.crontabs import NodeCrontabs
@@ -176,6 +177,7 @@ class Engine:
         self._dispatcher = Dispatcher(
             clock=clock, scribe=scribe, tenure=tenure, room=room, pokes=pokes, admission=admission, placing=placing
         )
+        self._cleanup = Cleanup(clock=clock, scribe=scribe, desired=desired, executors=executors, gone=pokes.job)
         self._recovery = Recovery(
             clock=clock,
             scribe=scribe,
@@ -281,6 +283,7 @@ class Engine:
                 self._recovery.resume()
                 loops.create_task(self._agenda.run(stepped=self._clock_stepped))
                 loops.create_task(self._health.run())
+                loops.create_task(self._cleanup.run())
                 loops.create_task(self._generator.run())
                 loops.create_task(self._holds.run())
                 loops.create_task(self._dispatcher.run())

@@ -10,6 +10,7 @@ from distcrond.engine.desired import Desired, Group, group_of
 from distcrond.engine.health import Health
 from distcrond.engine.holds import Holds
 from distcrond.engine.placing import Placing
+from distcrond.engine.rivals import remaining
 from distcrond.engine.timetable import Timetable
 from distcrond.engine.why_chains import chain_facts, gate_facts
 from distcrond.engine.zones import Zones
@@ -209,7 +210,13 @@ class Why:
 
     def _overlap(self, job: Job) -> _Point:
         """What runs is in the way of the next one, by the rule of the job."""
-        running = [_in_the_way(run) for run in self._ledger.of_job(job.name) if run.state is State.RUNNING]
+        running = [
+            *(_in_the_way(run) for run in self._ledger.of_job(job.name) if run.state is State.RUNNING),
+            *(
+                f"{left.run} (was to end; {left.node} has not said yet that nothing is left of it)"
+                for left in remaining(self._ledger, self._desired, job.name)
+            ),
+        ]
         if not running:
             return _Point("overlap", job.overlap.value)
         return _Point("overlap", job.overlap.value, Reason.OVERLAP.value, f"running now: {', '.join(running[:_NAMED])}")

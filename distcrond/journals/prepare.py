@@ -104,6 +104,7 @@ def _add_event(rows: Prepared, event: ev.Event, runs: Mapping[RunId, Run]) -> No
             | ev.ClockStepped()
             | ev.MarkMoved()
             | ev.OrdinalTaken()
+            | ev.RemainsGone()
         ):
             pass
         case _:

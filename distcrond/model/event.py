@@ -173,6 +173,18 @@ class Gapped:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RemainsGone:
+    """A look at the node found nothing left of an attempt that was closed as `kill_unconfirmed`."""
+
+    at: datetime
+    job: JobName
+    run: RunId
+    target: int
+    number: int
+    node: NodeName
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Paused:
     """The schedule of `job`, or of all jobs (None), rests from now on, at the longest `until`."""
 
@@ -423,7 +435,7 @@ RunEvent = (
     | TargetClosed
     | RunClosed
 )
-JobEvent = MarkMoved | OrdinalTaken | Gapped
+JobEvent = MarkMoved | OrdinalTaken | Gapped | RemainsGone
 HoldEvent = Paused | Resumed | Drained | Undrained
 TokenEvent = TokenCreated | TokenRevoked
 DaemonEvent = (

@@ -15,7 +15,7 @@ from distcrond.model.span import format_instant
 TOLD = (
     *(ev.Due, ev.Held, ev.AttemptStarted, ev.NodeRefused, ev.ContactChanged, ev.CancelRequested, ev.AttemptEnded),
     *(ev.Superseded, ev.Preempted, ev.LimitReached, ev.TargetRequeued),
-    ev.UpstreamEnded,
+    *(ev.RemainsGone, ev.UpstreamEnded),
     *(ev.RunClosed, ev.Gapped, ev.JobDefined, ev.Reloaded, ev.HostKeysPinned, ev.ClockStepped),
     *(ev.Paused, ev.Resumed, ev.Drained, ev.Undrained),
     *(ev.TokenCreated, ev.TokenRevoked),
@@ -135,11 +135,13 @@ def _told(event: ev.Event, run: Document | None) -> tuple[str, Document]:  # noq
             return _told_of_no_run(event)
 
 
-def _told_of_no_run(event: ev.Event) -> tuple[str, Document]:  # noqa: C901, PLR0911  one line per event
+def _told_of_no_run(event: ev.Event) -> tuple[str, Document]:  # noqa: C901, PLR0911, PLR0912  one line per event
     match event:
         case ev.Gapped():
             span = {"from": format_instant(event.first), "to": format_instant(event.last)}
             return "gap", {**span, "count": event.count, "exact": event.exact, "reason": event.reason.value}
+        case ev.RemainsGone():
+            return "remains_gone", {"target": event.target, "attempt": event.number, "node": event.node}
         case ev.Paused() | ev.Resumed() | ev.Drained() | ev.Undrained():
             return _told_of_hold(event)
         case ev.JobDefined():

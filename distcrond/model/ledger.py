@@ -11,11 +11,12 @@ from distcrond.model import event as ev
 from distcrond.model.change import change
 from distcrond.model.ending import FAILURES
 from distcrond.model.hold import Hold, longest
-from distcrond.model.ids import JobName, NodeName, RunId
+from distcrond.model.ids import JobName, NodeName, RunId, attempt_id
 from distcrond.model.job import Job
 from distcrond.model.occurrence import Trigger
+from distcrond.model.policy import OnNodeLost
 from distcrond.model.reason import UNTIMED, Reason
-from distcrond.model.run import Attempt, Outcome, OutputSize, Run, State, Target
+from distcrond.model.run import Attempt, Outcome, OutputSize, Remains, Run, State, Target
 
 
 @dataclass(frozen=True, kw_only=True)  # no slots: see `change`
@@ -25,7 +26,8 @@ class JobState:
     `mark`: occurrences up to here are decided, under the schedule named `schedule`. `last_node` is the node chosen
     last, from which `round_robin` goes on. `last_outcome` is that of the latest run that was not skipped;
     `last_success`, `last_failure` and `last_finished` are when a run last ended so. `admitted` counts the runs that
-    this schedule has made; `ordinals` are the job's numbers in its groups of fuzzy jobs.
+    this schedule has made; `ordinals` are the job's numbers in its groups of fuzzy jobs. `remains` are what still runs
+    of runs that are over, for all we know.
     """
 
     mark: datetime | None = None
@@ -37,6 +39,7 @@ class JobState:
     last_finished: datetime | None = None
     admitted: int = 0
     ordinals: Mapping[str, int] = field(default_factory=dict)
+    remains: tuple[Remains, ...] = ()
 
 
 _UNHEARD_OF = JobState()
@@ -110,7 +113,7 @@ def fold(ledger: Ledger, event: ev.Event) -> None:
             ledger.definitions[event.job.name, event.job.definition] = event.job
         case ev.HostBooted():
             ledger.boot = event.boot
-        case ev.MarkMoved() | ev.OrdinalTaken() | ev.Gapped():
+        case ev.MarkMoved() | ev.OrdinalTaken() | ev.Gapped() | ev.RemainsGone():
             ledger.jobs[event.job] = _fold_job(ledger.job(event.job), event)
         case ev.Paused() | ev.Resumed() | ev.Drained() | ev.Undrained():
             _fold_hold(ledger, event)
@@ -140,6 +143,9 @@ def _fold_job(state: JobState, event: ev.JobEvent) -> JobState:
             return change(state, ordinals=others | own)
         case ev.Gapped():
             return change(state, mark=_later(state.mark, event.last))
+        case ev.RemainsGone():
+            gone = attempt_id(event.run, event.target, event.number)
+            return change(state, remains=tuple(left for left in state.remains if left.attempt != gone))
 
 
 def _later(mark: datetime | None, instant: datetime) -> datetime:
@@ -174,8 +180,27 @@ def _fold_run(ledger: Ledger, event: ev.RunEvent) -> None:
     name = run.job.name
     if isinstance(event, ev.AttemptStarted):
         ledger.jobs[name] = change(ledger.job(name), last_node=event.node)
+    elif isinstance(event, ev.AttemptEnded) and event.reason is Reason.KILL_UNCONFIRMED:
+        state = ledger.job(name)
+        ledger.jobs[name] = change(state, remains=(*state.remains, *_remains(run, run.targets[event.target])))
     elif isinstance(event, ev.RunClosed) and event.outcome is not Outcome.SKIPPED:
         ledger.jobs[name] = _with_end(ledger.job(name), event)
+
+
+def _remains(run: Run, target: Target) -> tuple[Remains, ...]:
+    """What may be left of an attempt that was to end; nothing if the job gives up what a silent node does."""
+    attempt = target.attempts[-1]
+    if target.contact_lost and run.job.on_node_lost is not OnNodeLost.WAIT:
+        return ()
+    left = Remains(
+        run=run.id,
+        target=target.index,
+        number=attempt.number,
+        node=attempt.node,
+        spool=attempt.spool,
+        run_as=run.job.run_as,
+    )
+    return (left,)
 
 
 def _with_end(state: JobState, event: ev.RunClosed) -> JobState:

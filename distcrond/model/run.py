@@ -96,6 +96,23 @@ class Attempt:
     limit: Reason | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remains:
+    """What may be left on `node` of an attempt that was to end: nobody there has said yet that all of it is gone."""
+
+    run: RunId
+    target: int
+    number: int
+    node: NodeName
+    spool: Spool | None = None
+    run_as: str | None = None
+
+    @property
+    def attempt(self) -> AttemptId:
+        """Its key on the node."""
+        return attempt_id(self.run, self.target, self.number)
+
+
 @dataclass(frozen=True, kw_only=True)  # no slots: see `change`
 class Target:
     """One node slot of a run.

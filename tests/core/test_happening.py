@@ -63,6 +63,8 @@ def test_runs() -> None:
     assert (gave_way["event"], gave_way["node"], gave_way["successor"]) == ("preempted", "b", "job@next")
     replaced = told(ev.Superseded(**FACTS, target=0, by=RunId("job@next"), at_once=False), DOCUMENT)
     assert (replaced["event"], replaced["node"], replaced["successor"]) == ("superseded", "b", "job@next")
+    gone = told(ev.RemainsGone(**FACTS, job=JobName(RUN.partition("@")[0]), target=0, number=2, node=A))
+    assert (gone["event"], gone["run"], gone["node"], gone["attempt"]) == ("remains_gone", RUN, "a", 2)
 
 
 def test_the_node_is_the_one_of_the_attempt() -> None:
