@@ -43,7 +43,8 @@ class Route:
     """Method, path and scope; what it takes and gives; who handles it.
 
     `refusals` are the statuses of problems it may answer besides those that any route may. A route whose path names a
-    job or a run is kept from those who may not see it; of the others, `reach` says what they tell of jobs.
+    job or a run is kept from those who may not see it; of the others, `reach` says what they tell of jobs. `is_costly`
+    makes a GET more than reading, though it changes nothing: it opens sessions on nodes.
     """
 
     method: str
@@ -59,11 +60,12 @@ class Route:
     body: Mapping[str, Any] | None = None
     refusals: tuple[int, ...] = ()
     head: bool = True
+    is_costly: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.scope, Scope):
             raise TypeError(f"{self.method} {self.path} has no scope")
-        if self.method == "GET" and self.scope is Scope.OPERATE:
+        if self.method == "GET" and self.scope is Scope.OPERATE and not self.is_costly:
             raise TypeError(f"GET {self.path} must not change anything")
         if self.method != "GET" and self.scope in Scope.READ.and_below:
             raise TypeError(f"{self.method} {self.path} changes something, which reading must not")

@@ -466,7 +466,8 @@ _API = (
     Route(
         method="GET",
         path="/api/v1/doctor",
-        scope=Scope.READ,
+        scope=Scope.OPERATE,
+        is_costly=True,
         handler=ops.examine,
         summary="Look at everything that runs need, and say what to do",
         answer=Answer(schema="Doctor"),

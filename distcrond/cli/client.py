@@ -17,6 +17,7 @@ from distcrond.cli.failures import Failure, Unreachable
 from distcrond.cli.settings import Settings, default_socket
 
 if TYPE_CHECKING:
+    import ssl
     from http.client import HTTPConnection, HTTPResponse
 
 Document = dict[str, Any]
@@ -148,8 +149,23 @@ class Client:
         url = urlsplit(self._settings.server)
         if url.scheme not in ("http", "https") or not url.hostname or url.path not in ("", "/"):
             raise failures.usage(f"--server {self._settings.server!r} is no address", "http://127.0.0.1:8080")
-        kind = HTTPSConnection if url.scheme == "https" else HTTPConnection
-        return kind(url.hostname, url.port, timeout=_SECONDS)
+        if url.scheme == "http":
+            return HTTPConnection(url.hostname, url.port, timeout=_SECONDS)
+        return HTTPSConnection(url.hostname, url.port, timeout=_SECONDS, context=self._tls())
+
+    def _tls(self) -> ssl.SSLContext | None:
+        """What to show to a server that asks who we are; None for nothing."""
+        if self._settings.certificate is None:
+            return None
+        import ssl  # noqa: PLC0415  http.client has loaded it by now
+
+        context = ssl.create_default_context()
+        try:
+            # Without a password of ours OpenSSL would ask for one on the terminal.
+            context.load_cert_chain(self._settings.certificate, self._settings.key, password="")
+        except OSError as wrong:  # SSLError is one
+            raise failures.usage(f"--certificate: {wrong.strerror or wrong}", "PEM, with its --key") from None
+        return context
 
     def _credential(self) -> dict[str, str]:
         if self._settings.server is None:

@@ -23,6 +23,8 @@ class Settings:
     socket: str | None = None
     server: str | None = None
     token_file: str | None = None
+    certificate: str | None = None
+    key: str | None = None
     is_place_chosen: bool = False
     output: str = "table"
     headers: bool = True
@@ -93,6 +95,20 @@ def _options(*, hidden: bool) -> list[click.Option]:
             metavar="FILE",
             envvar=None if hidden else "DISTCRON_TOKEN_FILE",
             help="Where the token for --server is, or DISTCRON_TOKEN_FILE; DISTCRON_TOKEN is the token itself.",
+            **shared,
+        ),
+        click.Option(
+            ["--certificate"],
+            metavar="FILE",
+            envvar=None if hidden else "DISTCRON_CERTIFICATE",
+            help="Shown to a --server that asks for one, PEM, or DISTCRON_CERTIFICATE.",
+            **shared,
+        ),
+        click.Option(
+            ["--key"],
+            metavar="FILE",
+            envvar=None if hidden else "DISTCRON_KEY",
+            help="Its private key unless that is in the same file, or DISTCRON_KEY.",
             **shared,
         ),
         click.Option(["-o", "--output"], type=click.Choice(FORMATS), help="How to show the answer.  [table]", **shared),

@@ -54,7 +54,9 @@ _LEAVES = frozenset({"job_retention", "calendars", "zones"})
 """Settings whose value is a map."""
 _NO_SETTING = frozenset({"config", "check", "show_config", "list_failpoints", "restored"})
 # What runs and clients see in their environment; a daemon started from there must not stumble over it.
-_NOT_OURS = re.compile("run_id|job|node|attempt(_id)?|scheduled_at|trigger|server|token(_file)?|failpoint.*")
+_NOT_OURS = re.compile(
+    "run_id|job|node|attempt(_id)?|scheduled_at|trigger|server|token(_file)?|certificate|key|failpoint.*"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -70,7 +70,7 @@ GET     /api/v1/schemas/{kind}            read     200   200
 GET     /api/v1/tokens                    admin    200   403
 POST    /api/v1/tokens                    admin    201   403
 DELETE  /api/v1/tokens/{name}             admin    200   403
-GET     /api/v1/doctor                    read     200   403
+GET     /api/v1/doctor                    operate  200   403
 GET     /api/v1/simulate                  read     200   200
 GET     /api/v1/report                    read     200   200
 GET     /-/healthy                        open     200   200

@@ -95,7 +95,19 @@ def test_the_environment_is_nested_by_double_underscores():
 
 
 def test_what_jobs_and_clients_see_is_no_setting():
-    names = ("RUN_ID", "JOB", "NODE", "ATTEMPT", "ATTEMPT_ID", "SERVER", "TOKEN", "TOKEN_FILE", "FAILPOINTS")
+    names = (
+        "RUN_ID",
+        "JOB",
+        "NODE",
+        "ATTEMPT",
+        "ATTEMPT_ID",
+        "SERVER",
+        "TOKEN",
+        "TOKEN_FILE",
+        "CERTIFICATE",
+        "KEY",
+        "FAILPOINTS",
+    )
     assert read(**{f"DISTCRON_{name}": "x" for name in names}, PATH="x").origins == {}
 
 

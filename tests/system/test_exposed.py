@@ -50,3 +50,16 @@ def test_a_daemon_that_others_reach(place):
     until(lambda: ssl.get_server_certificate(where) != before, what=place.log)
     assert place.ctl("jobs", "-o", "name").stdout.split() == ["job"]
     assert made.stdout.strip() not in place.log()
+
+    tls = {"certificate_file": "server.pem", "key_file": "server.key", "client_ca_file": "ca.pem"}
+    settings.write_text(json.dumps({"api": {"tls": tls}}))
+    place.terminate()
+    place.start(*exposed)
+    place.variables["DISTCRON_SERVER"] = place.url
+    place.ctl("jobs", code=5)
+    certificate, key = authority.issue("client")
+    assert place.ctl("jobs", "-o", "name", "--certificate", str(certificate), "--key", str(key)).stdout == "job\n"
+    place.variables |= {"DISTCRON_CERTIFICATE": str(certificate), "DISTCRON_KEY": str(key)}
+    place.ctl("run", "job", "--wait")
+    refused = place.ctl("jobs", "--key", str(place.root / "none"), code=2)
+    assert "--certificate: No such file or directory" in refused.stderr
