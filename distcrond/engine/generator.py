@@ -43,7 +43,7 @@ LEAD = timedelta(milliseconds=500)
 _TICK = timedelta(microseconds=1)
 
 ACCOUNTED_WITHIN = timedelta(hours=1)
-"""What a calendar mutes is put on record so soon, however long its free days last."""
+"""What a calendar mutes, or would run if its job were enabled, is put on record so soon, however long that lasts."""
 
 MADE_UP_AT_ONCE = 10
 """Open runs of a job up to which more of what is guaranteed and late is admitted; it is looked at once a second."""
@@ -111,17 +111,19 @@ class Generator:
         """A new job, and one whose schedule was edited, starts from now: loading never creates past runs.
 
         Many jobs are taken over in turns with the rest of the daemon. Ticks in between are harmless: they go by the
-        marks, and a wake that comes too early finds nothing due.
+        marks, and a wake that comes too early finds nothing due. Disabled ones are followed too, to account for what
+        does not run.
         """
         self._decided = await self._decided_ahead(self._clock.now())
-        jobs = [job for job in self._desired.catalog.jobs.values() if job.enabled and job.schedule is not None]
+        jobs = [job for job in self._desired.catalog.jobs.values() if job.schedule is not None]
+        enabled = [job for job in jobs if job.enabled]
         self._let_go(self._jobs.keys() - {job.name for job in jobs})
-        if ordinals := list(self._timetable.settle(jobs, self._clock.now())):
+        if ordinals := list(self._timetable.settle(enabled, self._clock.now())):
             self._scribe.record(*ordinals)
         heap: list[tuple[datetime, JobName]] = []
         async for some in in_turns(jobs, self._clock):
             heap += self._take(some)
-        self._run_at_boot(jobs)
+        self._run_at_boot(enabled)
         self._has_jobs = True
         heapq.heapify(heap)
         self._heap = heap
@@ -177,9 +179,11 @@ class Generator:
     def _mark(self, job: Job, now: datetime) -> Iterator[MarkMoved | Gapped]:
         identity = self._timetable.identity(job)
         state = self._scribe.ledger.job(job.name)
-        is_back = self._has_jobs and job.name not in self._jobs
-        if state.schedule != identity:
-            yield from self._given_up(job.name, now, Reason.SUPERSEDED)
+        before = self._jobs.get(job.name)
+        is_back = self._has_jobs and before is None
+        was_on = before is None or before.enabled
+        if state.schedule != identity or was_on is not job.enabled:
+            yield from self._given_up(job.name, now, Reason.SUPERSEDED if was_on and job.enabled else Reason.DISABLED)
         if state.mark is None or state.schedule != identity or state.mark > now + FARTHEST_MARK or is_back:
             yield MarkMoved(at=now, job=job.name, mark=now, schedule=identity)
 
@@ -193,7 +197,9 @@ class Generator:
 
     def _wake_of_next(self, name: JobName, mark: datetime, now: datetime) -> Iterator[datetime]:
         coming = self._schedules[name].next_after(mark)
-        if coming is not None:
+        if coming is not None and not self._jobs[name].enabled:
+            yield coming + ACCOUNTED_WITHIN
+        elif coming is not None:
             rests = coming - LEAD <= now < coming and self._scribe.ledger.pause(name) is not None
             # A pause may end until then: what it lets pass is counted once it has passed.
             yield coming if rests else coming - LEAD
@@ -232,6 +238,9 @@ class Generator:
         state, pause = self._scribe.ledger.job(job.name), self._scribe.ledger.pause(job.name)
         assert state.mark is not None  # noqa: S101  set when the job was taken over
         schedule, mark = self._schedules[job.name], state.mark
+        if not job.enabled:
+            yield from self._given_up(job.name, now, Reason.DISABLED)
+            return
         if pause is not None:
             rested = now if pause.until is None else min(now, pause.until - _TICK)
             yield from self._gaps(job.name, now, rest_between(schedule, after=mark, until=rested))

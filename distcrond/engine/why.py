@@ -34,7 +34,7 @@ _LOOK_BACK = timedelta(days=400)
 """How far a previous instant is looked for."""
 _NAMED = 5
 """Nodes that are named in a sentence; `considered` has all."""
-_DID_NOT_RUN = {Reason.PAUSED.value: "skipped", Reason.CALENDAR.value: "skipped"}
+_DID_NOT_RUN = {reason.value: "skipped" for reason in (Reason.PAUSED, Reason.CALENDAR, Reason.DISABLED)}
 """What a gap record is called by its reason; else missed."""
 
 
@@ -154,6 +154,8 @@ class Why:
 
     def _past(self, job: Job, at: datetime, shown: str) -> _Found:
         mark = self._ledger.job(job.name).mark
+        if not job.enabled and mark is not None and at > mark:
+            return _Found("skipped", Reason.DISABLED.value, f"{job.name} was due at {shown}, but it is disabled.")
         if job.catch_up.guaranteed and mark is not None and at > mark:
             text = f"{job.name} was due at {shown} and is still to run: what was missed is made up for, oldest first."
             return _Found("expected", None, text)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from world import ALL, World, a_job, a_node, cron, once
+from world import ALL, START, World, a_job, a_node, after, cron, once
 
 from distcrond.model.event import JobDefined, MarkMoved, Reloaded
 from distcrond.testing import Script
@@ -94,6 +94,44 @@ async def test_a_job_that_was_disabled_starts_from_now_again(world: World) -> No
     await world.swap(a_job(schedule=MINUTELY), a_node("a"))
     await world.until(minutes=5, seconds=30)
     assert world.began_at() == [300.0]
+
+
+async def counted(world: World) -> list[tuple[str, float, float, int]]:
+    gaps = await world.history.gaps(job="job", since=None, until=None, limit=99)
+    since_start = [
+        [(datetime.fromisoformat(gap[end]) - START).total_seconds() for end in ("from", "to")] for gap in gaps
+    ]
+    return sorted((gap["reason"], *ends, gap["count"]) for gap, ends in zip(gaps, since_start, strict=True))
+
+
+async def test_what_a_disabled_job_does_not_run_is_on_record_within_an_hour_and_once(world: World) -> None:
+    off, on = (a_job(schedule=MINUTELY, enabled=enabled) for enabled in (False, True))
+    await world.start(on, a_node("a"))
+    await world.until(minutes=2, seconds=30)
+    await world.swap(off, a_node("a"))
+    await world.until(minutes=62, seconds=30)
+    assert await counted(world) == []
+    told = await world.engine.queries.why("job", after(minutes=20))
+    assert (told["decision"], told["reason"]) == ("skipped", "disabled")
+    await world.until(minutes=63, seconds=30)
+    assert await counted(world) == [("disabled", 180, 3780, 61)]
+    told = await world.engine.queries.why("job", after(minutes=20))
+    assert (told["decision"], told["reason"]) == ("skipped", "disabled")
+    await world.restart()
+    await world.until(minutes=90, seconds=30)
+    await world.swap(on, a_node("a"))
+    await world.until(minutes=92, seconds=30)
+    assert await counted(world) == [("disabled", 180, 3780, 61), ("disabled", 3840, 5400, 27)]
+    assert world.began_at() == [60, 120, 5460, 5520]
+
+
+async def test_a_disabled_job_whose_schedule_is_edited_has_let_pass_those_of_the_old_one(world: World) -> None:
+    await world.start(a_job(schedule=MINUTELY, enabled=False), a_node("a"))
+    await world.until(minutes=4, seconds=30)
+    await world.swap(a_job(schedule=cron("*/2 * * * *"), enabled=False), a_node("a"))
+    await world.until(minutes=9)
+    await world.swap(a_job(schedule=cron("*/2 * * * *")), a_node("a"))
+    assert await counted(world) == [("disabled", 60, 240, 4), ("disabled", 360, 480, 2)]
 
 
 async def test_an_added_node_takes_who_waits(world: World) -> None:
