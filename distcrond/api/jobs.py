@@ -22,7 +22,7 @@ _REFUSED_NAMES = frozenset({"BASH_ENV", "BASHOPTS", "ENV", "IFS", "PATH", "PS4",
 """Names through which a caller would choose another program than the job's (GUARANTEES 10)."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LONGEST_KEY = 255
-_ONLY_THE_SCHEDULE = "the job is paused: its schedule rests, this run does not"
+ONLY_THE_SCHEDULE = "the job is paused: its schedule rests, this run does not"
 
 
 async def list_jobs(call: Call) -> web.Response:
@@ -101,7 +101,7 @@ async def run_job(call: Call) -> web.Response:
 def started(call: Call, job: JobName, run: RunId) -> web.Response:
     """Name the run that was asked for, with a remark if its job is paused, or requires what is not so."""
     unmet = list(call.queries.unmet(job))
-    remarks = [] if call.queries.pause(job) is None else [_ONLY_THE_SCHEDULE]
+    remarks = [] if call.queries.pause(job) is None else [ONLY_THE_SCHEDULE]
     remarks += (
         [f"the job requires what is not so, and this run does not wait for it: {', '.join(unmet)}"] if unmet else []
     )

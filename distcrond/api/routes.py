@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from distcrond.api import credentials, events, holds, jobs, nodes, ops, output, runs, sinks
+from distcrond.api import backfill, credentials, events, holds, jobs, nodes, ops, output, runs, sinks
 from distcrond.api.metrics import show_metrics
 from distcrond.api.openapi import openapi_handler
 from distcrond.api.parameters import CURSOR, MAX_LIMIT, Kind, Parameter, limit
 from distcrond.api.route import Answer, Reach, Route
-from distcrond.api.schemas import NOTHING, PIN_REQUEST, RERUN_REQUEST, RUN_REQUEST, TOKEN_REQUEST, UNTIL
+from distcrond.api.schemas import (
+    BACKFILL_REQUEST,
+    NOTHING,
+    PIN_REQUEST,
+    RERUN_REQUEST,
+    RUN_REQUEST,
+    TOKEN_REQUEST,
+    UNTIL,
+)
 from distcrond.api.scope import Scope
 from distcrond.model.run import Outcome, State, Stream
 
@@ -145,6 +153,18 @@ _API = (
         body=RUN_REQUEST,
         refusals=(409,),
         answer=Answer(status=202, schema="RunStarted", headers={"Location": "the run"}),
+    ),
+    Route(
+        method="POST",
+        path="/api/v1/jobs/{job}/backfill",
+        scope=Scope.OPERATE,
+        handler=backfill.backfill,
+        summary="Make up for the instants of a span, or say which they are",
+        headers={"Idempotency-Key": "under the same key no instant runs twice"},
+        body=BACKFILL_REQUEST,
+        refusals=(409,),
+        answer=Answer(status=202, schema="Backfill"),
+        more_answers=(Answer(schema="Backfill"),),
     ),
     Route(
         method="POST",

@@ -364,6 +364,27 @@ COMPONENTS: dict[str, Schema] = {
             "text": _TEXTS,
         }
     ),
+    "Backfill": _shape(
+        {
+            "job": _TEXT,
+            "from": _INSTANT,
+            "to": _INSTANT,
+            "count": _WHOLE,
+            "note": _TEXT,
+            "runs": {
+                "type": "array",
+                "items": _shape(
+                    {
+                        "id": _or_null(_TEXT),
+                        "scheduled_at": _INSTANT,
+                        "origin": _or_null(_TEXT),
+                        "outcome": _or_null(_TEXT),
+                    }
+                ),
+            },
+        },
+        *("job", "from", "to", "count", "runs"),
+    ),
     "RunStarted": _shape({"id": _TEXT, "note": _TEXT, "unmet": _TEXTS}, "id"),
     "Paused": _shape({"job": _or_null(_TEXT), "paused": _HOLD}),
     "Doctor": _shape(
@@ -461,6 +482,13 @@ RERUN_REQUEST: Schema = {
     "type": "object",
     "additionalProperties": False,
     "properties": {"failed": _FLAG, "force": _FLAG},
+}
+
+BACKFILL_REQUEST: Schema = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["from"],
+    "properties": {"from": INSTANT_OR_DISTANCE, "to": INSTANT_OR_DISTANCE, "dry_run": _FLAG},
 }
 
 TOKEN_REQUEST: Schema = {

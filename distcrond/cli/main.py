@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "runs": ("runs", "Past and present runs, by filter."),
     "run": ("run", "Run a job now."),
     "rerun": ("rerun", "Run a finished run again."),
+    "backfill": ("backfill", "Make up for what has passed."),
     "logs": ("logs", "Output of a run, or of a job's latest one."),
     "next": ("coming", "What runs next, and when."),
     "upcoming": ("upcoming", "All that runs in the next hours."),
@@ -50,9 +51,6 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "completion": ("completion", "Print the completion script of a shell."),
 }
 """Name → file below `commands/`, and the line for the overview (the same as the first one of the command's help)."""
-
-LATER = frozenset({"backfill"})
-"""Commands of CONTRACT §1 that do not exist yet: absent from the help, refused by name."""
 
 _EXAMPLES = """\b
 Examples:
@@ -92,8 +90,6 @@ class Commands(click.Group):
         name = args[0]
         if name in COMMANDS or name.startswith("-"):
             return super().resolve_command(ctx, args)
-        if name in LATER:
-            raise Failure(f"{name}: not yet supported", code=USAGE)
         meant = closest(name, COMMANDS)
         hint = f"did you mean `{meant}`?" if meant else "distcronctl --help lists them"
         raise Failure(f"there is no command {name!r}", code=USAGE, hint=hint)

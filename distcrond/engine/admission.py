@@ -10,10 +10,11 @@ from distcrond.engine.closing import Closing
 from distcrond.engine.desired import Desired, group_of
 from distcrond.engine.gate import Gate
 from distcrond.engine.holds import Holds
-from distcrond.engine.rivals import Slot, remaining, running_entry, waiting_entry
+from distcrond.engine.rivals import Slot, remaining, running_entry, turn, waiting_entry
 from distcrond.engine.scribe import Scribe
 from distcrond.model.event import Held, RunOpened
 from distcrond.model.ids import JobName, NodeName, RunId
+from distcrond.model.occurrence import Trigger
 from distcrond.model.policy import SelectKind
 from distcrond.model.reason import Reason
 from distcrond.model.run import Outcome, Run, State
@@ -52,7 +53,7 @@ class Admission:
 
     def consider(self, name: JobName, now: datetime) -> None:
         """Let runs of the job through, hold or skip them."""
-        open_runs = sorted(self._scribe.ledger.of_job(name), key=lambda run: (run.occurrence.due, run.id))
+        open_runs = sorted(self._scribe.ledger.of_job(name), key=turn)
         unfinished = [run for run in open_runs if run.state is not State.FINISHED]
         waiting = [run for run in unfinished if not run.targets and not self._ended_early(run, now)]
         if not waiting:
@@ -92,7 +93,10 @@ class Admission:
         entries = [waiting_entry(run, run.id) for run in ready]
         if job.placement.select.kind is SelectKind.ALL:
             # Each node decides for itself when its target is placed, so that one hung host never blocks the others.
-            return Resolution(start=tuple(entry.key for entry in entries), hold=(), skip=())
+            # But of backfills one whole run at a time: together they would be each node's whole queue.
+            eager, patient = ([entry.key for entry in entries if entry.patient is word] for word in (False, True))
+            first = 0 if running or eager else 1
+            return Resolution(start=(*eager, *patient[:first]), hold=tuple(patient[first:]), skip=())
         left = remaining(self._scribe.ledger, self._desired, job.name)
         busy = [*map(running_entry, running), *(Running(key=one.run) for one in left)]
         return resolve(policy_of(job), entries, busy)
@@ -120,9 +124,11 @@ class Admission:
         return False
 
     def _is_disabled(self, run: Run) -> bool:
-        """Whether somebody asked for a job that is disabled, without insisting; its schedule makes no runs anyway."""
+        """Whether it is of a job that is disabled, and nobody insists; a schedule makes no runs then anyway."""
         job = self._desired.catalog.jobs.get(run.job.name, run.job)
-        return not job.enabled and run.request is not None and not run.request.force
+        if job.enabled or run.occurrence.trigger is Trigger.SCHEDULE:
+            return False
+        return run.request is None or not run.request.force
 
     def _open(self, run: Run, now: datetime) -> None:
         found, request = self._desired.candidates(group_of(run)), run.request

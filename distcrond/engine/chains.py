@@ -42,7 +42,7 @@ class Chains:
             self._poke(name)
         for name in self._after.get(run.job.name, ()):
             job = self._desired.catalog.jobs[name]
-            if job.after is not None and job.enabled and feeds(job.after, _outcome(run), run.reason):
+            if job.after is not None and feeds(job.after, _outcome(run), run.reason):
                 yield from self._feed(job, job.after, run)
                 self._poke(name)
 

@@ -6,6 +6,7 @@ import secrets
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from distcrond.engine.backfill import Backfills
 from distcrond.engine.desired import Desired
 from distcrond.engine.dispatcher import Pokes
 from distcrond.engine.health import Health
@@ -29,6 +30,7 @@ from distcrond.model.event import (
     Resumed,
     TokenEvent,
     Undrained,
+    UpstreamEnded,
 )
 from distcrond.model.ids import JobName, NodeName, RunId
 from distcrond.model.job import Job
@@ -62,6 +64,7 @@ class Control:
         refresh: Refresh,
         tenure: Tenure,
         trust: Trust,
+        backfills: Backfills,
     ) -> None:
         self._clock = clock
         self._scribe = scribe
@@ -76,6 +79,7 @@ class Control:
         self._refresh = refresh
         self._tenure = tenure
         self.trust = trust
+        self.backfills = backfills
 
     async def trigger(self, order: Order) -> RunId:
         """Run a job now, also while its schedule rests.
@@ -112,7 +116,8 @@ class Control:
             origin=order.origin,
         )
         due = Due(at=now, run=occurrence.run, occurrence=occurrence, definition=job.definition, request=order.request)
-        written = self._scribe.record(*self._scribe.definition(job, event=JobDefined(at=now, job=job)), due)
+        upstream = (UpstreamEnded(at=now, run=occurrence.run, upstream=one) for one in order.upstream)
+        written = self._scribe.record(*self._scribe.definition(job, event=JobDefined(at=now, job=job)), due, *upstream)
         self._pokes.job(job.name)
         await written
         return occurrence.run
@@ -163,7 +168,7 @@ class Control:
         if order.force or job.overlap is Overlap.ALLOW:
             return
         for run in self._scribe.ledger.of_job(order.job):
-            if run.occurrence.trigger.by_hand and _waits_for_its_predecessor(run):
+            if run.occurrence.trigger.is_awaited and _waits_for_its_predecessor(run):
                 raise Conflict(Reason.OVERLAP, f"run {run.id} was asked for before and still waits")
 
     async def cancel(self, run: RunId, *, by: str) -> None:

@@ -47,7 +47,7 @@ class Gate:
     def let_through(self, waiting: Sequence[Run], now: datetime) -> list[Run]:
         """Those of a job's waiting runs, oldest first, that wait for no other job.
 
-        At most one waits for a requirement, as at overlap: newer ones coalesce into it. Of several that wait for runs
+        At most one waits for a requirement, as at overlap: newer ones coalesce into it, unless guaranteed. Of several that wait for runs
         upstream only the newest can still get what it lacks.
         """
         found = [(run, self._obstacle(run)) for run in waiting]
@@ -59,14 +59,19 @@ class Gate:
         waits = [(run, obstacle) for run, obstacle in held if isinstance(obstacle, _Wait)]
         at_gate = [each for each in waits if each[1].reason is Reason.GATE]
         upstream = [each for each in waits if each[1].reason is Reason.UPSTREAM]
-        for run, _ in at_gate[1:]:
-            self._closing.run_as(run.id, Outcome.SKIPPED, Reason.COALESCED)
+        if at_gate and not self._is_guaranteed(at_gate[0][0]):
+            for run, _ in at_gate[1:]:
+                self._closing.run_as(run.id, Outcome.SKIPPED, Reason.COALESCED)
+            at_gate = at_gate[:1]
         for run, obstacle in upstream[:-1]:
             detail = f"{obstacle.detail}, when another run began to wait for it"
             self._closing.run_as(run.id, Outcome.MISSED, Reason.UPSTREAM, detail)
-        for run, obstacle in (*at_gate[:1], *upstream[-1:]):
+        for run, obstacle in (*at_gate, *upstream[-1:]):
             self._hold(run, obstacle, now)
         return ready
+
+    def _is_guaranteed(self, run: Run) -> bool:
+        return self._desired.catalog.jobs.get(run.job.name, run.job).catch_up.guaranteed
 
     def _hold(self, run: Run, wait: _Wait, now: datetime) -> None:
         if wait.until is not None and now >= wait.until:
@@ -96,7 +101,7 @@ class Gate:
     def _upstream(self, run: Run) -> _Wait | Verdict | None:
         """By the rule as it is now; a run that has all it waited for by the rule as it was, has it."""
         job = self._desired.catalog.jobs.get(run.job.name)
-        present = job.after if job is not None and job.enabled else None
+        present = job.after if job is not None else None
         after = present or run.job.after
         fate = Fate.START if after is None else chains.judge(after, run.upstream)
         if after is None or fate is Fate.START:

@@ -364,8 +364,8 @@ class Placing:
             # A node that somebody took out on purpose is no miss of a job that is for all nodes (SEMANTICS §5).
             self._close(run, target, Outcome.SKIPPED, Reason.DRAINED)
             return
-        by_hand = run.occurrence.trigger.by_hand
-        if blocked.hopeless or (by_hand and blocked.reason not in FULL):
+        is_awaited = run.occurrence.trigger.is_awaited
+        if blocked.hopeless or (is_awaited and blocked.reason not in FULL):
             self._close(run, target, Outcome.MISSED, blocked.reason, blocked.detail)
             return
         deadline = target_deadline(run, target)

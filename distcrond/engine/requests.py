@@ -10,7 +10,8 @@ from distcrond.errors import Conflict, NotFound
 from distcrond.model.ids import JobName, NodeName, RunId
 from distcrond.model.occurrence import Occurrence, Request, Trigger
 from distcrond.model.report import Document
-from distcrond.model.run import Outcome, State
+from distcrond.model.run import Outcome, State, Upstream
+from distcrond.model.span import parse_instant
 from distcrond.ports import History
 
 
@@ -21,7 +22,7 @@ class Order:
     `key` is the Idempotency-Key: the same one for the same job within a day answers the same run; empty = always a new
     run. `force` ignores overlap, and that a job is disabled or a named node drained. `nodes` replaces the policy's
     choice; `free` and `spared` are as in `Request`. `scheduled_at` is recorded as the nominal instant instead of now.
-    `origin` is the run that this one repeats.
+    `origin` is the run that this one repeats, and `upstream` what that came after.
     """
 
     job: JobName
@@ -34,6 +35,7 @@ class Order:
     spared: tuple[NodeName, ...] = ()
     scheduled_at: datetime | None = None
     origin: RunId | None = None
+    upstream: tuple[Upstream, ...] = ()
 
     @property
     def request(self) -> Request:
@@ -101,7 +103,13 @@ async def repeat(history: History, rerun: Rerun) -> Order:
         force=rerun.force,
         scheduled_at=due.occurrence.nominal,
         origin=rerun.run,
+        upstream=tuple(_upstream(one) for one in run.get("upstream", ())),
     )
+
+
+def _upstream(shown: Document) -> Upstream:
+    ended_at = parse_instant(shown["ended_at"])
+    return Upstream(run=RunId(shown["run"]), outcome=Outcome(shown["outcome"]), ended_at=ended_at)
 
 
 def _where_it_failed(run: Document, request: Request) -> Request:

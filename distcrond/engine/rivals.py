@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Container, Mapping, Sequence
+from datetime import datetime
 
 from distcrond.engine.desired import Desired
 from distcrond.engine.scribe import Scribe
 from distcrond.model.ids import JobName, NodeName, RunId
 from distcrond.model.job import Job
 from distcrond.model.ledger import Ledger
-from distcrond.model.occurrence import Request
+from distcrond.model.occurrence import Request, Trigger
 from distcrond.model.policy import SelectKind
 from distcrond.model.run import Remains, Run, State, Target
 from distcrond.rules.overlap import Key, Resolution, Running, Waiting, policy_of, resolve
@@ -59,7 +60,7 @@ class Rivals:
         """The job's slots, oldest first; found once in a pass, since each target of a run for all nodes asks."""
         if job not in self._by_node:
             found = self._by_node[job] = defaultdict(list)
-            for run in sorted(self._scribe.ledger.of_job(job), key=lambda run: (run.occurrence.due, run.id)):
+            for run in sorted(self._scribe.ledger.of_job(job), key=turn):
                 for target in run.targets:
                     found[target.node].append((run.id, target.index))
         return self._by_node[job]
@@ -78,10 +79,21 @@ def remaining(ledger: Ledger, desired: Desired, job: JobName) -> tuple[Remains, 
     return tuple(left for left in ledger.job(job).remains if desired.node(left.node) is not None)
 
 
+def turn(run: Run) -> tuple[bool, datetime, datetime, RunId]:
+    """Runs of a job come in this order: backfills last, since they have waited for long anyway."""
+    occurrence = run.occurrence
+    return occurrence.trigger is Trigger.BACKFILL, occurrence.due, occurrence.nominal, run.id
+
+
 def waiting_entry(run: Run, key: Key) -> Waiting[Key]:
     """A run, or a target of it, as the overlap rule sees it."""
+    trigger = run.occurrence.trigger
     return Waiting(
-        key=key, due=run.occurrence.due, manual=run.occurrence.trigger.by_hand, force=_is_forced(run.request)
+        key=key,
+        due=run.occurrence.due,
+        manual=trigger.by_hand,
+        force=_is_forced(run.request),
+        patient=trigger is Trigger.BACKFILL,
     )
 
 

@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from distcrond.engine.admission import Admission
 from distcrond.engine.agenda import Agenda
+from distcrond.engine.backfill import Backfills
 from distcrond.engine.chains import Chains
 from distcrond.engine.cleanup import Cleanup
 from distcrond.engine.closing import Closing
@@ -231,6 +232,15 @@ class Engine:
             outboxes=outboxes,
             refresh=refresh,
             tenure=tenure,
+            backfills=Backfills(
+                clock=clock,
+                scribe=scribe,
+                desired=desired,
+                history=history,
+                timetable=timetable,
+                tenure=tenure,
+                pokes=pokes,
+            ),
             trust=Trust(clock=clock, scribe=scribe, desired=desired, health=health, host_keys=host_keys),
         )
         why = Why(

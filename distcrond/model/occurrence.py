@@ -17,14 +17,21 @@ class Trigger(StrEnum):
     MANUAL = "manual"
     RERUN = "rerun"
     CHAIN = "chain"
+    BACKFILL = "backfill"
 
     @property
     def by_hand(self) -> bool:
         """Whether somebody asked for it: it has no start deadline and never coalesces (SEMANTICS §4, §6)."""
         return self in _BY_HAND
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether somebody waits for just this run: there is one of them at a time, and obstacles are told at once."""
+        return self in _AWAITED
 
-_BY_HAND = frozenset({Trigger.MANUAL, Trigger.RERUN})
+
+_AWAITED = frozenset({Trigger.MANUAL, Trigger.RERUN})
+_BY_HAND = _AWAITED | {Trigger.BACKFILL}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +55,8 @@ class Occurrence:
     """`nominal` comes from the schedule, `due` is nominal plus jitter; both aware UTC.
 
     `key` is empty for scheduled occurrences; for others it tells two requests of one instant apart, and of one in a
-    chain it names the upstream run that made it, whose nominal instant it has. `origin` is the run that a rerun
-    repeats, under the same nominal instant.
+    chain it names the upstream run that made it, whose nominal instant it has. `origin` is the run that a rerun or
+    backfill repeats, under the same nominal instant.
     """
 
     job: JobName

@@ -22,12 +22,17 @@ MOST_BUFFERED: Final = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting(Generic[Key]):
-    """Something that wants to start. `manual` has a slot of its own and never coalesces; `force` knows no overlap."""
+    """Something that wants to start.
+
+    `manual` has a slot of its own and never coalesces; `force` knows no overlap; `patient` takes its turn whatever the
+    policy: it is neither skipped nor takes the place of another.
+    """
 
     key: Key
     due: datetime
     manual: bool = False
     force: bool = False
+    patient: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +76,8 @@ def resolve(policy: Overlap, waiting: Sequence[Waiting[Key]], running: Sequence[
     for entry in waiting:
         if entry.force or policy is Overlap.ALLOW or not (running or start):
             start.append(entry.key)
+        elif entry.patient:
+            hold.append(entry)
         elif policy is Overlap.SKIP:
             skip.append((entry.key, Reason.OVERLAP))
         elif entry.manual:
@@ -92,6 +99,7 @@ def _replaced(waiting: Sequence[Waiting[Key]], running: Sequence[Running[Key]]) 
     """
     pairs: list[tuple[Key, Key]] = []
     for one in running:
-        newer = [entry.key for entry in waiting if one.began is not None and entry.due > one.began]
+        impatient = (entry for entry in waiting if not entry.patient)
+        newer = [entry.key for entry in impatient if one.began is not None and entry.due > one.began]
         pairs += [(one.key, key) for key in newer[:1]]
     return pairs

@@ -22,7 +22,7 @@ from distcrond.schedule.forecast import Coming, Crowd, Forecast, Plan, forecast
 from distcrond.schedule.fuzzy import assign_ordinals
 from distcrond.schedule.muted import muted, muting
 from distcrond.schedule.note import clock_note
-from distcrond.schedule.union import due_of, nominal_of
+from distcrond.schedule.union import due_of, nominal_of, without_delay
 from distcrond.schedule.walk import newest, walk
 
 __all__ = [
@@ -48,4 +48,5 @@ __all__ = [
     "rest_between",
     "runs_at_boot",
     "walk",
+    "without_delay",
 ]

@@ -53,6 +53,17 @@ def nominal_of(schedule: Schedule, due: datetime) -> datetime:
             return due
 
 
+def without_delay(schedule: Schedule) -> Schedule:
+    """Give the nominal instants of `schedule`, whenever those are due."""
+    match schedule:
+        case ShiftedSchedule():
+            return schedule.inner
+        case UnionSchedule():
+            return UnionSchedule(tuple(without_delay(member) for member in schedule.members))
+        case _:
+            return schedule
+
+
 def due_of(schedule: Schedule, nominal: datetime) -> datetime | None:
     """Give the instant at which the occurrence of that nominal instant is due; None if there is none."""
     match schedule:

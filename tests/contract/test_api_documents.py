@@ -528,3 +528,23 @@ async def test_a_run_by_hand_says_what_its_job_requires_and_is_not_so(client, se
     served.world.unmet["invoices"] = ["dump has never ended as success"]
     answer = await post(client, "/api/v1/jobs/invoices/run")
     assert (answer["unmet"], "dump has never" in answer["note"]) == (served.world.unmet["invoices"], True)
+
+
+async def test_a_backfill_is_planned_and_made(client, served) -> None:
+    path = "/api/v1/jobs/invoices/backfill"
+    async with client.post(path, json={"from": "1h", "dry_run": True}) as answer:
+        assert (answer.status, {run["id"] for run in (await answer.json())["runs"]}) == (200, {None})
+    await client.post("/api/v1/jobs/invoices/pause")
+    async with client.post(path, json={"from": "1h"}, headers={"Idempotency-Key": "k"}) as answer:
+        made = await answer.json()
+        assert (answer.status, made["count"], "its schedule rests" in made["note"]) == (202, 4, True)
+    assert all(run["id"] in served.world.runs for run in made["runs"])
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [({}, 400), ({"from": "1h", "to": "2h"}, 400), ({"from": "x"}, 400), ({"from": "1h", "until": "now"}, 400)],
+)
+async def test_a_backfill_that_cannot_be(client, served, body, status) -> None:
+    await refused(client, "POST", "/api/v1/jobs/invoices/backfill", status, json=body)
+    await refused(client, "POST", "/api/v1/jobs/nope/backfill", 404, json={"from": "1h"})

@@ -38,6 +38,7 @@ GET     /api/v1/jobs/{job}/why            read     200   404
 GET     /api/v1/jobs/{job}/stats          read     200   404
 GET     /api/v1/jobs/{job}/definition     read     200   404
 POST    /api/v1/jobs/{job}/run            operate  202   404
+POST    /api/v1/jobs/{job}/backfill       operate  202   404
 POST    /api/v1/jobs/{job}/pause          operate  200   404
 POST    /api/v1/jobs/{job}/resume         operate  200   404
 GET     /api/v1/runs                      read     200   200
@@ -82,6 +83,7 @@ GET     /api/v1/openapi.json              read     200   200
 BODIES = {
     ("POST", "/api/v1/tokens"): {"name": "made", "scope": "read"},
     ("POST", "/api/v1/runs/{run}/rerun"): {"force": True},
+    ("POST", "/api/v1/jobs/{job}/backfill"): {"from": "1h"},
     ("PUT", "/api/v1/nodes/{node}/host-keys"): {"fingerprints": [FINGERPRINT]},
 }
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")

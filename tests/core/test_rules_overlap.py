@@ -162,3 +162,15 @@ def test_a_queue_coalesces_nothing_that_is_guaranteed(policy: Overlap) -> None:
     assert policy_of(a_job(overlap=policy)) is policy
     guaranteed = policy_of(a_job(overlap=policy, catch_up=CatchUp(guaranteed=True)))
     assert guaranteed is (BUFFER_ALL if policy is QUEUE else policy)
+
+
+@pytest.mark.parametrize("policy", list(Overlap))
+def test_the_patient_wait_for_their_turn_whatever_the_policy(policy):
+    entries = [Waiting(key=key, due=NOON, manual=True, patient=True) for key in "ab"]
+    found = resolve(policy, entries, [Running(key="r", began=NOON - timedelta(seconds=1))])
+    if policy is Overlap.ALLOW:
+        assert found.start == ("a", "b")
+    else:
+        assert (found.start, found.hold, found.skip, found.replace) == ((), ("a", "b"), (), ())
+    alone = resolve(policy, entries)
+    assert alone.start == (("a", "b") if policy is Overlap.ALLOW else ("a",))

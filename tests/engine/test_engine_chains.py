@@ -235,27 +235,37 @@ async def test_a_chain_rests_with_its_job(world: World) -> None:
     assert await world.outcomes("down") == [("skipped", "paused"), ("success", None)]
 
 
-async def test_a_disabled_job_follows_nobody(world: World) -> None:
+async def test_a_disabled_job_does_not_follow(world: World) -> None:
     disabled = a_job("down", after=AFTER_A.after, enabled=False)
     await world.start(a_job("a"), disabled, NODE)
     await ran(world, "a")
-    assert await world.runs("down") == []
+    assert await world.outcomes("down") == [("skipped", "disabled")]
 
 
 @pytest.mark.parametrize(
-    "files",
+    ("files", "reason"),
     [
-        [a_job("down", after=AFTER_BOTH.after, enabled=False)],
-        [a_job("down")],
-        [],
+        ([a_job("down", after=AFTER_BOTH.after, enabled=False)], "disabled"),
+        ([a_job("down")], "upstream"),
+        ([], "upstream"),
     ],
 )
-async def test_a_set_ends_when_the_files_end_the_chain(world: World, files) -> None:
+async def test_a_set_ends_when_the_files_end_the_chain(world: World, files, reason) -> None:
     await world.start(a_job("a"), a_job("b"), AFTER_BOTH, NODE)
     await ran(world, "a")
     await world.swap(a_job("a"), a_job("b"), NODE, *files)
     await world.pass_(seconds=1)
-    assert await world.outcomes("down") == [("skipped", "upstream")]
+    assert await world.outcomes("down") == [("skipped", reason)]
+
+
+async def test_a_rerun_comes_after_the_same_runs(world: World) -> None:
+    await world.start(a_job("a"), AFTER_A, NODE)
+    above = await ran(world, "a")
+    (below,) = await world.runs("down")
+    again = await world.engine.control.rerun(Rerun(run=RunId(below["id"]), by="somebody"))
+    await world.pass_(seconds=5)
+    assert upstream(await world.run(again)) == [above]
+    assert world.executor.of_job("down")[1].order.environment["DISTCRON_UPSTREAM_RUN_IDS"] == above
 
 
 async def test_a_set_becomes_whole_when_the_files_ask_for_less(world: World) -> None:

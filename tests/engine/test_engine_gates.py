@@ -9,7 +9,7 @@ from world import World, a_job, a_node, after, cron, every, once
 
 from distcrond.model.chain import After, Ending, Otherwise, Requirement
 from distcrond.model.ids import JobName
-from distcrond.model.policy import Overlap
+from distcrond.model.policy import CatchUp, Overlap
 from distcrond.model.run import Exit
 from distcrond.testing import Script
 
@@ -187,3 +187,10 @@ async def test_why_names_what_it_comes_after(world: World) -> None:
     answer = await world.engine.queries.why(JobName("down"), None)
     point = next(point for point in answer["considered"] if point["what"] == "after")
     assert (answer["decision"], point["verdict"], run in point["detail"]) == ("success", "ok", True)
+
+
+async def test_what_is_guaranteed_waits_each_for_itself(world: World) -> None:
+    job = gated(schedule=every(hours=1), catch_up=CatchUp(guaranteed=True))
+    await world.start(a_job("x", schedule=once(hours=5, minutes=30)), job, NODE)
+    await world.until(hours=5, minutes=45)
+    assert await world.outcomes("job") == [OK] * 5

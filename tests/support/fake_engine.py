@@ -20,6 +20,7 @@ from distcrond.api.listeners import TcpAddress, UnixAddress
 from distcrond.api.server import Api
 from distcrond.api.tokens import TokenBook
 from distcrond.clock import SystemClock
+from distcrond.engine.backfill import Backfill, Backfills
 from distcrond.engine.control import Control
 from distcrond.engine.crontabs import NodeCrontabs
 from distcrond.engine.digest import Digest
@@ -238,6 +239,32 @@ class World:
         self.put(replace(old, targets=targets))
 
 
+class FakeBackfills(Backfills):
+    """Four instants have passed."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    async def plan(self, wish: Backfill) -> Document:
+        return self._answer(wish, "")
+
+    async def start(self, wish: Backfill) -> Document:
+        return self._answer(wish, wish.key or "k")
+
+    def _answer(self, wish: Backfill, key: str) -> Document:
+        if wish.job not in self.world.jobs:
+            raise NotFound("not_found", f"no job {wish.job}")
+        if wish.begin >= (wish.end or self.world.now):
+            raise InvalidValue("the span is empty")
+        runs = [self.world.add_run(wish.job, minutes_ago=9 - each, key=f"{key}{each}") for each in range(4) if key]
+        ids = [run.id for run in runs] or [None] * 4
+        shown = [
+            {"id": run, "scheduled_at": format_instant(wish.begin), "origin": None, "outcome": None} for run in ids
+        ]
+        span = {"from": format_instant(wish.begin), "to": format_instant(wish.end or self.world.now)}
+        return {"job": wish.job, **span, "count": 4, "runs": shown}
+
+
 class FakeControl(Control):
     """Runs end as `ENDINGS` says."""
 
@@ -245,6 +272,7 @@ class FakeControl(Control):
         self.world = world
         self.reloads: list[str] = []
         self.trust = FakeTrust(world)
+        self.backfills = FakeBackfills(world)
 
     async def trigger(self, order: Order) -> RunId:
         if order.job not in self.world.jobs:
@@ -517,7 +545,7 @@ class FakeQueries(Queries):
     async def runs(self, query: RunQuery) -> Page:
         if self.world.broken:
             raise RuntimeError("secret inner detail")
-        if query.cursor is not None and not query.cursor.isdecimal():
+        if query.cursor is not None and not (query.cursor.isdecimal() and len(query.cursor) < 10):
             raise InvalidValue("that cursor is not ours")
         begin = int(query.cursor or 0)
         found = [run_document(run) for run in self._runs_of(query.job) if self._fits(run, query)]

@@ -259,3 +259,16 @@ def test_the_same_key_asks_for_the_same_run(cluster, add):
     assert first.document["id"] == again.document["id"]
     cluster.finished(first.document["id"])
     assert len(cluster.all_runs("&job=keyed")) == 1
+
+
+def test_a_backfill_makes_up_for_what_has_passed(cluster, add):
+    keys = {"schedule": "0 3 * * *", "policy": {"hosts": ["web1"]}, "overlap": "skip"}
+    add("nightly", shell_command='echo "$DISTCRON_TRIGGER $DISTCRON_SCHEDULED_AT"; exit 3', **keys)
+    span = ("--from", "2026-01-01T00:00:00Z", "--to", "2026-01-04T00:00:00Z")
+    plan = cluster.ctl("backfill", "nightly", *span, "--dry-run")
+    assert "3 runs would be made" in plan.stderr
+    done = cluster.ctl("backfill", "nightly", *span, "--wait", "-o", "name", code=3)
+    runs = done.stdout.split()
+    said = [cluster.output(run, "web1").decode() for run in runs]
+    assert said == [f"backfill 2026-01-0{day}T03:00:00Z\n" for day in (1, 2, 3)]
+    assert "more than 1000 times" in cluster.ctl("backfill", "nightly", "--from", "2020-01-01", code=2).stderr
