@@ -47,8 +47,8 @@ class Gate:
     def let_through(self, waiting: Sequence[Run], now: datetime) -> list[Run]:
         """Those of a job's waiting runs, oldest first, that wait for no other job.
 
-        At most one waits for a requirement, as at overlap: newer ones coalesce into it, unless guaranteed. Of several that wait for runs
-        upstream only the newest can still get what it lacks.
+        At most one waits for a requirement, as at overlap: newer ones coalesce into it, unless they are guaranteed. Of
+        several that wait for runs upstream only the newest can still get what it lacks.
         """
         found = [(run, self._obstacle(run)) for run in waiting]
         ready = [run for run, obstacle in found if obstacle is None]
