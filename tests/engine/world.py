@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from distcrond.engine.desired import Desired
+from distcrond.engine.outboxes import Outboxes
 from distcrond.engine.requests import Order
 from distcrond.engine.service import Engine
 from distcrond.errors import SecretMissing
@@ -28,7 +29,7 @@ from distcrond.model.secret import SecretSource
 from distcrond.model.size import MIB
 from distcrond.model.spec import CronSpec, IntervalSpec, OnceSpec, ScheduleSpec
 from distcrond.model.zone import Zone
-from distcrond.ports import Batch, RunQuery
+from distcrond.ports import Batch, Executor, RunQuery
 from distcrond.testing import FakeClock, GatedJournal, ScriptedExecutor
 
 START = datetime.fromisoformat("2026-01-05T00:00:00+00:00")
@@ -121,6 +122,7 @@ class World:
         self.desired = Desired(Catalog())
         self.interval = timedelta(seconds=10)
         self.vault = Secrets()
+        self.outboxes: Outboxes | None = None
         self.keep: timedelta | None = None
         self.boot = ""
         """What the kernel calls the time since the daemon's host has booted."""
@@ -138,7 +140,7 @@ class World:
             self.desired.catalog = a_catalog(*parts)
         self.desired = Desired(self.desired.catalog)
         self.files = Files(self.desired.catalog)
-        self.journal = GatedJournal(SqliteJournal(self.database))
+        self.journal = self.open_journal()
         ledger = await self.journal.load()
         began = DaemonStarted(at=self.clock.now(), daemon="d", generation=ledger.generation + 1, version="test")
         events = (began, JournalRestored(at=self.clock.now())) if restored else (began,)
@@ -150,12 +152,13 @@ class World:
             journal=self.journal,
             history=self.history,
             ledger=ledger,
-            executors={"scripted": self.executor},
+            executors={"scripted": self.reach_nodes()},
             desired=self.desired,
             definitions=self.files,
             vault=self.vault,
             file_check_interval=timedelta(days=10_000),  # who wants a reload asks for it
             health_check_interval=self.interval,
+            outboxes=self.outboxes,
             free_bytes=lambda: self.free,
             keep=self.keep,
             boot=self.boot,
@@ -163,6 +166,14 @@ class World:
         self.ledger = ledger
         self._life = asyncio.create_task(self.engine.run())
         await self.clock.settle()
+
+    def open_journal(self) -> GatedJournal:
+        """The journal of one life."""
+        return GatedJournal(SqliteJournal(self.database))
+
+    def reach_nodes(self) -> Executor:
+        """The way of one life to the nodes."""
+        return self.executor
 
     async def stop(self) -> None:
         """End the life in good order."""
