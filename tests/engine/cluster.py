@@ -55,6 +55,10 @@ class Cluster(World):
 
     # ------------------------------------------------------------ lives
 
+    @property
+    def lives(self) -> int:
+        return len(self._ways)
+
     def open_journal(self) -> GatedJournal:
         self.life = Life(self._drop)
         self.mortal = MortalJournal(Disk(SqliteJournal(self.database), self._written), self.life)
