@@ -163,6 +163,13 @@ class Session(Protocol):
         """
         ...
 
+    async def is_quiet(self) -> bool:
+        """Whether the command has certainly printed nothing beyond what `events` has yielded, since the last question.
+
+        Asks the node, which may take seconds. False if it has, and if nobody can tell. Never raises.
+        """
+        ...
+
     async def stop(self, grace: timedelta, reason: Reason = Reason.CANCELLED) -> Stopped:
         """TERM to the whole process tree, KILL after `grace`, then a look. `events` goes on to `Ended` by itself.
 

@@ -101,6 +101,9 @@ def _times(usual: Job, reader: Reader, options: Options, name: JobName) -> Facts
     return _facts(
         schedule=reader.take(("schedule",), schedule, None),
         timeout=reader.take(("timeout",), parse_duration, usual.timeout),
+        total_timeout=reader.take(("total_timeout",), parse_duration, usual.total_timeout),
+        idle_timeout=reader.take(("idle_timeout",), parse_duration, usual.idle_timeout),
+        deadline=_deadline(reader),
         kill_grace=reader.take(("kill_grace",), parse_duration, usual.kill_grace),
         connect_timeout=reader.take(("connect_timeout",), _positive_duration, usual.connect_timeout),
         start_deadline=reader.take(("start_deadline",), _positive_duration, None),
@@ -161,6 +164,14 @@ def _sources(given: Mapping[str, Mapping[str, str]]) -> Mapping[str, SecretSourc
     """Each entry has exactly one key, the kind: so the schema has it."""
     kinds = {name: next(iter(source.items())) for name, source in given.items()}
     return {name: SecretSource(kind=SecretKind(kind), place=place) for name, (kind, place) in kinds.items()}
+
+
+def _deadline(reader: Reader) -> int:
+    percent = reader.take(("deadline",), lambda text: int(text.removesuffix("%")), 0)
+    if percent and reader.get(("schedule",)) is None and not reader.is_wrong(("schedule",)):
+        text = "the deadline is a part of the period, and the job has no schedule"
+        reader.object(("deadline",), text, "write total_timeout, or a schedule", code="conflicting_keys")
+    return percent
 
 
 def _on_node_lost(reader: Reader) -> OnNodeLost:

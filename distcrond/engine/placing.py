@@ -30,7 +30,7 @@ from distcrond.placement import Blocked, Candidates, NodeView, candidates, choos
 from distcrond.placement.zones import turn
 from distcrond.rules.deadline import target_deadline
 from distcrond.rules.restored import UNKNOWN, may_have_run
-from distcrond.rules.retry import avoided, bound_to, first_of, last_word
+from distcrond.rules.retry import avoided, bound_to, last_word
 from distcrond.rules.rollout import Wait
 from distcrond.rules.silence import given_up
 from distcrond.rules.verdict import Verdict, replaced
@@ -415,7 +415,7 @@ class Placing:
 
     def _wake_between(self, run: Run, target: Target, instant: datetime | None) -> None:
         """Look at the target again then, or when nothing of it may begin any more."""
-        barrier = first_of(self._retrying.barriers(run, target)) if target.attempts or target.retries else None
+        barrier = self._retrying.barrier(run, target)
         if barrier is not None and (instant is None or barrier.instant < instant):
             instant = barrier.instant
         if instant is not None:

@@ -43,7 +43,7 @@ class Retrying:
         `ended` is the end of the attempt, if there was one, for the same append.
         """
         now = self._clock.now()
-        next_try = again(run, target, verdict, said=said, now=now, barriers=self.barriers(run, target))
+        next_try = again(run, target, verdict, said=said, now=now, barrier=self._barrier(run, target, is_retry=True))
         if isinstance(next_try, Again):
             requeued = TargetRequeued(
                 at=now,
@@ -60,19 +60,28 @@ class Retrying:
         return False
 
     def rest(self, run: Run, target: Target, now: datetime) -> Reason | Verdict | None:
-        """What keeps a target that was tried before from its next try: why it waits, or what ends the wait."""
-        if not target.attempts and not target.retries:
-            return None
-        barrier = first_of(self.barriers(run, target))
+        """What keeps a target from its next try, whatever the nodes are: why it waits, or what ends the wait."""
+        barrier = self.barrier(run, target)
         if barrier is not None and now >= barrier.instant:
-            missed = Verdict(outcome=Outcome.MISSED, reason=Reason.UNREACHABLE, detail=f"no retry: {barrier.why}")
-            return last_word(target, missed)
+            is_first = not target.attempts and not target.retries
+            detail = barrier.why if is_first else f"no retry: {barrier.why}"
+            return last_word(target, Verdict(outcome=Outcome.MISSED, reason=barrier.reason, detail=detail))
         return Reason.RETRY if target.retry_at is not None and now < target.retry_at else None
 
-    def barriers(self, run: Run, target: Target) -> Iterator[Barrier]:
-        """From when on nothing of the target begins, by whatever rule."""
-        yield from barriers_of(run.job, run, target)
-        if not run.job.retry.limit:
+    def barrier(self, run: Run, target: Target) -> Barrier | None:
+        """From when on nothing of the target begins; None if nothing says so."""
+        return self._barrier(run, target, is_retry=bool(target.retries))
+
+    def _barrier(self, run: Run, target: Target, *, is_retry: bool) -> Barrier | None:
+        return first_of(self._barriers(run, target, is_retry=is_retry))
+
+    def _barriers(self, run: Run, target: Target, *, is_retry: bool) -> Iterator[Barrier]:
+        deadline = self._timetable.deadline(run)
+        if deadline is not None:
+            instant = deadline + target.stepped
+            yield Barrier(instant, f"the deadline of the run is {format_instant(instant)}", Reason.DEADLINE)
+        yield from barriers_of(run, target, is_retry=is_retry)
+        if not run.job.retry.limit or not is_retry:
             return
         job = self._desired.catalog.jobs.get(run.job.name)
         if job is None or not (job.enabled or run.occurrence.trigger.by_hand):

@@ -13,6 +13,7 @@ from distcrond.engine.agenda import Agenda, Alarm
 from distcrond.engine.closing import Closing
 from distcrond.engine.feed import Feed
 from distcrond.engine.health import Health
+from distcrond.engine.limits import Limits, Watch
 from distcrond.engine.masking import Mask
 from distcrond.engine.orders import work_order
 from distcrond.engine.punctuality import Punctuality
@@ -20,12 +21,14 @@ from distcrond.engine.retrying import Retrying
 from distcrond.engine.rivals import Slot
 from distcrond.engine.room import Room
 from distcrond.engine.scribe import Scribe
+from distcrond.engine.timetable import Timetable
 from distcrond.errors import JournalError, NodeUnreachable, SecretMissing, StartRefused
 from distcrond.failpoints import Failpoint, reach
 from distcrond.model.event import (
     AttemptEnded,
     AttemptStarted,
     ContactChanged,
+    LimitReached,
     NodeRefused,
     OutputChunk,
     OutputStored,
@@ -35,7 +38,7 @@ from distcrond.model.ids import RunId
 from distcrond.model.node import Node
 from distcrond.model.occurrence import Trigger
 from distcrond.model.policy import OnNodeLost
-from distcrond.model.reason import Reason
+from distcrond.model.reason import LIMITS, Reason
 from distcrond.model.run import Outcome, Run, State, Target
 from distcrond.model.span import format_duration
 from distcrond.ports import Chunk, Clock, Contact, Ended, Executor, NotStarted, Session, Stopped, Vault
@@ -50,8 +53,6 @@ _NODES_REMEMBER = timedelta(hours=47)
 _LAST_WORDS = timedelta(minutes=10)
 """How long the end, and what was printed before it, of a command that is certainly gone may take to be told."""
 _INTERNAL = Verdict(outcome=Outcome.LOST, reason=Reason.INTERNAL, detail="see the daemon's log")
-_FIRST_WORD = timedelta(seconds=5)
-"""What the node of an adopted attempt has to tell an end that came before the timeout, however long ago that passed."""
 _WITHDRAWN = Verdict(outcome=Outcome.CANCELLED, reason=Reason.CANCELLED)
 
 
@@ -75,6 +76,7 @@ class Flight:
         "stopped_for",
         "stopping",
         "task",
+        "watch",
     )
 
     def __init__(self) -> None:
@@ -89,15 +91,23 @@ class Flight:
         self.silence: Alarm | None = None
         self.again = False
         self.mask = Mask()
+        self.watch: Watch | None = None
 
     def hear(self) -> None:
         """The node answers: how long it was silent does not matter any more."""
         if self.silence is not None:
             self.silence.cancel()
 
+    def hear_output(self) -> None:
+        """It has printed something."""
+        if self.watch is not None:
+            self.watch.hear()
+
     def disarm(self) -> None:
         """Start and stop nothing any more."""
         self.hear()
+        if self.watch is not None:
+            self.watch.end()
         for alarm in self.alarms:
             alarm.cancel()
 
@@ -122,6 +132,7 @@ class Runner:
         room: Room,
         closing: Closing,
         retrying: Retrying,
+        timetable: Timetable,
         executors: Mapping[str, Executor],
         vault: Vault,
         feed: Feed,
@@ -132,6 +143,15 @@ class Runner:
         self._agenda = agenda
         self._health = health
         self._room = room
+        self._limits = Limits(
+            clock=clock,
+            scribe=scribe,
+            agenda=agenda,
+            room=room,
+            timetable=timetable,
+            reached=self._reach,
+            spawn=self._spawn,
+        )
         self._closing = closing
         self._retrying = retrying
         self._executors = executors
@@ -160,7 +180,7 @@ class Runner:
         self._take_off(slot, lambda flight: self._follow_again(slot, node, flight))
 
     def stop(self, slot: Slot, reason: Reason) -> None:
-        """End a target's attempt, because of `TIMEOUT`, `CANCELLED`, `SUPERSEDED` or `PREEMPTED`; the first counts."""
+        """End a target's attempt, because of one of `LIMITS`, `CANCELLED`, `SUPERSEDED` or `PREEMPTED`; the first."""
         flight = self._flights.get(slot)
         if flight is None or flight.stopped_for is not None:
             return
@@ -292,18 +312,16 @@ class Runner:
             return
         if run.occurrence.trigger is Trigger.SCHEDULE and not run.targets[slot[1]].attempts:
             self._punctuality.started(due=run.occurrence.due, at=self._clock.now())
-        self._limit(slot, run, flight, run.job.timeout)
+        flight.watch = self._limits.watch(slot, flight.session)
 
-    def _limit(self, slot: Slot, run: Run, flight: Flight, left: timedelta) -> None:
-        if run.job.timeout:
-            flight.alarms.append(self._agenda.after(left, lambda: self._time_is_up(slot, run, flight)))
-
-    def _time_is_up(self, slot: Slot, run: Run, flight: Flight) -> None:
-        """While nothing can be collected the end may have come in time; a node with a spool keeps the limit itself."""
-        if self._room.is_behind and self._look(slot)[1].attempts[-1].spool is not None:
-            self._limit(slot, run, flight, _FIRST_WORD)
-        else:
-            self.stop(slot, Reason.TIMEOUT)
+    def _reach(self, slot: Slot, limit: Reason) -> None:
+        """An attempt is over a limit. That is on record before the first signal: the next life goes on with it."""
+        flight = self._flights.get(slot)
+        if flight is not None and flight.stopped_for is None:
+            number = self._look(slot)[1].attempts[-1].number
+            at = self._clock.now()
+            self._scribe.record(LimitReached(at=at, run=slot[0], target=slot[1], number=number, reason=limit))
+            self.stop(slot, limit)
 
     async def _follow_again(self, slot: Slot, node: Node, flight: Flight) -> None:
         run, target = self._look(slot)
@@ -319,9 +337,10 @@ class Runner:
         if target.contact_lost:
             # It was so for the daemon before us; for us it is lost once the session says so.
             self._scribe.record(ContactChanged(at=self._clock.now(), run=run.id, target=target.index, lost=False))
-        left = run.job.timeout - (self._clock.now() - attempt.started_at)
-        self._limit(slot, run, flight, max(left, _FIRST_WORD))
-        if run.cancel_requested_by is not None:
+        flight.watch = self._limits.watch(slot, session, adopted=True)
+        if attempt.limit is not None:
+            self.stop(slot, attempt.limit)
+        elif run.cancel_requested_by is not None:
             self.stop(slot, Reason.CANCELLED)
         elif target.superseded_by is not None:
             self.stop(slot, Reason.SUPERSEDED)
@@ -337,6 +356,7 @@ class Runner:
         async for event in session.events():
             match event:
                 case Chunk():
+                    flight.hear_output()
                     for piece in flight.mask.feed(event):
                         await self._store(slot, piece)
                 case Contact():
@@ -360,6 +380,8 @@ class Runner:
         """Silence changes nothing by itself; what it means after a while is the job's to say."""
         self._scribe.record(ContactChanged(at=self._clock.now(), run=slot[0], target=slot[1], lost=lost))
         flight.hear()
+        if flight.watch is not None:
+            flight.watch.contact(lost=lost)
         run, target = self._look(slot)
         choice = on_silence(run.job, target)
         if lost and choice is not OnNodeLost.WAIT:
@@ -501,13 +523,15 @@ def _withdrawn(target: Target, reason: Reason) -> Verdict:
 
 
 def _why_stopped(target: Target, ended: Ended, flight: Flight) -> Reason | None:
-    """The record of a node names who began to stop it; for whom it was cancelled only we know.
+    """The record of a node names who began to stop it; for whom it was cancelled, and by which limit, only we know.
 
     What gives way would run again: if by its record it had ended before anybody stopped it, it has ended.
     """
     by_itself = ended.stopped_for is None and target.attempts[-1].spool is not None
     if flight.stopped_for is Reason.PREEMPTED and by_itself:
         return None
+    if ended.stopped_for is Reason.TIMEOUT and flight.stopped_for in LIMITS:
+        return flight.stopped_for
     if ended.stopped_for is Reason.CANCELLED and flight.stopped_for in (Reason.SUPERSEDED, Reason.PREEMPTED):
         return flight.stopped_for
     return ended.stopped_for or flight.stopped_for
@@ -515,7 +539,7 @@ def _why_stopped(target: Target, ended: Ended, flight: Flight) -> Reason | None:
 
 async def _kill(session: Session, grace: timedelta, reason: Reason) -> Stopped:
     try:
-        return await session.stop(grace, Reason.TIMEOUT if reason is Reason.TIMEOUT else Reason.CANCELLED)
+        return await session.stop(grace, Reason.TIMEOUT if reason in LIMITS else Reason.CANCELLED)
     except Exception:  # noqa: BLE001  nobody waits for the task that asks
         _log.exception("a command could not be stopped because of a fault inside distcrond")
         return Stopped.UNCONFIRMED

@@ -123,6 +123,7 @@ class Engine:
             room=room,
             closing=closing,
             retrying=retrying,
+            timetable=timetable,
             executors=executors,
             vault=vault,
             feed=feed,

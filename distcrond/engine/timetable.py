@@ -14,8 +14,10 @@ from distcrond.model.event import OrdinalTaken
 from distcrond.model.ids import JobName
 from distcrond.model.job import Job
 from distcrond.model.ledger import Ledger
+from distcrond.model.occurrence import Trigger
+from distcrond.model.run import Run
 from distcrond.model.spec import RestrictedSpec, ScheduleSpec
-from distcrond.schedule import Schedule, assign_ordinals, compile_schedule, fuzzy_groups
+from distcrond.schedule import Schedule, assign_ordinals, compile_schedule, fuzzy_groups, nominal_of
 
 
 class Timetable:
@@ -42,6 +44,17 @@ class Timetable:
         if job.schedule is None or not job.enabled or self.runs_left(job) == 0:
             return None
         return self.schedule(job).next_after(instant)
+
+    def deadline(self, run: Run) -> datetime | None:
+        """When a scheduled run must have ended: that part of its period after it is due; None if its job sets none."""
+        job, occurrence = run.job, run.occurrence
+        if not job.deadline or job.schedule is None or occurrence.trigger is not Trigger.SCHEDULE:
+            return None
+        schedule = self.schedule(job)
+        following = schedule.next_after(occurrence.due)
+        if following is None:
+            return None
+        return occurrence.due + (nominal_of(schedule, following) - occurrence.nominal) * job.deadline / 100
 
     def identity(self, job: Job) -> str:
         """Tell one schedule from another: equal texts in equal zones are equal, whatever their `max_runs`."""

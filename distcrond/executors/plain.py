@@ -155,6 +155,7 @@ class PlainSession:
         self._sent = False
         self._end: NotStarted | Ended | None = None
         self._finished = asyncio.Event()
+        self._told = 0  # bytes received, when we told of them or were asked
 
     def start(self) -> None:
         """Begin; the session is opened in the background."""
@@ -171,6 +172,7 @@ class PlainSession:
         while True:
             channel.news.clear()
             while chunk := channel.pending():
+                self._told = channel.received
                 yield chunk
             if self._end is not None:
                 break
@@ -183,6 +185,11 @@ class PlainSession:
 
     def watch(self, *, closely: bool) -> None:
         """Output comes as it is printed, whoever looks."""
+
+    async def is_quiet(self) -> bool:
+        """See `ports.Session.is_quiet`. What comes after the head is kept here and told at the end."""
+        told, self._told = self._told, self._channel.received
+        return told == self._told and not self._channel.paused and self._end is None
 
     async def stop(self, grace: timedelta, reason: Reason = Reason.CANCELLED) -> Stopped:  # noqa: ARG002  no record
         """See `ports.Session.stop`; the signals go through a second session."""

@@ -32,6 +32,8 @@ class Tape:
         self.stream = stream
         self._limits = limits
         self.offset = offset
+        self.stands: tuple[int, int] | None = None
+        """How far its reader came, as it said last: the segment, and the bytes of it. For whoever asks."""
         self._seen = 0  # the head file is at least so long
         self._eof: Eof | None = None
         self._held = False  # somebody holds the stream open: what we call its end is where it stood

@@ -51,6 +51,8 @@ SLOW_START = 120.0
 """Seconds that our own start may take once the node's shell has read it, before a tombstone stops it."""
 CONTACT_PATIENCE = 2.0
 """Seconds without a launcher before that is worth telling."""
+PING_PATIENCE = timedelta(seconds=10)
+"""How long a launcher may take to answer before what it did not say says nothing."""
 RELEASE_PATIENCE = timedelta(seconds=5)
 """How long a release may wait for a launcher."""
 WATCH = 30.0
@@ -62,6 +64,8 @@ ADOPTED_WATCH = 1.0
 SHORTEST_POLL, LONGEST_POLL = 0.5, 4.0
 """Seconds between looks at the output of a running command; silence doubles them. Its end is told without a look.
 While somebody watches closely, each tick looks."""
+LISTEN = 2.0
+"""Seconds that the node has to answer whether a command has printed more."""
 _WATCH_SHARE = 0.01  # seconds more per followed attempt: a question costs the node about a millisecond
 _RETRY = 1.0
 _FOUND = "the node has a record of an earlier start and refused to start it again"
@@ -183,6 +187,23 @@ class SpoolSession:
         """See `ports.Session.watch`."""
         self._closely = closely
         self._look_soon()
+
+    async def is_quiet(self) -> bool:
+        """See `ports.Session.is_quiet`: a look at the head that is growing, a question to the readers of the others."""
+        launcher = self._launcher
+        if launcher is None or self._over:
+            return False
+        full = [tape for tape in self._tapes.values() if not tape.growing and not tape.ended]
+        before = [tape.stands for tape in full]
+        for tape in full:
+            tape.stands = None
+        launcher.ask_readers([tape.head for tape in full])
+        self._look_soon()
+        await self._clock.sleep(LISTEN)
+        if self._launcher is not launcher or not await _answers(launcher):
+            return False
+        stand = all(tape.stands == old for tape, old in zip(full, before, strict=True))
+        return stand and None not in before and not self._unread and not self._fetching
 
     async def stop(self, grace: timedelta, reason: Reason = Reason.CANCELLED) -> Stopped:
         """See `ports.Session.stop`. Without contact it tries for the grace and a little longer: unconfirmed."""
@@ -316,6 +337,7 @@ class SpoolSession:
                 self._look_soon()
             case Reader():
                 self._reader_seen = self._clock.monotonic()
+                tape.stands = (event.last, event.size) if event.still else None
                 if self._over and event.still:  # all is stored that the command itself printed
                     tape.hold(event.last, event.size)
 
@@ -491,6 +513,14 @@ class SpoolSession:
         if self._launcher is not None and self._launcher.alive:
             return self._launcher
         return await self._source()
+
+
+async def _answers(launcher: Launcher) -> bool:
+    try:
+        await launcher.ping(PING_PATIENCE)
+    except NodeUnreachable:
+        return False
+    return True
 
 
 def exit_of(code: int) -> Exit:

@@ -25,6 +25,10 @@ class SettledSession:
     def watch(self, *, closely: bool) -> None:
         """There is nothing to see."""
 
+    async def is_quiet(self) -> bool:
+        """Nobody can tell."""
+        return False
+
     async def stop(self, grace: timedelta, reason: Reason = Reason.CANCELLED) -> Stopped:  # noqa: ARG002
         """Nothing runs, as far as anybody can tell."""
         return Stopped.KILLED if isinstance(self._end, NotStarted) else Stopped.UNCONFIRMED

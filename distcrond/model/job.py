@@ -57,9 +57,9 @@ class Job:
     """One job definition after defaults.
 
     `definition` is `sha256:` of the sorted-key JSON after defaults (CONTRACT §3); two jobs with the same text have the
-    same one. A `timeout` or `total_timeout` of zero means none. `start_deadline` None means the catch-up window.
-    `on_node_lost` applies once the node of a run has been silent for `node_lost_after`; `rerun` goes only with
-    `idempotent`.
+    same one. A limit of zero means none; `deadline` is in percent of the period. `start_deadline` None means the
+    catch-up window. `on_node_lost` applies once the node of a run has been silent for `node_lost_after`; `rerun` goes
+    only with `idempotent`.
     `after` makes runs of those of other jobs; `requires` are what a run that nobody asked for waits for, or needs.
     `zones` are the units that a run takes of each zone, and `priority` moves it ahead among those that wait;
     with `preempt` it may stop running ones that are `preemptible`, which then wait again.
@@ -81,6 +81,8 @@ class Job:
     success: Success = field(default_factory=Success)
     timeout: timedelta = timedelta(0)
     total_timeout: timedelta = timedelta(0)
+    idle_timeout: timedelta = timedelta(0)
+    deadline: int = 0
     kill_grace: timedelta = timedelta(seconds=30)
     connect_timeout: timedelta = timedelta(seconds=10)
     start_deadline: timedelta | None = None

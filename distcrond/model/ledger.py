@@ -300,7 +300,7 @@ def _shifted(target: Target, delta: timedelta) -> Target:
         return target
     *ended, last = target.attempts
     if last.finished_at is None:
-        last = change(last, stepped=last.stepped + delta)
+        last = change(last, stepped=last.stepped + delta, heard_at=last.heard_at and last.heard_at + delta)
     return change(target, stepped=target.stepped + delta, attempts=(*ended, last))
 
 
@@ -310,7 +310,7 @@ def _output_stored(run: Run, event: ev.OutputStored) -> Changes:
     before = attempt.output.get(event.stream, OutputSize())
     end = event.offset + event.length
     size = OutputSize(printed=max(before.printed, end), kept=before.kept + event.length, next=end)
-    attempt = change(attempt, output={**attempt.output, event.stream: size})
+    attempt = change(attempt, output={**attempt.output, event.stream: size}, heard_at=event.at)
     return _with_target(run, change(target, attempts=(*target.attempts[:-1], attempt)))
 
 

@@ -59,6 +59,7 @@ class Reason(StrEnum):
     SIGNAL = "signal"
     TIMEOUT = "timeout"
     TOTAL_TIMEOUT = "total_timeout"
+    IDLE_TIMEOUT = "idle_timeout"
     CANCELLED = "cancelled"
     KILLED = "killed"
     KILL_UNCONFIRMED = "kill_unconfirmed"
@@ -98,3 +99,6 @@ SPOOLLESS = frozenset({Reason.NODE_UNSUPPORTED, Reason.SPOOL_UNUSABLE, Reason.SP
 
 FULL = frozenset({Reason.CAPACITY, Reason.ZONE_FULL})
 """What ends when something else ends: a place on a node, or units of a zone."""
+
+LIMITS = frozenset({Reason.TIMEOUT, Reason.TOTAL_TIMEOUT, Reason.IDLE_TIMEOUT, Reason.DEADLINE})
+"""What may end a command because of the time it takes."""

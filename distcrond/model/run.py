@@ -79,7 +79,8 @@ class Attempt:
 
     `started_at` is when the durable intent to start was recorded, or the due instant if the start then waited for it.
     `pid` is what the command had on its node, once it has ended. `stepped` is by how much the wall clock was stepped
-    since it began. `limit` names the time limit that it has reached, if that is known.
+    since it began. `heard_at` is when output of it was stored last, moved with each such step. `limit` names the time
+    limit that it has reached, if one is known.
     """
 
     number: int
@@ -93,6 +94,7 @@ class Attempt:
     output: Mapping[Stream, OutputSize] = field(default_factory=dict)
     pid: int | None = None
     stepped: timedelta = timedelta(0)
+    heard_at: datetime | None = None
     limit: Reason | None = None
 
 

@@ -34,14 +34,15 @@ class Again:
 
 @dataclass(frozen=True, slots=True)
 class Barrier:
-    """From `instant` on nothing of the target begins any more; `why` is for people."""
+    """From `instant` on nothing of the target begins any more; `why` is for people, `reason` if nothing ever began."""
 
     instant: datetime
     why: str
+    reason: Reason = Reason.UNREACHABLE
 
 
 def again(
-    run: Run, target: Target, verdict: Verdict, *, said: Exit | None, now: datetime, barriers: Iterable[Barrier]
+    run: Run, target: Target, verdict: Verdict, *, said: Exit | None, now: datetime, barrier: Barrier | None
 ) -> Again | str:
     """Decide what follows a try that came to `verdict`.
 
@@ -51,7 +52,7 @@ def again(
         verdict: of an attempt; or missed, if no node took one.
         said: the command's own word, if there is one.
         now: when the try ended.
-        barriers: see `barriers_of`; the engine adds what only the schedule knows.
+        barrier: the first of `barriers_of`, and of those that only the schedule knows.
 
     Returns:
         When to try again; else why not, empty if the job's rule does not speak of such an end.
@@ -65,7 +66,6 @@ def again(
     if target.retries >= rule.limit:
         return f"the last of {rule.limit + 1} tries"
     at = now + pause(rule, target.retries)
-    barrier = first_of(barriers)
     if barrier is not None and at >= barrier.instant:
         return f"no retry at {format_instant(at)}: {barrier.why}"
     detail = "; ".join(filter(None, (_words(verdict), f"retry {target.retries + 1} of {rule.limit}")))
@@ -83,10 +83,11 @@ def pause(rule: Retry, retries: int) -> timedelta:
     return timedelta(seconds=min(seconds, longest))
 
 
-def barriers_of(job: Job, run: Run, target: Target) -> Iterator[Barrier]:
+def barriers_of(run: Run, target: Target, *, is_retry: bool) -> Iterator[Barrier]:
     """What the job's own spans forbid: they are of elapsed time, whatever the wall clock did meanwhile."""
+    job = run.job
     begun = target.attempts[0].started_at + target.stepped if target.attempts else run.occurrence.due
-    if job.retry.limit and job.retry.within:
+    if is_retry and job.retry.within:
         yield Barrier(begun + job.retry.within, "that is not `within` the time for retries")
     if job.total_timeout and target.attempts:
         yield Barrier(begun + job.total_timeout, "the `total_timeout` is over by then")

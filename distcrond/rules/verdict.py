@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from distcrond.model.ids import RunId
 from distcrond.model.job import Success
-from distcrond.model.reason import Reason
+from distcrond.model.reason import LIMITS, Reason
 from distcrond.model.rollout import ALL, Share
 from distcrond.model.run import Exit, Outcome, Target
 
@@ -47,7 +47,7 @@ def attempt_verdict(
         success: which exit codes are good.
         said: what the command said, if it ever told.
         lost: why it can never be asked, if so.
-        stopped_for: `TIMEOUT`, `CANCELLED`, `SUPERSEDED` or `PREEMPTED` when we sent the signals that ended it.
+        stopped_for: one of `LIMITS`, `CANCELLED`, `SUPERSEDED` or `PREEMPTED` when we sent the signals that ended it.
         kill_confirmed: a look at the node after the signals found nothing left.
         successor: the run for which it was `SUPERSEDED` or `PREEMPTED`.
     """
@@ -55,8 +55,7 @@ def attempt_verdict(
         verdict = replaced(successor) if stopped_for is Reason.SUPERSEDED else gave_way(successor)
         return verdict if kill_confirmed else replace(verdict, reason=Reason.KILL_UNCONFIRMED)
     if stopped_for is not None:
-        outcome = Outcome.TIMEOUT if stopped_for is Reason.TIMEOUT else Outcome.CANCELLED
-        return Verdict(outcome=outcome, reason=Reason.KILLED if kill_confirmed else Reason.KILL_UNCONFIRMED)
+        return _stopped(stopped_for, kill_confirmed=kill_confirmed)
     if said is None:
         return Verdict(outcome=Outcome.LOST, reason=lost or Reason.GONE)
     if said.signal is not None:
@@ -65,6 +64,21 @@ def attempt_verdict(
         return Verdict(outcome=Outcome.SUCCESS)
     outcome = Outcome.PARTIAL if said.code in success.partial_exit_codes else Outcome.FAILURE
     return Verdict(outcome=outcome, reason=Reason.EXIT_CODE, detail=f"exit code {said.code}")
+
+
+_OVER = {
+    Reason.TOTAL_TIMEOUT: "all attempts together took longer than the total_timeout",
+    Reason.IDLE_TIMEOUT: "nothing was printed for as long as the idle_timeout",
+    Reason.DEADLINE: "it was not over by its deadline",
+}
+
+
+def _stopped(reason: Reason, *, kill_confirmed: bool) -> Verdict:
+    """A `timeout` is `killed`; other limits have words of their own, unless something may be left."""
+    outcome = Outcome.TIMEOUT if reason in LIMITS else Outcome.CANCELLED
+    word = reason if reason in _OVER else Reason.KILLED
+    shown = word if kill_confirmed else Reason.KILL_UNCONFIRMED
+    return Verdict(outcome=outcome, reason=shown, detail=_OVER.get(reason, ""))
 
 
 _WORST_FIRST = (

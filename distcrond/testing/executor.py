@@ -138,8 +138,8 @@ class ScriptedNode:
 
     Attributes:
         latency: how long `prepare` and `probe` take.
-        faults: errors that `prepare`, `probe`, `session`, `attach`, `start`, `events`, `stop` or `release` raise: bugs
-            of an executor.
+        faults: errors that `prepare`, `probe`, `session`, `attach`, `start`, `events`, `is_quiet`, `stop` or `release`
+            raise: bugs of an executor.
         executions: what began here, by attempt; this is the fence.
         watched: attempts at whose output somebody looks closely.
     """
@@ -392,6 +392,11 @@ class ScriptedSession:
     def watch(self, *, closely: bool) -> None:
         """See `Session.watch`. Output comes at once here; tests may ask who looks."""
         (self._node.watched.add if closely else self._node.watched.discard)(self._order.attempt)
+
+    async def is_quiet(self) -> bool:
+        """See `Session.is_quiet`. All that is printed comes at once here."""
+        self._node.stumble("is_quiet")
+        return not self._is_silent()
 
     async def stop(self, grace: timedelta, reason: Reason = Reason.CANCELLED) -> Stopped:
         """See `Session.stop`."""

@@ -189,6 +189,9 @@ class _Nothing:
 
     def watch(self, *, closely: bool) -> None: ...
 
+    async def is_quiet(self) -> bool:
+        return True
+
     async def stop(self, grace: timedelta, reason: object = None) -> Stopped:
         return Stopped.KILLED
 

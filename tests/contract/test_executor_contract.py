@@ -194,6 +194,40 @@ async def test_output_comes_at_once_while_somebody_watches(subject, monkeypatch)
     assert (await reading).end.exit == Exit(signal=15)
 
 
+BEYOND = "head -c 30000 /dev/zero"
+"""More than the head that is read while a command runs."""
+
+
+@pytest.mark.parametrize(("silent", "read"), [("sleep 300", 0), (f"{BEYOND}; sleep 300", 10_000)])
+async def test_a_command_that_prints_nothing_is_quiet_sooner_or_later(subject, monkeypatch, silent, read):
+    monkeypatch.setattr(spool_session, "LISTEN", 0.7)
+    output = {}
+    session = await subject.begin(silent, output=OutputPolicy(max_bytes=20_000))
+    reading = follow(session, output)
+    await until(lambda: sum(map(len, output.values())) >= read)
+    for _ in range(20):
+        if await session.is_quiet():
+            break
+    assert await session.is_quiet()
+    await session.stop(timedelta(seconds=5))
+    await reading
+    assert not await session.is_quiet()
+
+
+async def test_a_command_that_prints_is_never_quiet_even_where_nothing_of_it_is_read(subject, monkeypatch):
+    monkeypatch.setattr(spool_session, "LISTEN", 0.7)
+    output = {}
+    endless = f"{BEYOND}; while :; do echo more; sleep 0.1; done"
+    session = await subject.begin(endless, output=OutputPolicy(max_bytes=20_000))
+    reading = follow(session, output)
+    await until(lambda: sum(map(len, output.values())) >= 10_000)
+    for _ in range(4):
+        await CLOCK.sleep(0.5)
+        assert not await session.is_quiet()
+    await session.stop(timedelta(seconds=5))
+    await reading
+
+
 async def test_standard_input_is_empty(subject):
     assert (await subject.run("cat; echo end")).text == b"end\n"
 

@@ -178,6 +178,8 @@ KEYS = [
     ("success", {"partial_exit_codes": [75]}, "success", Success(partial_exit_codes=frozenset({75}))),
     ("timeout", 0, "timeout", timedelta(0)),
     ("timeout", "1h30m", "timeout", timedelta(minutes=90)),
+    ("total_timeout", "2h", "total_timeout", timedelta(hours=2)),
+    ("idle_timeout", "5m", "idle_timeout", timedelta(minutes=5)),
     ("kill_grace", "0s", "kill_grace", timedelta(0)),
     ("connect_timeout", 2.5, "connect_timeout", timedelta(seconds=2.5)),
     ("start_deadline", "2w", "start_deadline", timedelta(weeks=2)),
@@ -227,6 +229,10 @@ KEYS = [
 @pytest.mark.parametrize("suffix", [".json", ".yaml"])
 def test_keys(root, key, value, attribute, expected, suffix):
     assert getattr(read_job(root, {**COMMAND, key: value}, suffix), attribute) == expected
+
+
+def test_a_deadline_is_a_part_of_the_period(root):
+    assert read_job(root, {**COMMAND, "schedule": "@daily", "deadline": "80%"}).deadline == 80
 
 
 def test_a_rerun_goes_with_the_word_that_it_does_no_harm(root):

@@ -49,7 +49,7 @@ def ask(verdict: Verdict, *, targets: int = 1, idempotent: bool = False, retries
     one = target("a", retries=retries)
     job = a_job(retry=Retry(**{"limit": 2, **rule}), idempotent=idempotent)
     run = a_run(*[one] * targets, job=job)
-    return again(run, one, verdict, said=Exit(code=3), now=at(1), barriers=())
+    return again(run, one, verdict, said=Exit(code=3), now=at(1), barrier=None)
 
 
 @pytest.mark.parametrize(
@@ -103,16 +103,16 @@ def test_the_last_one_says_so() -> None:
 def test_a_run_that_is_to_end_is_not_tried_again() -> None:
     one = target("a")
     run = a_run(one, job=a_job(retry=Retry(limit=2)), cancel_requested_by="somebody")
-    assert again(run, one, FAILED, said=None, now=at(1), barriers=()) == ""
+    assert again(run, one, FAILED, said=None, now=at(1), barrier=None) == ""
 
 
 def test_a_barrier_says_what_it_is() -> None:
     one = target("a")
     run = a_run(one, job=a_job(retry=Retry(limit=2)))
-    later, sooner = Barrier(at(100), "of later"), Barrier(at(11), "of the wall")
-    found = again(run, one, FAILED, said=None, now=at(1), barriers=(later, sooner))
+    wall = first_of((Barrier(at(100), "of later"), Barrier(at(11), "of the wall")))
+    found = again(run, one, FAILED, said=None, now=at(1), barrier=wall)
     assert found == "no retry at 2026-05-01T12:00:11Z: of the wall"
-    assert isinstance(again(run, one, FAILED, said=None, now=at(0.5), barriers=(later, sooner)), Again)
+    assert isinstance(again(run, one, FAILED, said=None, now=at(0.5), barrier=wall), Again)
 
 
 @given(st.floats(0, 1e9), st.floats(1, 100), st.floats(0, 1e9), st.integers(0, 1000), st.sampled_from([0.0, 1e-6, 1.0]))
@@ -132,9 +132,10 @@ def test_spans_are_of_elapsed_time() -> None:
     job = a_job(retry=Retry(limit=1, within=timedelta(hours=1)), total_timeout=timedelta(minutes=30))
     plain, stepped = target("a"), target("a", stepped=timedelta(hours=5))
     for one, moved in ((plain, timedelta(0)), (stepped, timedelta(hours=5))):
-        instants = [barrier.instant for barrier in barriers_of(job, a_run(one), one)]
+        instants = [barrier.instant for barrier in barriers_of(a_run(one, job=job), one, is_retry=True)]
         assert instants == [NOON + timedelta(hours=1) + moved, NOON + timedelta(minutes=30) + moved]
-    assert first_of(barriers_of(a_job(), a_run(plain), plain)) is None
+    assert len(list(barriers_of(a_run(plain, job=job), plain, is_retry=False))) == 1
+    assert first_of(barriers_of(a_run(plain), plain, is_retry=True)) is None
 
 
 @pytest.mark.parametrize(

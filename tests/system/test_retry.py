@@ -36,3 +36,17 @@ def test_kill_9_in_the_pause_then_the_next_attempt_on_the_other_node(place, farm
     for number, node in enumerate(nodes, 1):
         text = place.output(name, run["targets"][0]["node"], attempt=number)
         assert text == f"try {number} on {node}\n".encode()
+
+
+def test_a_command_that_prints_nothing_any_more_is_ended_and_tried_again(place, farm):
+    place.ssh_node("web1", farm.node(farm.host(0)).options)
+    hangs_at_first = 'echo begun; test "$DISTCRON_ATTEMPT" -ge 2 || exec sleep 100'
+    place.job("job", shell_command=hangs_at_first, idle_timeout="1s", total_timeout="1m", retry={"max": 1, "delay": 0})
+    place.start()
+    place.await_nodes(web1="up")
+    run = place.run_job("job")
+    attempts = run["targets"][0]["attempts"]
+    assert run["outcome"] == "success", run
+    ends = [(one["outcome"], one["reason"]) for one in attempts]
+    assert ends == [("timeout", "idle_timeout"), ("success", None)]
+    assert place.output(run["id"], "web1", attempt=1) == b"begun\n"
