@@ -188,7 +188,7 @@ async def build(
             executors=executors,
             desired=desired,
             definitions=files,
-            vault=HostVault(os.environ),
+            vault=HostVault(os.environ, settings.secret_files()),
             host_keys={"ssh": ssh.trust},
             examiners={"ssh": ssh, "local": local},
             health_check_interval=settings.health_check_interval,

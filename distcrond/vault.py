@@ -6,7 +6,7 @@ import asyncio
 import errno
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from distcrond.errors import SecretMissing
@@ -21,10 +21,12 @@ class HostVault:
 
     Args:
         environment: that of the daemon.
+        own: files of the daemon's own secrets, which no job is given.
     """
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    def __init__(self, environment: Mapping[str, str], own: Collection[Path] = ()) -> None:
         self._environment = environment
+        self._own = frozenset(map(os.path.realpath, own))
 
     async def read(self, wanted: Mapping[str, SecretSource]) -> Mapping[str, str]:
         """See `ports.Vault.read`; files are read in a thread, since one may lie on a disk that is slow or away."""
@@ -43,16 +45,21 @@ class HostVault:
     def _value(self, source: SecretSource) -> bytes:
         match source.kind:
             case SecretKind.FILE:
-                return _file(Path(source.place), is_ours=False)
+                return self._file(Path(source.place), is_ours=False)
             case SecretKind.CREDENTIAL:
                 directory = self._environment.get(CREDENTIALS)
                 if directory is None:
                     raise ValueError("the daemon was given no credentials; add LoadCredential= to its unit")
-                return _file(Path(directory, source.place), is_ours=True)
+                return self._file(Path(directory, source.place), is_ours=True)
             case SecretKind.ENVIRONMENT:
                 if source.place not in self._environment:
                     raise ValueError("the daemon's environment has no such variable")
                 return os.fsencode(self._environment[source.place])
+
+    def _file(self, path: Path, *, is_ours: bool) -> bytes:
+        if os.path.realpath(path) in self._own:
+            raise ValueError("this is a secret of the daemon itself")
+        return _file(path, is_ours=is_ours)
 
 
 def _file(path: Path, *, is_ours: bool) -> bytes:

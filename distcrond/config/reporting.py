@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+import stat
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from pathlib import Path
@@ -82,8 +83,8 @@ def _address(values: Mapping[str, Any]) -> tuple[str, ...]:
     return (parse_url(f"http://{host}:{values.get('es_port', DEFAULT_PORT)}"),)
 
 
-def parse_value(name: str, value: Any, base: Path) -> Any:  # noqa: PLR0911  one for each kind of value
-    """Read one value of the group; `name` is its key there.
+def parse_value(name: str, value: Any, locate: Callable[[str], Path]) -> Any:  # noqa: PLR0911  one for each kind of value
+    """Read one value of the group; `name` is its key there, `locate` reads the path of a file.
 
     Raises:
         InvalidValue: it means nothing.
@@ -92,7 +93,7 @@ def parse_value(name: str, value: Any, base: Path) -> Any:  # noqa: PLR0911  one
         case "urls":
             return tuple(parse_url(url) for url in value)
         case "api_key_file" | "password_file" | "ca_file":
-            return Path(os.path.normpath(base / Path(value).expanduser()))
+            return locate(value)
         case "index_prefix":
             return _parse_prefix(value)
         case "retention":
@@ -142,12 +143,15 @@ def _secret(path: Path | None) -> str:
     """The first line of a file; symbolic links are followed, as container platforms make them."""
     if path is None:
         return ""
+    real = os.path.realpath(path)
     try:
-        text = read_bytes(os.path.realpath(path)).decode().strip()
+        text = read_bytes(real).decode().strip()
     except UnicodeDecodeError:
         text = ""
     except InvalidValue as error:
         raise InvalidValue(f"{path}: {error.text}", error.hint) from None
+    if Path(real).stat().st_mode & stat.S_IRWXO:
+        raise InvalidValue(f"{path} can be read by others", f"chmod o= {path}")
     if not text:
         raise InvalidValue(f"{path} holds no secret", "one line of text")
     return text

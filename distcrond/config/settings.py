@@ -24,6 +24,7 @@ from distcrond.config.keeping import GROUP as JOURNAL
 from distcrond.config.keeping import JournalSettings, journal_settings, parse_keeping
 from distcrond.config.marks import Marks
 from distcrond.config.parse_schedule import check_zone
+from distcrond.config.places import credentials_directory, located, located_file
 from distcrond.config.reporting import (
     GROUP,
     SECRETS,
@@ -47,9 +48,8 @@ _GROUPED: Mapping[str, Pointer] = {"listen": ("api", "listen"), "socket": ("api"
 """Settings that stand in a group of the file; flags and environment may call them by their last name."""
 _SWITCHES = (("allow_no_owner",), ("api", "behind_proxy"))
 _LISTS = ((GROUP, "urls"), ("api", "allowed_hosts"))
-_PATHS = frozenset({"jobs_directory", "nodes_directory", "state_directory", "socket", "log_directory"}) | {
-    f"tls_{each}_file" for each in ("certificate", "key", "client_ca")
-}
+_PLACES = frozenset({"jobs_directory", "nodes_directory", "state_directory", "socket", "log_directory"})
+_FILES = frozenset({"tls_certificate_file", "tls_key_file", "tls_client_ca_file"})
 _LEAVES = frozenset({"job_retention", "calendars", "zones"})
 """Settings whose value is a map."""
 _NO_SETTING = frozenset({"config", "check", "show_config", "list_failpoints", "restored"})
@@ -107,6 +107,12 @@ class Settings:
         values |= {f"{JOURNAL}.{name}": value for name, value in self.journal.shown().items()}
         return {name: _masked(name, value) for name, value in values.items()}
 
+    def secret_files(self) -> frozenset[Path]:
+        """Return the files of the daemon's own secrets, which are no job's business."""
+        group = self.elasticsearch or ElasticsearchSettings()
+        files = (self.tls_key_file, group.password_file, group.api_key_file)
+        return frozenset(file for file in files if file is not None)
+
     def place(self, name: str) -> tuple[str, int] | None:
         """Return the file and line that a value comes from; None if it comes from elsewhere."""
         file, _, line = self._origin(name).rpartition(":")
@@ -127,7 +133,7 @@ def read_settings(flags: Mapping[str, Any], environment: Mapping[str, str]) -> S
     Raises:
         ConfigurationRejected: with everything that is wrong.
     """
-    collected = _Collected()
+    collected = _Collected(credentials_directory(environment))
     config = flags.get("config") or environment.get(f"{_PREFIX}CONFIG")
     files, problems = settings_files(Path(config) if config else DEFAULT_CONFIG, is_required=bool(config))
     collected.problems += problems
@@ -196,7 +202,8 @@ class _Given:
 class _Collected:
     """Values as they come in; the later wins."""
 
-    def __init__(self) -> None:
+    def __init__(self, credentials: Path) -> None:
+        self._credentials = credentials
         self.given: dict[str, _Given] = {}
         self.problems: list[Problem] = []
 
@@ -240,7 +247,7 @@ class _Collected:
         values = {}
         for name, given in self.given.items():
             try:
-                values[name] = _parse(name, given.value, given.base)
+                values[name] = _parse(name, given.value, given.base, self._credentials)
             except InvalidValue as error:
                 self._note(given, error)
         return values
@@ -309,13 +316,15 @@ def _from_text(pointer: Pointer, text: str) -> Any:
     return text.lower() if pointer == ("log_level",) else text
 
 
-def _parse(name: str, value: Any, base: Path) -> Any:
+def _parse(name: str, value: Any, base: Path, credentials: Path) -> Any:
     if name.startswith(f"{GROUP}."):
-        return parse_value(name.partition(".")[2], value, base)
+        return parse_value(name.partition(".")[2], value, lambda text: located_file(text, base, credentials))
     if name.startswith(f"{JOURNAL}."):
         return parse_keeping(name.partition(".")[2], value)
-    if name in _PATHS:
-        return Path(os.path.normpath(base / Path(value).expanduser()))
+    if name in _FILES:
+        return located_file(value, base, credentials)
+    if name in _PLACES:
+        return located(value, base)
     if name == "calendars":
         return parse_calendars(value, base)
     return _READERS[name](value) if name in _READERS else value

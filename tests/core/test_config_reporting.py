@@ -55,6 +55,7 @@ def test_plain_needs_a_place():
 
 def test_the_whole_group_from_a_file(tmp_path):
     (tmp_path / "secret").write_text("s3cret\n")
+    (tmp_path / "secret").chmod(0o600)
     (tmp_path / "x.yaml").write_text(
         "elasticsearch:\n  urls: [https://a, https://b]\n  username: distcron\n  password_file: secret\n"
         "  ca_file: /ca.pem\n  index_prefix: jobs\n  retention: 400d\n  job_retention: {billing.x: 30d}\n  compat: 8\n"
@@ -70,6 +71,7 @@ def test_the_whole_group_from_a_file(tmp_path):
 
 def test_the_environment_may_hold_a_secret_or_name_its_file(tmp_path):
     (tmp_path / "key").write_text("canary-in-file\n")
+    (tmp_path / "key").chmod(0o600)
     settings = read(
         DISTCRON_ES__URL="http://a, http://b",
         DISTCRON_ES__API_KEY_FILE=str(tmp_path / "key"),
@@ -107,6 +109,42 @@ def test_refused(tmp_path, text, message):
         read("--config", str(tmp_path / "x.yaml"))
     assert message in str(rejected.value)
     assert "canary" not in " ".join(problem.message + problem.hint for problem in rejected.value.problems)
+
+
+def test_a_secret_may_be_a_credential_of_systemd(tmp_path):
+    """By the file and by the environment, for each secret that there is; looked at elsewhere it is a path too."""
+    (tmp_path / "es.key").write_text("canary\n")
+    (tmp_path / "es.key").chmod(0o440)  # root's, and handed over to the service
+    (tmp_path / "x.yaml").write_text(
+        "elasticsearch: {urls: [http://a], api_key_file: 'credential:es.key', password_file: 'credential:p'}\n"
+        "api: {tls: {certificate_file: 'credential:cert', key_file: 'credential:tls'}}\n"
+        "state_directory: credential:no\n"
+    )
+    settings = read("--config", str(tmp_path / "x.yaml"), CREDENTIALS_DIRECTORY=str(tmp_path))
+    assert settings.elasticsearch.read_api_key() == "canary"
+    assert settings.secret_files() == {tmp_path / name for name in ("es.key", "p", "tls")}
+    assert settings.tls_certificate_file == tmp_path / "cert"
+    assert settings.state_directory == tmp_path / "credential:no", "no file"
+    with pytest.raises(InvalidValue, match="cannot be read"):
+        settings.elasticsearch.read_password()
+    by_environment = read(DISTCRON_ES__URL="http://a", DISTCRON_ES__PASSWORD_FILE="credential:p")
+    assert str(by_environment.elasticsearch.password_file) == "/run/credentials/distcrond.service/p"
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/b", "/etc/passwd", "a\nb", ".hidden", "x" * 256])
+def test_what_can_be_no_credential_is_refused(name):
+    with pytest.raises(ConfigurationRejected, match="is no name of a credential"):
+        read(DISTCRON_ES__URL="http://a", DISTCRON_ES__PASSWORD_FILE=f"credential:{name}")
+
+
+def test_a_secret_that_others_can_read_is_refused(tmp_path):
+    (tmp_path / "key").write_text("canary\n")
+    (tmp_path / "key").chmod(0o644)
+    settings = read(DISTCRON_ES__URL="http://a", DISTCRON_ES__API_KEY_FILE=str(tmp_path / "key"))
+    with pytest.raises(InvalidValue, match="can be read by others") as refused:
+        settings.elasticsearch.read_api_key()
+    assert "chmod" in refused.value.hint
+    assert "canary" not in str(refused.value)
 
 
 def test_a_secret_that_is_not_there_is_said_without_a_traceback(tmp_path):

@@ -69,6 +69,17 @@ async def test_a_secret_that_cannot_be_used_is_named_and_never_shown(tmp_path, k
     assert CANARY not in str(refused.value)
 
 
+async def test_the_daemons_own_secrets_are_no_jobs(tmp_path):
+    """By whatever name: as a file, by a link, as a credential."""
+    put(tmp_path / "own")
+    (tmp_path / "link").symlink_to("own")
+    vault = HostVault({"CREDENTIALS_DIRECTORY": str(tmp_path)}, [tmp_path / "link"])
+    for kind, place in (("file", tmp_path / "own"), ("file", tmp_path / "link"), ("credential", "own")):
+        with pytest.raises(SecretMissing, match="a secret of the daemon itself") as refused:
+            await vault.read(source(kind, place))
+        assert CANARY not in str(refused.value)
+
+
 async def test_what_is_not_there_is_said(tmp_path):
     with pytest.raises(SecretMissing, match="LoadCredential="):
         await HostVault({}).read(source("credential", "token"))

@@ -52,7 +52,7 @@ def birds(place, farm):
         "SHOP_KEY": made["FROM_ENVIRONMENT"],
         "UNASKED": made["unasked"],
         "DISTCRON_ELASTICSEARCH__USERNAME": "distcron",
-        "DISTCRON_ELASTICSEARCH__PASSWORD_FILE": str(cages / "es"),
+        "DISTCRON_ELASTICSEARCH__PASSWORD_FILE": "credential:es",
         "PYTHONPATH": str(cages),
     }
     (place.root / "state").mkdir(mode=0o700)
