@@ -89,7 +89,7 @@ class Placing:
         self._active: dict[Slot, NodeName] = {}
         self._load: Counter[NodeName] = Counter()
         self._alarms: dict[Slot, tuple[datetime, Alarm]] = {}
-        self._rolling = Rolling(self.is_active)
+        self._rolling = Rolling(agenda=agenda, is_active=self.is_active, poke=poke)
         self._preempting = Preempting(scribe=scribe, zones=zones, active=self._active, stop=stop)
 
     # ------------------------------------------------------------ who waits and who runs
@@ -228,11 +228,8 @@ class Placing:
         """The start deadline does not count yet, unless it was the target's turn before and a node was missing."""
         if wait.reason is Reason.ROLLOUT_STOPPED:
             self._close(run, target, Outcome.MISSED, wait.reason, wait.detail)
-        elif not self._is_early(run, target, now):
-            if target.reason is None or target.reason in UNTIMED:
-                self._hold(run, target, wait.reason, wait.detail, now)
-            if wait.until is not None:
-                self._wake((run.id, target.index), wait.until)
+        elif not self._is_early(run, target, now) and (target.reason is None or target.reason in UNTIMED):
+            self._hold(run, target, wait.reason, wait.detail, now)
         return wait.reason
 
     # ------------------------------------------------------------ overlap

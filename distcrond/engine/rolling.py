@@ -5,17 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
+from distcrond.engine.agenda import Agenda, Alarm
 from distcrond.model.ids import RunId
 from distcrond.model.run import Run, Target
 from distcrond.rules.rollout import Pace, Wait, pace, turn
 
 
 class Rolling:
-    """Remembers within one pass; `is_active` tells whether a target is on its way to a node or runs there."""
+    """Remembers within one pass.
 
-    def __init__(self, is_active: Callable[[tuple[RunId, int]], bool]) -> None:
+    `is_active` tells whether a target is on its way to a node or runs there; `poke` asks for another pass.
+    """
+
+    def __init__(
+        self, *, agenda: Agenda, is_active: Callable[[tuple[RunId, int]], bool], poke: Callable[[], None]
+    ) -> None:
+        self._agenda = agenda
         self._is_active = is_active
+        self._poke = poke
         self._paces: dict[RunId, Pace] = {}
+        self._alarms: dict[RunId, tuple[datetime, Alarm]] = {}
 
     def begin_pass(self) -> None:
         """Forget what was found: time has passed."""
@@ -33,4 +42,20 @@ class Rolling:
         if found is None:
             starting = [each.index for each in run.targets if self._is_active((run.id, each.index))]
             found = self._paces[run.id] = pace(run, starting=starting, now=now)
-        return turn(found, target)
+        wait = turn(found, target)
+        if wait is not None and wait.until is not None:
+            self._wake(run.id, wait.until)
+        return wait
+
+    def _wake(self, run: RunId, instant: datetime) -> None:
+        """One alarm for all targets of the run: whoever may start then is found by looking at all that wait."""
+        known = self._alarms.get(run)
+        if known is not None and known[0] == instant:
+            return
+        if known is not None:
+            known[1].cancel()
+        self._alarms[run] = instant, self._agenda.at(instant, lambda: self._ring(run))
+
+    def _ring(self, run: RunId) -> None:
+        del self._alarms[run]
+        self._poke()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from distcrond.model.reason import Reason
-from distcrond.model.run import Run, State, Target
+from distcrond.model.run import Run, Target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,15 +19,14 @@ class Pace:
     """How far a run has come at one moment.
 
     Targets from index `closed_from` on are in batches of `batch_size` that have not begun, of `batches` in all.
-    `not_before` is when the next target may start, None = now; `first` is whose turn it then is. `stopped` says why
-    nothing more may start, for people; empty if it may.
+    `not_before` is when the next target may start, None = now. `stopped` says why nothing more may start, for people;
+    empty if it may.
     """
 
     closed_from: int
     batch_size: int
     batches: int
     not_before: datetime | None = None
-    first: int | None = None
     stopped: str = ""
 
 
@@ -55,7 +54,6 @@ def pace(run: Run, *, starting: Collection[int], now: datetime) -> Pace:
         batch_size=size,
         batches=-(-total // size),
         not_before=not_before if not_before is not None and not_before > now else None,
-        first=next((target.index for target in run.targets if _is_to_start(target, starting)), None),
         stopped=_why_stopped(run),
     )
 
@@ -68,7 +66,7 @@ def turn(pace: Pace, target: Target) -> Wait | None:
         number = target.index // pace.batch_size + 1
         return Wait(reason=Reason.BATCH, detail=f"in batch {number} of {pace.batches}")
     if pace.not_before is not None:
-        return Wait(reason=Reason.STAGGER, until=pace.not_before if target.index == pace.first else None)
+        return Wait(reason=Reason.STAGGER, until=pace.not_before)
     return None
 
 
@@ -84,10 +82,6 @@ def _last_start(run: Run, starting: Collection[int], now: datetime) -> datetime 
         return latest
     starts = (target.attempts[0].started_at for target in run.targets if target.attempts)
     return max((start for start in starts if start <= latest), default=None)
-
-
-def _is_to_start(target: Target, starting: Collection[int]) -> bool:
-    return target.state is State.WAITING and not target.attempts and target.index not in starting
 
 
 def _why_stopped(run: Run) -> str:

@@ -14,6 +14,7 @@ from distcrond.model.ids import NodeName
 from distcrond.model.job import Job
 from distcrond.model.policy import Overlap, Select, SelectKind
 from distcrond.model.reason import Reason
+from distcrond.model.retry import Retry
 from distcrond.model.rollout import Rollout, Share
 from distcrond.model.run import Exit
 from distcrond.testing import Script
@@ -120,6 +121,52 @@ async def test_a_node_that_takes_its_time_to_answer_brings_nobody_closer(world: 
     times = list(starts(world).values())
     assert all(later - earlier >= 5 for earlier, later in pairwise(times))
     assert len(times) == 3
+
+
+async def test_who_waits_for_a_node_keeps_nobody_behind_it_from_its_turn(world: World) -> None:
+    world.executor.script(LONG)
+    nodes = [a_node("a", capacity=1), a_node("b"), a_node("c")]
+    await world.start(rolling(stagger=timedelta(seconds=10)), a_job("other"), *nodes)
+    await world.trigger("other", nodes=(NodeName("a"),))
+    await world.trigger()
+    await world.until(minutes=12)
+    assert starts(world, "job") == {"b": 0, "c": 10, "a": 600}
+
+
+async def test_a_target_between_two_tries_has_neither_ended_nor_failed(world: World) -> None:
+    world.executor.script(FAILS, node="a")
+    tries = Retry(limit=1, delay=timedelta(seconds=30))
+    await world.start(rolling(schedule=once(minutes=1), batch=TWO, max_failures=NONE, retry=tries), *SIX[:4])
+    await world.until(minutes=1, seconds=20)
+    assert await ends(world) == [("waiting", "retry"), OK, WAITS, WAITS]
+    world.executor.script(Script(), node="a")
+    await world.restart()
+    await world.until(minutes=5)
+    assert await ends(world) == [OK] * 4
+    assert world.begun()[2:] == [("a", 91), ("c", 92), ("d", 92)]
+
+
+async def test_a_target_whose_last_try_fails_stops_it(world: World) -> None:
+    world.executor.script(FAILS, node="a")
+    tries = Retry(limit=1, delay=timedelta(seconds=30))
+    await world.start(rolling(schedule=once(minutes=1), batch=TWO, max_failures=NONE, retry=tries), *SIX[:4])
+    await world.until(minutes=5)
+    assert await ends(world) == [("failure", "exit_code"), OK, STOPPED, STOPPED]
+
+
+async def test_who_is_tried_again_keeps_nobody_behind_it_from_its_turn(world: World) -> None:
+    world.executor.node("a").cut()
+    tries = Retry(limit=3, delay=timedelta(minutes=10))
+    job = rolling(
+        schedule=once(minutes=1), stagger=timedelta(seconds=10), retry=tries, start_deadline=timedelta(seconds=5)
+    )
+    world.executor.script(LONG)
+    await world.start(job, *SIX[:4])
+    await world.until(minutes=3)
+    assert starts(world) == {"b": 60, "c": 70, "d": 80}
+    world.executor.node("a").mend()
+    await world.until(minutes=30)
+    assert [outcome for outcome, _ in await ends(world)] == ["success"] * 4
 
 
 async def test_a_node_that_refuses_lets_the_next_one_go_at_once(world: World) -> None:
