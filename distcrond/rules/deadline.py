@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from distcrond.model.job import Job
+from distcrond.model.occurrence import Trigger
 from distcrond.model.reason import Reason
 from distcrond.model.run import Run, Target
 
@@ -32,10 +33,12 @@ def gate_deadline(run: Run) -> datetime | None:
 def target_deadline(run: Run, target: Target) -> datetime | None:
     """When a waiting target becomes missed; None while it waits for its predecessor, or if a person asked.
 
-    Nor if it gave way to another: it had started in time.
+    Nor if it gave way to another: it had started in time. A backfill waits for a node, but not for each of all nodes.
     """
     gave_way = target.attempt is not None and target.attempt.reason is Reason.PREEMPTED
-    if target.eligible_at is None or gave_way or run.occurrence.trigger.by_hand:
+    trigger = run.occurrence.trigger
+    is_held_up = trigger is Trigger.BACKFILL and target.fixed  # by one node of many: those behind it wait, too
+    if target.eligible_at is None or gave_way or (trigger.by_hand and not is_held_up):
         return None
     return _later(target.eligible_at, run.job)
 

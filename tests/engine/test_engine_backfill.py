@@ -141,6 +141,14 @@ async def test_for_all_nodes_one_run_after_the_other(world: World) -> None:
     assert world.begun() == [("a", 0), ("b", 0), ("a", 600), ("b", 600)]
 
 
+async def test_one_of_all_nodes_that_is_down_does_not_hold_up_the_rest(world: World) -> None:
+    world.executor.node("b").cut()
+    await world.start(a_job(schedule=cron("0 0 * * *"), select=ALL), a_node("a"), a_node("b"))
+    await backfill(world, after(days=-2), START)
+    await world.pass_(minutes=11)
+    assert [run["outcome"] for run in await backfilled(world)] == ["partial"] * 2
+
+
 async def test_it_waits_for_a_node_and_survives(world: World) -> None:
     world.executor.node("n").cut()
     await world.start(a_job(schedule=cron("0 0 * * *")), NODE)
