@@ -112,7 +112,7 @@ _RUN = _shape(  # older journals have neither progress nor upstream
     _OF_EVERY_RUN | {"progress": _or_null(_PROGRESS), "upstream": _UPSTREAM}, *_OF_EVERY_RUN
 )
 for _shown in (_TARGET, _RUN):
-    _shown["properties"]["retry_at"] = _or_null(_INSTANT)  # of runs in older journals there is none
+    _shown["properties"] |= dict.fromkeys(("retry_at", "stuck_since"), _or_null(_INSTANT))  # older journals have none
 _SPAN = _shape({"start": _or_null(_INSTANT), "stop": _or_null(_INSTANT)})
 _DURATION = _shape({"milliseconds": _or_null(_WHOLE), "string": _or_null(_TEXT)})
 _REPORT = _shape(
@@ -289,7 +289,9 @@ COMPONENTS: dict[str, Schema] = {
     ),
     "Stats": _shape(
         {
-            **dict.fromkeys(("jobs", "nodes", "running", "waiting", "failing", "late", "paused", "drained"), _WHOLE),
+            **dict.fromkeys(
+                ("jobs", "nodes", "running", "waiting", "failing", "late", "stuck", "paused", "drained"), _WHOLE
+            ),
             **dict.fromkeys(("runs_24h", "success_24h"), _WHOLE),
             "all_paused": _HOLD,
             # Null where the token is for some jobs only: these cannot be divided.

@@ -104,6 +104,7 @@ def _times(usual: Job, reader: Reader, options: Options, name: JobName) -> Facts
         total_timeout=reader.take(("total_timeout",), parse_duration, usual.total_timeout),
         idle_timeout=reader.take(("idle_timeout",), parse_duration, usual.idle_timeout),
         deadline=_deadline(reader),
+        warn_after=reader.take(("warn_after",), parse_duration, None),
         kill_grace=reader.take(("kill_grace",), parse_duration, usual.kill_grace),
         connect_timeout=reader.take(("connect_timeout",), _positive_duration, usual.connect_timeout),
         start_deadline=reader.take(("start_deadline",), _positive_duration, None),

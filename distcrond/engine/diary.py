@@ -21,7 +21,7 @@ _SAID_ELSEWHERE: Final = (ev.Reloaded, ev.ClockStepped, ev.StoodBack)
 """Whoever records these writes a line that says more."""
 _QUIET: Final = (ev.Due, ev.UpstreamEnded, ev.Held, ev.AttemptStarted, ev.AttemptEnded, ev.JobDefined)
 """Steps on the way: of interest to who looks for a fault."""
-_LOUD: Final = (ev.Gapped, ev.JournalRestored)
+_LOUD: Final = (ev.Gapped, ev.AttemptStuck, ev.JournalRestored)
 _FIELDS: Final = {"job": "distcron.job", "run": "distcron.run_id", "node": "host.name", "detail": "error.message"}
 
 

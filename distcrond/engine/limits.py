@@ -12,10 +12,11 @@ from distcrond.engine.rivals import Slot
 from distcrond.engine.room import Room
 from distcrond.engine.scribe import Scribe
 from distcrond.engine.timetable import Timetable
+from distcrond.model.event import AttemptStuck
 from distcrond.model.reason import Reason
 from distcrond.model.run import Run, Target
 from distcrond.ports import Clock, Session
-from distcrond.rules.limits import silent_for, soonest
+from distcrond.rules.limits import silent_for, soonest, spent, warn_after
 
 _log = logging.getLogger(__name__)
 
@@ -59,6 +60,19 @@ class Limits:
         run = self._scribe.ledger.runs[slot[0]]
         return run, run.targets[slot[1]]
 
+    def warn_in(self, slot: Slot) -> tuple[timedelta, timedelta] | None:
+        """In how long the attempt is stuck, and what it is allowed; None if that is told already, or never is."""
+        run, target = self.look(slot)
+        span = warn_after(run.job, self._scribe.ledger.job(run.job.name).took)
+        if span is None or target.stuck_since is not None:
+            return None
+        return span - spent(target.attempts[-1], self.clock.now()), span
+
+    def warn(self, slot: Slot, span: timedelta) -> None:
+        """Put on record that it is stuck."""
+        number, at = self.look(slot)[1].attempts[-1].number, self.clock.now()
+        self._scribe.record(AttemptStuck(at=at, run=slot[0], target=slot[1], number=number, after=span))
+
     def soonest(self, slot: Slot) -> tuple[timedelta, Reason] | None:
         """In how long the attempt is over a limit, and over which."""
         run, target = self.look(slot)
@@ -69,7 +83,7 @@ class Limits:
 class Watch:
     """The alarms of one attempt."""
 
-    __slots__ = ("_heard", "_idle", "_is_over", "_is_silent", "_limit", "_limits", "_session", "_slot")
+    __slots__ = ("_heard", "_idle", "_is_over", "_is_silent", "_limit", "_limits", "_session", "_slot", "_stuck")
 
     def __init__(self, limits: Limits, slot: Slot, session: Session) -> None:
         self._limits = limits
@@ -77,13 +91,16 @@ class Watch:
         self._session = session
         self._limit: Alarm | None = None
         self._idle: Alarm | None = None
+        self._stuck: Alarm | None = None
         self._heard = limits.clock.monotonic()
         self._is_silent = False
         self._is_over = False
 
     def begin(self, *, adopted: bool) -> None:
         """Set what is to ring; what has passed while nobody looked leaves the node time for a word of its own."""
-        self._await_limit(_FIRST_WORD if adopted else _NOTHING)
+        least = _FIRST_WORD if adopted else _NOTHING
+        self._await_limit(least)
+        self._await_warning(least)
         run, target = self._limits.look(self._slot)
         span = run.job.idle_timeout
         if not span:
@@ -107,7 +124,7 @@ class Watch:
     def end(self) -> None:
         """Ring no more."""
         self._is_over = True
-        for alarm in (self._limit, self._idle):
+        for alarm in (self._limit, self._idle, self._stuck):
             if alarm is not None:
                 alarm.cancel()
 
@@ -118,6 +135,12 @@ class Watch:
         if found is not None:
             left, reason = found
             self._limit = self._limits.agenda.after(max(left, least), lambda: self._time_is_up(reason))
+
+    def _await_warning(self, least: timedelta) -> None:
+        found = self._limits.warn_in(self._slot)
+        if found is not None:
+            left, span = found
+            self._stuck = self._limits.agenda.after(max(left, least), lambda: self._limits.warn(self._slot, span))
 
     def _time_is_up(self, reason: Reason) -> None:
         """While nothing can be collected the end may have come in time; a node with a spool keeps a timeout itself."""

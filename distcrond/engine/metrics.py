@@ -117,6 +117,8 @@ class Metrics:
             for run in open_runs
         )
         yield Family("distcrond_runs_late", "gauge", "Runs that wait a second and more past due.", [Sample(late)])
+        stuck = [Sample(sum(run.is_stuck for run in open_runs))]
+        yield Family("distcrond_runs_stuck", "gauge", "Runs that take longer than they should.", stuck)
         gaps = [Sample(count, {"reason": reason}) for reason, count in figures.gapped.items()]
         yield Family("distcrond_gapped_occurrences_total", "counter", "What was due and became no run.", gaps)
         yield _histogram("distcrond_start_lateness_seconds", "From due to started, of punctual runs.", figures.lateness)

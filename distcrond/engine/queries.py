@@ -353,7 +353,7 @@ class Queries:
     # ------------------------------------------------------------ the whole
 
     async def stats(self, jobs: JobGlobs = EVERY_JOB) -> Document:
-        """Counters: `{jobs, nodes, running, waiting, failing, late, paused, all_paused, drained, …}`.
+        """Counters: `{jobs, nodes, running, waiting, failing, late, stuck, paused, all_paused, drained, …}`.
 
         And `{runs_24h, success_24h, lateness_ms, zones, outbox, health}`. `paused` and `drained` count jobs and nodes,
         `all_paused` is as `pause` answers for all jobs, `lateness_ms` is `{p50, p95, p99}`; `zones` are those of
@@ -377,6 +377,7 @@ class Queries:
                 and run.occurrence.due + _LATE < now
                 for run in open_runs
             ),
+            "stuck": sum(run.is_stuck for run in open_runs),
             "paused": sum(self._holds.pause(name) is not None for name in names),
             "all_paused": self.pause(None),
             "drained": sum(self._holds.drain(name) is not None for name in catalog.nodes),

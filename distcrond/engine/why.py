@@ -314,6 +314,8 @@ def _run_found(run: Document) -> _Found:
     sentence = f"Run {run['id']}{again}, scheduled at {run['scheduled_at']}{asked}, is {decision}{because}{detail}."
     if run["outcome"] is None and run.get("progress"):
         sentence += f" So far: {run['progress']['text']}."
+    if run.get("stuck_since"):
+        sentence += f" It takes longer than it should, since {run['stuck_since']}."
     return _Found(decision, facts["reason"], sentence, run)
 
 

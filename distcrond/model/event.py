@@ -363,6 +363,17 @@ class LimitReached:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptStuck:
+    """The attempt takes longer than `after`, which is worth a word to its owners: nothing is done about it."""
+
+    at: datetime
+    run: RunId
+    target: int
+    number: int
+    after: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptEnded:
     """The attempt's outcome is known; `exit` and `pid` are None when the node never told (lost, kill unconfirmed)."""
 
@@ -429,6 +440,7 @@ RunEvent = (
     | CancelRequested
     | Superseded
     | LimitReached
+    | AttemptStuck
     | Preempted
     | AttemptEnded
     | TargetRequeued

@@ -10,11 +10,11 @@ from distcrond.model.ids import NodeName
 from distcrond.model.node import NodeState
 from distcrond.model.reason import Reason
 from distcrond.model.report import Document
-from distcrond.model.span import format_instant
+from distcrond.model.span import format_duration, format_instant
 
 TOLD = (
     *(ev.Due, ev.Held, ev.AttemptStarted, ev.NodeRefused, ev.ContactChanged, ev.CancelRequested, ev.AttemptEnded),
-    *(ev.Superseded, ev.Preempted, ev.LimitReached, ev.TargetRequeued),
+    *(ev.Superseded, ev.Preempted, ev.LimitReached, ev.AttemptStuck, ev.TargetRequeued),
     *(ev.RemainsGone, ev.UpstreamEnded),
     *(ev.RunClosed, ev.Gapped, ev.JobDefined, ev.Reloaded, ev.HostKeysPinned, ev.ClockStepped),
     *(ev.Paused, ev.Resumed, ev.Drained, ev.Undrained),
@@ -22,7 +22,15 @@ TOLD = (
     *(ev.DaemonStarted, ev.DaemonStopped, ev.JournalRestored, ev.StoodBack),
 )
 """Events of which people are told; output is followed at its run."""
-NEED_RUN = (ev.ContactChanged, ev.Superseded, ev.Preempted, ev.LimitReached, ev.AttemptEnded, ev.RunClosed)
+NEED_RUN = (
+    ev.ContactChanged,
+    ev.Superseded,
+    ev.Preempted,
+    ev.LimitReached,
+    ev.AttemptStuck,
+    ev.AttemptEnded,
+    ev.RunClosed,
+)
 """Those that are told with a fact of the run's document."""
 
 
@@ -122,6 +130,10 @@ def _told(event: ev.Event, run: Document | None) -> tuple[str, Document]:  # noq
             node = _node(run, event.target, event.number)
             facts = {"target": event.target, "attempt": event.number, "node": node}
             return "limit_reached", facts | {"reason": event.reason.value}
+        case ev.AttemptStuck():
+            node = _node(run, event.target, event.number)
+            facts = {"target": event.target, "attempt": event.number, "node": node}
+            return "stuck", facts | {"after": format_duration(event.after)}
         case ev.TargetRequeued():
             at = event.not_before and format_instant(event.not_before)
             facts = {"target": event.target, "retry": event.retry}

@@ -57,7 +57,8 @@ class Job:
     """One job definition after defaults.
 
     `definition` is `sha256:` of the sorted-key JSON after defaults (CONTRACT §3); two jobs with the same text have the
-    same one. A limit of zero means none; `deadline` is in percent of the period. `start_deadline` None means the
+    same one. A limit of zero means none; `deadline` is in percent of the period, and a
+    `warn_after` of None is what the job usually takes. `start_deadline` None means the
     catch-up window. `on_node_lost` applies once the node of a run has been silent for `node_lost_after`; `rerun` goes
     only with `idempotent`.
     `after` makes runs of those of other jobs; `requires` are what a run that nobody asked for waits for, or needs.
@@ -83,6 +84,7 @@ class Job:
     total_timeout: timedelta = timedelta(0)
     idle_timeout: timedelta = timedelta(0)
     deadline: int = 0
+    warn_after: timedelta | None = None
     kill_grace: timedelta = timedelta(seconds=30)
     connect_timeout: timedelta = timedelta(seconds=10)
     start_deadline: timedelta | None = None

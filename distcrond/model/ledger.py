@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from distcrond.model import event as ev
 from distcrond.model.change import change
@@ -16,6 +16,7 @@ from distcrond.model.job import Job
 from distcrond.model.occurrence import Trigger
 from distcrond.model.policy import OnNodeLost
 from distcrond.model.reason import UNTIMED, Reason
+from distcrond.model.report import milliseconds
 from distcrond.model.run import Attempt, Outcome, OutputSize, Remains, Run, State, Target
 
 
@@ -27,7 +28,8 @@ class JobState:
     last, from which `round_robin` goes on. `last_outcome` is that of the latest run that was not skipped;
     `last_success`, `last_failure` and `last_finished` are when a run last ended so. `admitted` counts the runs that
     this schedule has made; `ordinals` are the job's numbers in its groups of fuzzy jobs. `remains` are what still runs
-    of runs that are over, for all we know.
+    of runs that are over, for all we know. `took` is how many milliseconds the longest last attempt of each of the
+    latest `USUAL_OF` successful runs took.
     """
 
     mark: datetime | None = None
@@ -40,9 +42,12 @@ class JobState:
     admitted: int = 0
     ordinals: Mapping[str, int] = field(default_factory=dict)
     remains: tuple[Remains, ...] = ()
+    took: tuple[int, ...] = ()
 
 
 _UNHEARD_OF = JobState()
+USUAL_OF: Final = 20
+"""Runs by which it is known how long a job takes (SEMANTICS §6, `warn_after`)."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -184,7 +189,7 @@ def _fold_run(ledger: Ledger, event: ev.RunEvent) -> None:
         state = ledger.job(name)
         ledger.jobs[name] = change(state, remains=(*state.remains, *_remains(run, run.targets[event.target])))
     elif isinstance(event, ev.RunClosed) and event.outcome is not Outcome.SKIPPED:
-        ledger.jobs[name] = _with_end(ledger.job(name), event)
+        ledger.jobs[name] = _with_end(ledger.job(name), event, run)
 
 
 def _remains(run: Run, target: Target) -> tuple[Remains, ...]:
@@ -203,14 +208,22 @@ def _remains(run: Run, target: Target) -> tuple[Remains, ...]:
     return (left,)
 
 
-def _with_end(state: JobState, event: ev.RunClosed) -> JobState:
+def _with_end(state: JobState, event: ev.RunClosed, run: Run) -> JobState:
+    is_success = event.outcome is Outcome.SUCCESS
     return change(
         state,
         last_outcome=event.outcome,
-        last_success=event.at if event.outcome is Outcome.SUCCESS else state.last_success,
+        last_success=event.at if is_success else state.last_success,
         last_failure=event.at if event.outcome in FAILURES else state.last_failure,
         last_finished=event.at,
+        took=(*state.took, _longest(run))[-USUAL_OF:] if is_success else state.took,
     )
+
+
+def _longest(run: Run) -> int:
+    """How long the slowest of the attempts took that ended the run's targets."""
+    ends = (target.attempts[-1] for target in run.targets if target.attempts)
+    return max((milliseconds(one.started_at, one.finished_at, one.stepped) or 0 for one in ends), default=0)
 
 
 Changes = dict[str, Any]
@@ -257,6 +270,7 @@ def _attempt_started(run: Run, event: ev.AttemptStarted) -> Changes:
         eligible_at=target.eligible_at or event.at,
         attempts=(*target.attempts, attempt),
         retry_at=None,
+        stuck_since=None,
     )
     return _with_target(run, target) | {"state": State.RUNNING, "started_at": run.started_at or started_at}
 
@@ -333,6 +347,10 @@ def _limit_reached(run: Run, event: ev.LimitReached) -> Changes:
     return _with_target(run, change(target, attempts=(*target.attempts[:-1], attempt)))
 
 
+def _attempt_stuck(run: Run, event: ev.AttemptStuck) -> Changes:
+    return _with_target(run, change(run.targets[event.target], stuck_since=event.at))
+
+
 def _attempt_ended(run: Run, event: ev.AttemptEnded) -> Changes:
     target = run.targets[event.target]
     attempt = change(
@@ -344,7 +362,8 @@ def _attempt_ended(run: Run, event: ev.AttemptEnded) -> Changes:
         output={**target.attempts[-1].output, **event.output},
         pid=event.pid,
     )
-    return _with_target(run, change(target, contact_lost=False, attempts=(*target.attempts[:-1], attempt)))
+    attempts = (*target.attempts[:-1], attempt)
+    return _with_target(run, change(target, contact_lost=False, stuck_since=None, attempts=attempts))
 
 
 def _target_requeued(run: Run, event: ev.TargetRequeued) -> Changes:
@@ -402,6 +421,7 @@ _CHANGES: dict[type, Callable[[Run, Any], Changes]] = {
     ev.CancelRequested: _cancel_requested,
     ev.Superseded: _superseded,
     ev.LimitReached: _limit_reached,
+    ev.AttemptStuck: _attempt_stuck,
     ev.Preempted: _preempted,
     ev.AttemptEnded: _attempt_ended,
     ev.TargetRequeued: _target_requeued,

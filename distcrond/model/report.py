@@ -109,6 +109,7 @@ def run_document(run: Run) -> Document:
         "reason": run.reason and run.reason.value,
         "detail": run.detail,
         "retry_at": _instant(min((one.retry_at for one in run.targets if one.retry_at), default=None)),
+        "stuck_since": _instant(min((one.stuck_since for one in run.targets if one.stuck_since), default=None)),
         "definition": run.job.definition,
         "cancel_requested_by": run.cancel_requested_by,
         "upstream": [
@@ -165,6 +166,7 @@ def _target_document(target: Target) -> Document:
         "reason": target.reason and target.reason.value,
         "detail": target.detail,
         "retry_at": _instant(target.retry_at),
+        "stuck_since": _instant(target.stuck_since),
         "contact": "lost" if target.contact_lost else "ok",
         "exit_code": last.exit.code if last and last.exit else None,
         "signal": last.exit.signal if last and last.exit else None,

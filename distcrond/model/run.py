@@ -125,6 +125,7 @@ class Target:
     withdrawn before it began leaves no attempt, but its number is never used again, since the node may keep a fence
     under it. `contact_lost` is set while the node of a running attempt is silent. `stepped` is by how much the wall
     clock was stepped since its start.
+    `stuck_since` is when its present attempt began to take longer than it should.
     `retries` counts how often it was tried again by the job's rule; `retry_at` is when it will be, while it waits for
     that: not earlier by elapsed time, so that it moves with each step of the wall clock.
     `superseded_by` is the run that takes its place; then its command is to end, with KILL alone if `kill_at_once`.
@@ -146,6 +147,7 @@ class Target:
     superseded_by: RunId | None = None
     kill_at_once: bool = False
     preempted_by: RunId | None = None
+    stuck_since: datetime | None = None
     retries: int = 0
     retry_at: datetime | None = None
     refused: Mapping[NodeName, Reason] = field(default_factory=dict)
@@ -207,6 +209,11 @@ class Run:
         """Index of the first target that has not ended; how many there are if all have."""
         unfinished = (target.index for target in self.targets if target.state is not State.FINISHED)
         return next(unfinished, len(self.targets))
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether an attempt of it takes longer than it should."""
+        return any(target.stuck_since is not None for target in self.targets)
 
     def attempt_id(self, target: Target) -> AttemptId:
         """The key of the target's latest attempt on its node."""

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from distcrond.model.job import Job
 from distcrond.model.reason import Reason
 from distcrond.model.run import Attempt, Target
+
+_FEW = 3
+"""Runs that went well, below which nobody knows what is usual."""
+_BRIEF = timedelta(seconds=5)
+"""What takes no longer is never called stuck, unless the job says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +31,18 @@ def soonest(job: Job, target: Target, *, now: datetime, deadline: datetime | Non
     """
     limits = _limits(job, target, now=now, deadline=deadline)
     return min(limits, key=lambda limit: limit.left, default=None)
+
+
+def warn_after(job: Job, took: Sequence[int]) -> timedelta | None:
+    """After how long an attempt is worth a warning: as the job says, else twice its slowest; None = never.
+
+    Args:
+        job: a `warn_after` of zero means never.
+        took: milliseconds of its latest good runs.
+    """
+    if job.warn_after is not None:
+        return job.warn_after or None
+    return max(2 * timedelta(milliseconds=max(took)), _BRIEF) if len(took) >= _FEW else None
 
 
 def spent(attempt: Attempt, now: datetime) -> timedelta:

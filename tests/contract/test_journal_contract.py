@@ -73,6 +73,7 @@ STORED = [
         detail="exit code 75; retry 2 of 3 at 2026-11-21T06:00:00.500000Z",
     ),
     ev.LimitReached(at=AT, run=RERUN.run, target=1, number=2, reason=Reason.TOTAL_TIMEOUT),
+    ev.AttemptStuck(at=AT, run=RERUN.run, target=1, number=2, after=timedelta(hours=1, seconds=0.5)),
     ev.RemainsGone(at=AT, job=JobName("billing.invoices"), run=RERUN.run, target=1, number=2, node=NodeName("web1")),
 ]
 

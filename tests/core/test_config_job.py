@@ -179,6 +179,8 @@ KEYS = [
     ("timeout", 0, "timeout", timedelta(0)),
     ("timeout", "1h30m", "timeout", timedelta(minutes=90)),
     ("total_timeout", "2h", "total_timeout", timedelta(hours=2)),
+    ("warn_after", "1h", "warn_after", timedelta(hours=1)),
+    ("warn_after", 0, "warn_after", timedelta(0)),
     ("idle_timeout", "5m", "idle_timeout", timedelta(minutes=5)),
     ("kill_grace", "0s", "kill_grace", timedelta(0)),
     ("connect_timeout", 2.5, "connect_timeout", timedelta(seconds=2.5)),

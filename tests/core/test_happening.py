@@ -75,6 +75,8 @@ def test_the_node_is_the_one_of_the_attempt() -> None:
         assert told(ev.RunClosed(**FACTS, outcome=Outcome.SUCCESS), unknown)["nodes"] == []
     ended = told(ev.AttemptEnded(**FACTS, number=2, **ENDED), DOCUMENT)
     assert (ended["outcome"], ended["reason"], ended["exit_code"], ended["signal"]) == ("failure", "signal", None, 9)
+    stuck = told(ev.AttemptStuck(**FACTS, target=0, number=1, after=NOON - NOON.replace(hour=11)), DOCUMENT)
+    assert (stuck["event"], stuck["node"], stuck["after"]) == ("stuck", "a", "1h")
     limit = told(ev.LimitReached(**FACTS, target=0, number=1, reason=Reason.TOTAL_TIMEOUT), DOCUMENT)
     assert (limit["event"], limit["node"], limit["reason"]) == ("limit_reached", "a", "total_timeout")
     finished = happening(1, ev.RunClosed(**FACTS, outcome=Outcome.SUCCESS), DOCUMENT)

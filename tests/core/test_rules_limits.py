@@ -10,7 +10,7 @@ from samples import a_job, at
 from distcrond.model.ids import NodeName
 from distcrond.model.reason import Reason
 from distcrond.model.run import Attempt, Target
-from distcrond.rules.limits import Limit, silent_for, soonest, spent
+from distcrond.rules.limits import Limit, silent_for, soonest, spent, warn_after
 
 MINUTE = timedelta(minutes=1)
 STEP = timedelta(hours=5)
@@ -43,6 +43,22 @@ def second_attempt(*, stepped: timedelta = timedelta(0)) -> Target:
 def test_the_soonest_counts_whatever_the_wall_clock_did(facts, deadline, expected, step) -> None:
     instant = None if deadline is None else at(deadline)
     assert soonest(a_job(**facts), second_attempt(stepped=step), now=at(90) + step, deadline=instant) == expected
+
+
+@pytest.mark.parametrize(
+    ("said", "took", "expected"),
+    [
+        (MINUTE, (), MINUTE),
+        (MINUTE, (3_600_000,) * 20, MINUTE),
+        (timedelta(0), (3_600_000,) * 20, None),
+        (None, (), None),
+        (None, (60_000, 60_000), None),
+        (None, (60_000, 90_000, 10), 3 * MINUTE),
+        (None, (1, 2, 3), timedelta(seconds=5)),
+    ],
+)
+def test_a_warning_comes_when_the_job_says_or_at_twice_the_usual(said, took, expected) -> None:
+    assert warn_after(a_job(warn_after=said), took) == expected
 
 
 def test_silence_counts_from_the_last_output_or_from_the_start() -> None:

@@ -413,6 +413,7 @@ async def test_stats(world: World) -> None:
         "waiting": 1,
         "failing": 1,
         "late": 1,
+        "stuck": 0,
         "paused": 0,
         "all_paused": None,
         "drained": 0,

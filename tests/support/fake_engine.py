@@ -639,6 +639,7 @@ class FakeQueries(Queries):
             "waiting": sum(run.state is State.WAITING for run in runs),
             "failing": sum(run.outcome is Outcome.FAILURE for run in runs),
             "late": 0,
+            "stuck": 0,
             "paused": sum(self.pause(JobName(name)) is not None for name in names),
             "all_paused": self.pause(None),
             "drained": sum(node["drained"] is not None for node in self.world.nodes.values()),

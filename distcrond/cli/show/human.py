@@ -19,6 +19,7 @@ _STYLES = {
     "waiting": ("◌", "blue"),
     "up": ("●", "green"),
     "down": ("◆", "red"),
+    "stuck": ("▲", "yellow"),
     "suspect": ("▲", "yellow"),
     "unknown": ("◌", "bright_black"),
     "disabled": ("○", "bright_black"),
@@ -126,6 +127,8 @@ def explanation(document: dict[str, Any]) -> str:
         return str(document["progress"]["text"])
     if document["outcome"] == "success":
         return str(document.get("detail") or "")
+    if document.get("retry_at"):
+        return next((str(one["detail"]) for one in document.get("targets", [document]) if one["retry_at"]), "")
     targets = document.get("targets") or [document]
     bad = [target for target in targets if target["outcome"] not in (None, "success")]
     if len(bad) == 1 and bad[0]["reason"] == "exit_code":

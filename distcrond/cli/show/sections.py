@@ -24,6 +24,7 @@ def summary(stats: Document) -> str:
     parts = [
         f"{stats['jobs']} jobs on {stats['nodes']} nodes",
         f"{stats['running']} running",
+        *([f"{stats['stuck']} stuck"] if stats.get("stuck") else []),
         f"{stats['failing']} failing",
         *rests,
         f"{runs or 0} runs in 24h{share}",
@@ -60,7 +61,7 @@ def running_lines(facts: Document, now: datetime, options: Settings) -> list[str
         progress = f"{bar(elapsed / usual)} of {human.span(usual)}" if usual else "no figures yet"
         rows.append(
             [
-                judged(_contact(run)),
+                judged(_condition(run)),
                 cell(run["job"], bold=True),
                 cell(": ".join(filter(None, (human.nodes(run), human.explanation(run))))),
                 human.when(run["started_at"], now, utc=options.utc),
@@ -71,9 +72,11 @@ def running_lines(facts: Document, now: datetime, options: Settings) -> list[str
     return table(rows)
 
 
-def _contact(run: Document) -> str:
-    """A run whose node is silent goes on, but nobody knows how."""
-    return "lost" if any(target.get("contact") == "lost" for target in run["targets"]) else "running"
+def _condition(run: Document) -> str:
+    """A run whose node is silent goes on, but nobody knows how; one that is stuck goes on for too long."""
+    if any(target.get("contact") == "lost" for target in run["targets"]):
+        return "lost"
+    return "stuck" if run.get("stuck_since") else "running"
 
 
 def failure_lines(facts: Document, now: datetime, options: Settings) -> list[str]:

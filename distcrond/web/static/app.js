@@ -60,7 +60,7 @@ const SHAPES = {
 const STYLES = {
   success: ["ok", "dot"], failure: ["fail", "diamond"], timeout: ["fail", "diamond"], partial: ["warn", "triangle"],
   missed: ["warn", "triangle"], lost: ["lost", "cross"], cancelled: ["idle", "ring"], skipped: ["idle", "ring"],
-  running: ["run", "play"], waiting: ["run", "dashes"],
+  running: ["run", "play"], stuck: ["warn", "triangle"], waiting: ["run", "dashes"],
   up: ["ok", "dot"], suspect: ["warn", "triangle"], down: ["fail", "diamond"], unknown: ["idle", "dashes"], disabled: ["idle", "ring"],
   drained: ["warn", "pause"], paused: ["warn", "pause"],
 };
@@ -75,6 +75,7 @@ const outcomeOf = (run) => run.outcome || run.state;
 function explanation(run) {
   if (!run.outcome && run.progress) return run.progress.text;
   if (run.outcome === "success") return run.detail || "";
+  if (run.retry_at) return ((run.targets || [run]).find((target) => target.retry_at) || run).detail;
   const bad = (run.targets || [run]).filter((target) => target.outcome && target.outcome !== "success");
   if (bad.length === 1 && bad[0].reason === "exit_code") return `exit ${bad[0].exit_code}`;
   if (bad.length === 1 && bad[0].reason === "signal") return `signal ${bad[0].signal}`;
@@ -254,10 +255,10 @@ async function refreshNow() {
   const medians = await Promise.all(running.items.map((run) => usualOf(run.job)));
   const facts = running.items.map((run, index) => ({
     id: run.id, job: run.job, nodes: [nodesOf(run), explanation(run)].filter(Boolean).join(": "), started_at: run.started_at, median: medians[index]?.p50,
-    lost: run.targets.some((target) => target.contact === "lost"),
+    word: run.targets.some((target) => target.contact === "lost") ? "lost" : run.stuck_since ? "stuck" : "running",
   }));
   show("running", facts, (items) => rows("running", items, (run) => link("row", runHref(run.id),
-    run.lost ? badge("lost") : badge("running"), el("span", "name", run.job), el("span", "why", run.nodes),
+    badge(run.word), el("span", "name", run.job), el("span", "why", run.nodes),
     when(run.started_at, (t) => `${clock(t)}, ${ago(t)}`), progress(run, run.median)), "Nothing runs at the moment."));
   await refreshOutput([...running.items.slice(0, 2), ...latest.items].slice(0, 3));
 }
@@ -376,9 +377,9 @@ function showRun(run, state) {
     const facts = [["Took", figures ? `${took} (usually ${span(figures.p50)})` : took], run.origin ? ["Rerun of", run.origin, runHref(run.origin)] : ["Trigger", run.trigger], ...(run.upstream || []).map((one) => ["After", one.run, runHref(one.run)]), ["Id", run.id], ["Definition", (run.definition || "").slice(0, 19)]];
     show("facts", facts, (items) => items.map(([name, value, href]) => el("div", "", el("dt", "", name), el("dd", "", href ? link("", href, value) : value))));
   });
-  const targets = run.targets.slice(0, 200).map((target) => [target.node, outcomeOf(target), explanation(target), target.duration_ms, target.output.bytes, target.contact, target.attempts.length]);
-  show("targets", [state.node, targets], ([current, items]) => items.length ? items.map(([node, word, why, took, bytes, contact, attempts]) => {
-    const tile = link("tile", runHref(run.id, node), el("b", "", node || "no node"), badge(contact === "lost" ? "lost" : word),
+  const targets = run.targets.slice(0, 200).map((target) => [target.node, outcomeOf(target), explanation(target), target.duration_ms, target.output.bytes, target.contact === "lost" ? "lost" : target.stuck_since ? "stuck" : outcomeOf(target), target.attempts.length]);
+  show("targets", [state.node, targets], ([current, items]) => items.length ? items.map(([node, , why, took, bytes, word, attempts]) => {
+    const tile = link("tile", runHref(run.id, node), el("b", "", node || "no node"), badge(word),
       el("span", "dim", [why, span(took), `${bytes.toLocaleString()} B`, attempts > 1 ? `attempt ${attempts}` : ""].filter(Boolean).join(" · ")));
     if (node === current) tile.setAttribute("aria-current", "true");
     return tile;
