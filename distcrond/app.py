@@ -102,8 +102,6 @@ class Daemon:
             await self._reload.wait()
             self._reload.clear()
             notify("RELOADING=1", f"MONOTONIC_USEC={int(self._clock.monotonic() * 1e6)}")
-            self._reports.reopen()
-            self.api.renew_certificate()
             await self.engine.control.reload(by="SIGHUP")
             notify("READY=1")
 
@@ -197,6 +195,7 @@ async def build(
             journal_size=database.size,
             min_free=settings.journal.min_free,
             keep=settings.journal.retention,
+            renew=lambda: _renew(reports, api),
             beat=lambda: manager.beat(_status(desired.catalog, engine.queries.health()["reasons"])),
             boot=boot_id(),
         )
@@ -249,6 +248,12 @@ async def _await_room(state: Path, least: int, clock: Clock) -> None:
     while free_bytes(state) < least:
         notify(f"STATUS={why}", f"EXTEND_TIMEOUT_USEC={int(_PATIENCE * 1e6)}")
         await clock.sleep(1)
+
+
+def _renew(reports: Reports, api: Api) -> None:
+    """Read or open again what is no part of the files and settings: certificate, secrets, files of reports."""
+    reports.reopen()
+    api.renew_certificate()
 
 
 def _tcp_address(settings: Settings) -> TcpAddress | None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from distcrond.config.settings import Settings
 from distcrond.engine.desired import Desired
 from distcrond.engine.outbox import Outbox
 from distcrond.engine.outboxes import Outboxes
+from distcrond.errors import InvalidValue
 from distcrond.journals.database import Database
 from distcrond.journals.outbox_book import SqliteOutboxBook
 from distcrond.journals.outgoing import SqliteOutgoing
@@ -22,6 +24,7 @@ from distcrond.model.ids import NodeName
 from distcrond.ports import Clock, Sink
 
 if TYPE_CHECKING:
+    from distcrond.sinks.elasticsearch import Connection, ElasticsearchSink
     from distcrond.sinks.retention import Keep
 
 _log = logging.getLogger(__name__)
@@ -29,7 +32,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Reports:
-    """The outboxes, and what SIGHUP means to their sinks."""
+    """The outboxes, and what a reload means to their sinks."""
 
     outboxes: Outboxes
     reopen: Callable[[], None]
@@ -71,7 +74,9 @@ async def open_reports(
     reopen: list[Callable[[], None]] = []
     now = settings()
     if now.elasticsearch is not None:
-        sinks.append(_elasticsearch(now.elasticsearch, daemon, roles, _keep(settings, desired)))
+        cluster = _elasticsearch(now.elasticsearch, daemon, roles, _keep(settings, desired))
+        sinks.append(cluster)
+        reopen.append(partial(_identify, cluster, now.elasticsearch))
         _log.info("reports go to Elasticsearch at %s", ", ".join(now.elasticsearch.urls))
     if now.storage == "plain" and now.log_directory is not None:
         from distcrond.sinks.documents import Documents  # noqa: PLC0415
@@ -121,12 +126,23 @@ def _elasticsearch(
     daemon: str,
     roles: Callable[[NodeName], frozenset[str]],
     keep: Callable[[], Keep],
-) -> Sink:
+) -> ElasticsearchSink:
     # 0.4 s that a daemon without Elasticsearch need not wait for
     from distcrond.sinks.documents import Documents  # noqa: PLC0415
-    from distcrond.sinks.elasticsearch import Connection, ElasticsearchSink  # noqa: PLC0415
+    from distcrond.sinks.elasticsearch import ElasticsearchSink  # noqa: PLC0415
 
-    connection = Connection(
+    return ElasticsearchSink(
+        connection=_connection(settings),
+        documents=Documents(prefix=settings.index_prefix, daemon=daemon, roles=roles),
+        prefix=settings.index_prefix,
+        keep=keep,
+    )
+
+
+def _connection(settings: ElasticsearchSettings) -> Connection:
+    from distcrond.sinks.elasticsearch import Connection  # noqa: PLC0415
+
+    return Connection(
         urls=settings.urls,
         api_key=settings.read_api_key(),
         username=settings.username,
@@ -134,9 +150,11 @@ def _elasticsearch(
         ca_file=settings.ca_file,
         compat=settings.compat,
     )
-    return ElasticsearchSink(
-        connection=connection,
-        documents=Documents(prefix=settings.index_prefix, daemon=daemon, roles=roles),
-        prefix=settings.index_prefix,
-        keep=keep,
-    )
+
+
+def _identify(cluster: ElasticsearchSink, settings: ElasticsearchSettings) -> None:
+    """Read the secret again, which may have been replaced; if it cannot be had, say so and go on with the old one."""
+    try:
+        cluster.identify(_connection(settings))
+    except InvalidValue as wrong:
+        _log.error("the secret for Elasticsearch stays as it was: %s", wrong)

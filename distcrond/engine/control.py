@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -61,6 +62,7 @@ class Control:
         runner: Runner,
         pokes: Pokes,
         outboxes: Outboxes,
+        renew: Callable[[], None],
         refresh: Refresh,
         tenure: Tenure,
         trust: Trust,
@@ -76,6 +78,7 @@ class Control:
         self._runner = runner
         self._pokes = pokes
         self._outboxes = outboxes
+        self._renew = renew
         self._refresh = refresh
         self._tenure = tenure
         self.trust = trust
@@ -264,6 +267,7 @@ class Control:
 
         The first three are lists of names as in the API (`jobs/billing.invoices`), the last a number.
         """
+        self._renew()
         reloaded = await self._refresh.now(by=by)
         changes = {name: list(getattr(reloaded, name)) for name in ("added", "changed", "removed")}
         return changes | {"problems": reloaded.problems}

@@ -62,7 +62,8 @@ _log = logging.getLogger(__name__)
 class Engine:
     """Runs jobs until cancelled.
 
-    `control` and `queries` are for API and CLI; `beat` is called while all is well.
+    `control` and `queries` are for API and CLI. `beat` is called while all is well, `renew` when somebody asks for a
+    reload.
 
     `boot` names the time since the host has booted: jobs for `@reboot` run once in each; never if it is empty.
     """
@@ -88,6 +89,7 @@ class Engine:
         journal_size: Callable[[], int] = lambda: 0,
         keep: timedelta | None = None,
         beat: Callable[[], None] = lambda: None,
+        renew: Callable[[], None] = lambda: None,
         boot: str = "",
     ) -> None:
         self._clock = clock
@@ -231,6 +233,7 @@ class Engine:
             runner=runner,
             pokes=pokes,
             outboxes=outboxes,
+            renew=renew,
             refresh=refresh,
             tenure=tenure,
             backfills=Backfills(

@@ -56,10 +56,6 @@ class Connection:
             ValueError: a URL means nothing to the client.
         """
         options: dict[str, Any] = {"ca_certs": str(self.ca_file)} if self.ca_file else {}
-        if self.api_key:
-            options["api_key"] = self.api_key
-        elif self.username:
-            options["basic_auth"] = (self.username, self.password)
         client = AsyncElasticsearch(
             hosts=list(self.urls),
             transport_class=CompatTransport,
@@ -68,10 +64,17 @@ class Connection:
             max_retries=len(self.urls) - 1,  # the next host; when to try again is the outbox's to decide
             retry_on_status=(),
             **options,
+            **self.identity(),
         )
         if self.compat and isinstance(client.transport, CompatTransport):
             client.transport.major = self.compat
         return client
+
+    def identity(self) -> dict[str, Any]:
+        """Return who we are, as options of the client."""
+        if self.api_key:
+            return {"api_key": self.api_key}
+        return {"basic_auth": (self.username, self.password)} if self.username else {}
 
 
 class _Json(Serializer):
@@ -111,6 +114,10 @@ class ElasticsearchSink:
     def can_refill(self) -> bool:
         """Ids and versions are derived: what is there twice is there once."""
         return True
+
+    def identify(self, connection: Connection) -> None:
+        """Come with the secret of this connection from now on; all else stays as it was."""
+        self._client = self._client.options(**connection.identity())
 
     async def prepare(self) -> None:
         """Look what answers there, then install the index templates."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from support.elastic_stub import open_stub
 from support.reporting import opensearch, until
 
 from distcrond.app import Daemon, build
@@ -114,6 +116,35 @@ async def test_runs_go_on_beside_an_opensearch_that_is_refused(tmp_path):
 
             await until(is_refused)
             await finished_run(daemon)
+
+
+async def test_a_reload_reads_the_secret_again(tmp_path, caplog):
+    secret = tmp_path / "secret"
+    secret.touch(mode=0o600)
+
+    def basic(password: str) -> str:
+        return "Basic " + base64.b64encode(f"cron:{password}".encode()).decode()
+
+    with open_stub() as stub:
+        secret.write_text("first")
+        group = ElasticsearchSettings(urls=(stub.url,), username="cron", password_file=secret)
+        async with living(settings(tmp_path, storage="es", elasticsearch=group)) as daemon:
+            for password in ("first", "second"):
+                secret.write_text(password)
+                await daemon.engine.control.reload(by="test")
+                await finished_run(daemon)
+                await until(lambda password=password: _soon(basic(password) in stub.credentials))
+            secret.unlink()
+            await daemon.engine.control.reload(by="test")
+            assert "the secret for Elasticsearch stays as it was" in caplog.text
+            stub.credentials.clear()
+            await finished_run(daemon)
+            await until(lambda: _soon(basic("second") in stub.credentials))
+            assert stub.credentials == {basic("second")}
+
+
+async def _soon(value: bool) -> bool:
+    return value
 
 
 async def test_the_client_refills_a_wiped_index_of_the_running_daemon(nine, tmp_path):

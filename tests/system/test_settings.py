@@ -106,3 +106,12 @@ def test_the_days_of_an_icalendar_file_count_and_so_does_a_change_of_it(here, wr
     [problem] = until(lambda: here.get("config/problems")["items"], what=here.log)
     assert (problem["file"], problem["active"]) == (str(file), "last_good")
     assert month() == "11"
+
+
+def test_a_shorter_retention_holds_for_what_is_there(here, written):
+    here.job("tick", command=["true"], schedule="* * * * * *")
+    here.start()
+    first = until(lambda: here.all_runs("&state=finished"), what=here.log)[-1]["id"]
+    written.write_text("journal: {retention: 1s}")
+    here.ctl("reload")
+    until(lambda: first not in {run["id"] for run in here.all_runs()}, what=here.log)
