@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -43,6 +44,7 @@ class Parameter:
     kind: Kind
     meaning: str
     choices: tuple[str, ...] = ()
+    pattern: str = ""
     least: int | None = None
     most: int | None = None
     default: int | None = None
@@ -53,7 +55,8 @@ class Parameter:
             case Kind.TEXT if self.choices:
                 return {"type": "string", "enum": list(self.choices)}
             case Kind.TEXT:
-                return {"type": "string", "minLength": 1, "maxLength": self.most or 400}
+                bounds = {"minLength": 1, "maxLength": self.most or 400, "pattern": self.pattern}
+                return {"type": "string"} | {key: bound for key, bound in bounds.items() if bound}
             case Kind.INTEGER:
                 bounds = {"minimum": self.least, "maximum": self.most, "default": self.default}
                 return {"type": "integer"} | {key: bound for key, bound in bounds.items() if bound is not None}
@@ -83,6 +86,8 @@ class Parameter:
             raise InvalidValue(f"{text!r} is not one of {', '.join(self.choices)}")
         if not 1 <= len(text) <= (self.most or 400):
             raise InvalidValue(f"has {len(text)} characters; 1 to {self.most or 400} are possible")
+        if self.pattern and re.fullmatch(self.pattern, text) is None:
+            raise InvalidValue("has characters that no such text of ours has")
         return text
 
     def _read_integer(self, text: str) -> int:
@@ -184,4 +189,8 @@ def limit(most: int = MAX_LIMIT, default: int = 100) -> Parameter:
     return Parameter(name="limit", kind=Kind.INTEGER, meaning="page size", least=1, most=most, default=default)
 
 
-CURSOR = Parameter(name="cursor", kind=Kind.TEXT, meaning="`next` of the page before", most=7000)
+CURSOR = Parameter(
+    name="cursor", kind=Kind.TEXT, meaning="`next` of the page before", pattern=r"^[A-Za-z0-9_.=-]+$", most=1000
+)
+LONG_CURSOR = replace(CURSOR, most=7000)
+"""Of a list whose places are long: paths of files. Its characters need no escaping, so that a URL has room for it."""

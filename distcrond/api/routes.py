@@ -5,7 +5,7 @@ from __future__ import annotations
 from distcrond.api import backfill, credentials, events, holds, jobs, nodes, ops, output, runs, sinks
 from distcrond.api.metrics import show_metrics
 from distcrond.api.openapi import openapi_handler
-from distcrond.api.parameters import CURSOR, MAX_LIMIT, Kind, Parameter, limit
+from distcrond.api.parameters import CURSOR, LONG_CURSOR, MAX_LIMIT, Kind, Parameter, limit
 from distcrond.api.route import Answer, Reach, Route
 from distcrond.api.schemas import (
     BACKFILL_REQUEST,
@@ -434,7 +434,7 @@ _API = (
         reach=Reach.SEEN_JOBS,
         handler=ops.list_problems,
         summary="What is wrong with the files",
-        parameters=_WHOLE_LIST,
+        parameters=(LONG_CURSOR, limit(default=MAX_LIMIT)),
         answer=Answer(schema="FileProblems"),
     ),
     Route(

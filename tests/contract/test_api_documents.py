@@ -99,6 +99,9 @@ async def test_plus_in_an_offset_may_be_unescaped(client, served) -> None:
         ("since=0001-01-01T00:00:00%2B23:59", "?since", ""),
         ("since=999999999999w", "?since", ""),
         ("q=" + "a" * 401, "?q", "401 characters"),
+        ("cursor=%E2%98%83", "?cursor", "has characters"),
+        ("cursor=abc%0A", "?cursor", "has characters"),
+        ("cursor=" + "a" * 1001, "?cursor", "1001 characters"),
         ("x=1", "?x", "unknown parameter"),
     ],
 )
