@@ -363,7 +363,7 @@ class Placing:
             return
         is_awaited = run.occurrence.trigger.is_awaited
         if blocked.hopeless or (is_awaited and blocked.reason not in FULL):
-            self._close(run, target, Outcome.MISSED, blocked.reason, blocked.detail)
+            self._close(run, target, Outcome.MISSED, blocked.reason, blocked.detail, again=not blocked.hopeless)
             return
         deadline = target_deadline(run, target)
         if deadline is not None and now >= deadline:
@@ -387,12 +387,22 @@ class Placing:
         if target.reason is not reason:
             self._scribe.record(Held(at=now, run=run.id, target=target.index, reason=reason, detail=detail))
 
-    def _close(self, run: Run, target: Target, outcome: Outcome, reason: Reason | None, detail: str = "") -> None:
+    def _close(
+        self,
+        run: Run,
+        target: Target,
+        outcome: Outcome,
+        reason: Reason | None,
+        detail: str = "",
+        *,
+        again: bool = True,
+    ) -> None:
+        """A target that has missed its time or found no node is tried `again`, if its job says so."""
         slot = (run.id, target.index)
         if outcome is Outcome.MISSED and target.attempts:
             detail = f"and no other node could take it: {detail or reason}"
         verdict = Verdict(outcome=outcome, reason=reason, detail=detail)
-        if outcome is not Outcome.MISSED:
+        if outcome is not Outcome.MISSED or not again:
             self._end(run, slot, last_word(target, verdict))
             return
         self._let_go(run, slot)

@@ -254,9 +254,8 @@ class Runner:
         try:
             secrets = await self._secrets(run)
         except SecretMissing as error:
-            self._closing.target(
-                *slot, Verdict(outcome=Outcome.MISSED, reason=Reason.SECRET_MISSING, detail=str(error))
-            )
+            missing = Verdict(outcome=Outcome.MISSED, reason=Reason.SECRET_MISSING, detail=str(error))
+            self._retrying.end(run, target, missing)
             return
         flight.mask = Mask(secrets.values())
         number = target.intents + 1

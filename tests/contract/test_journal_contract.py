@@ -330,6 +330,11 @@ def says(now: object, then: object) -> bool:
     return isinstance(now, dict) and all(name in now and says(now[name], then[name]) for name in then)
 
 
+def test_a_requeued_target_of_an_older_release_is_no_retry():
+    stored = '["TargetRequeued",1,{"at":"2026-11-21T03:10:00Z","run":"job@x","target":1}]'
+    assert codec.decode_kept(stored) == ev.TargetRequeued(at=AT, run=RunId("job@x"), target=1)
+
+
 @pytest.mark.parametrize("text", ["", "[]", '["Paused", 1]', '{"a": 1}', '["Paused", 1, {}]'])
 def test_a_damaged_event_is_an_error_of_ours(text):
     with pytest.raises(JournalError):

@@ -12,6 +12,7 @@ from distcrond.model.policy import OnNodeLost, Select, SelectKind
 from distcrond.model.reason import Reason
 from distcrond.model.retry import Conditions, Retry, RetryNode, RetryOn
 from distcrond.model.run import Exit
+from distcrond.model.secret import SecretKind, SecretSource
 from distcrond.testing import Script, Survives
 
 OK = ("success", None)
@@ -206,6 +207,16 @@ async def test_a_manual_run_finds_its_node_by_a_retry(world: World) -> None:
     assert await world.outcomes() == [OK]
 
 
+async def test_what_no_node_will_ever_take_is_not_tried_again(world: World) -> None:
+    """Two nodes that say no for different reasons are called unreachable, and are not."""
+    world.executor.script(Script(refused=Reason.SPOOL_UNUSABLE), node="a")
+    world.executor.script(Script(refused=Reason.RUN_AS_REFUSED), node="b")
+    await world.start(a_job(schedule=once(minutes=1), retry=THRICE), a_node("a"), a_node("b"))
+    await world.until(minutes=2)
+    run = await world.run()
+    assert (run["outcome"], run["reason"], await world.events(TargetRequeued)) == ("missed", "unreachable", [])
+
+
 async def test_unless_the_rule_does_not_speak_of_it(world: World) -> None:
     world.executor.node("a").cut()
     rule = retry(1, on=Conditions(ends=frozenset({RetryOn.FAILURE})))
@@ -307,6 +318,19 @@ async def test_what_became_impossible_while_nobody_was_there_is_closed(waiting: 
     await waiting.start()
     run = await waiting.run()
     assert (run["outcome"], run["reason"], waiting.begun()) == (*FAILED, [("a", 60)])
+
+
+async def test_a_secret_that_is_gone_by_then_does_not_unmake_what_has_run(world: World) -> None:
+    world.vault["/token"] = "secret"
+    world.executor.script(FAILS)
+    secrets = {"TOKEN": SecretSource(kind=SecretKind.FILE, place="/token")}
+    await world.start(a_job(schedule=once(minutes=1), retry=ONCE, secrets=secrets), a_node("a"))
+    await world.until(seconds=65)
+    del world.vault["/token"]
+    await world.until(minutes=10)
+    run = await world.run()
+    assert (run["outcome"], run["reason"], len(world.begun())) == (*FAILED, 1)
+    assert "there is none" in run["detail"]
 
 
 async def test_cancelling_ends_the_wait(waiting: World) -> None:
