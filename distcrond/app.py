@@ -190,6 +190,7 @@ async def build(
             host_keys={"ssh": ssh.trust},
             examiners={"ssh": ssh, "local": local},
             health_check_interval=settings.health_check_interval,
+            quarantine=settings.quarantine,
             outboxes=reports.outboxes,
             free_bytes=database.free,
             journal_size=database.size,

@@ -34,5 +34,6 @@ class Following:
             keep=now.journal.retention,
             min_free=now.journal.min_free,
             health_check_interval=now.health_check_interval,
+            quarantine=now.quarantine,
         )
         self._api.allow_hosts(now.allowed_hosts)

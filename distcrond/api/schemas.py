@@ -130,6 +130,7 @@ _REPORT = _shape(
     }
 )
 _HOLD = _or_null(_shape({"since": _INSTANT, "until": _or_null(_INSTANT), "by": _TEXT}))
+_QUARANTINE = _or_null(_shape({"since": _INSTANT, "until": _INSTANT, "by": _TEXT, "why": _TEXT}))
 _JOB = _shape(
     {
         "name": _TEXT,
@@ -161,6 +162,7 @@ _NODE = _shape(
         "connection_type": _TEXT,
         "state": _TEXT,
         "drained": _HOLD,
+        "quarantined": _QUARANTINE,
         "contact": _TEXT,
         "reason": _or_null(_TEXT),
         "running": _WHOLE,
@@ -290,7 +292,8 @@ COMPONENTS: dict[str, Schema] = {
     "Stats": _shape(
         {
             **dict.fromkeys(
-                ("jobs", "nodes", "running", "waiting", "failing", "late", "stuck", "paused", "drained"), _WHOLE
+                ("jobs", "nodes", "running", "waiting", "failing", "late", "stuck", "paused", "drained", "quarantined"),
+                _WHOLE,
             ),
             **dict.fromkeys(("runs_24h", "success_24h"), _WHOLE),
             "all_paused": _HOLD,

@@ -20,6 +20,7 @@ _FOLLOWED: Final = (
     "journal",
     "log_format",
     "log_level",
+    "quarantine",
     "timezone",
     "zones",
     "zones",

@@ -25,6 +25,7 @@ from distcrond.config.keeping import JournalSettings, journal_settings, parse_ke
 from distcrond.config.marks import Marks
 from distcrond.config.parse_schedule import check_zone
 from distcrond.config.places import credentials_directory, located, located_file
+from distcrond.config.quarantine import parse_quarantine
 from distcrond.config.reporting import (
     GROUP,
     SECRETS,
@@ -38,6 +39,7 @@ from distcrond.config.validate import validate
 from distcrond.config.zones import parse_zones
 from distcrond.errors import ConfigurationRejected, InvalidValue
 from distcrond.model.problem import Problem
+from distcrond.model.quarantine import QuarantineRule
 from distcrond.model.span import format_duration, parse_duration
 from distcrond.model.spec import Calendar
 from distcrond.model.zone import Zone
@@ -47,10 +49,11 @@ _PREFIX = "DISTCRON_"
 _GROUPED: Mapping[str, Pointer] = {"listen": ("api", "listen"), "socket": ("api", "socket")}
 """Settings that stand in a group of the file; flags and environment may call them by their last name."""
 _SWITCHES = (("allow_no_owner",), ("api", "behind_proxy"))
+_NUMBERS = (("health_check_interval",), ("es_port",), ("quarantine", "jobs"))
 _LISTS = ((GROUP, "urls"), ("api", "allowed_hosts"))
 _PLACES = frozenset({"jobs_directory", "nodes_directory", "state_directory", "socket", "log_directory"})
 _FILES = frozenset({"tls_certificate_file", "tls_key_file", "tls_client_ca_file"})
-_LEAVES = frozenset({"job_retention", "calendars", "zones"})
+_LEAVES = frozenset({"job_retention", "calendars", "zones", "quarantine"})
 """Settings whose value is a map."""
 _NO_SETTING = frozenset({"config", "check", "show_config", "list_failpoints", "restored"})
 # What runs and clients see in their environment; a daemon started from there must not stumble over it.
@@ -87,6 +90,7 @@ class Settings:
     timezone: str = "UTC"
     calendars: Mapping[str, Calendar] = field(default_factory=dict)
     zones: Mapping[str, Zone] = field(default_factory=dict)
+    quarantine: QuarantineRule = field(default_factory=QuarantineRule)
     storage: str = "sqlite"
     log_directory: Path | None = None
     elasticsearch: ElasticsearchSettings | None = None
@@ -307,12 +311,10 @@ def _from_text(pointer: Pointer, text: str) -> Any:
     """Read text of the environment or command line as the file would have been read."""
     if pointer in _SWITCHES:
         return {"true": True, "false": False}.get(text.lower(), text)
-    if pointer == ("health_check_interval",) and text.isascii() and text.isdigit():
+    if pointer in _NUMBERS and text.isascii() and text.isdigit():
         return int(text)
     if pointer in _LISTS:
         return text.replace(",", " ").split()
-    if pointer == ("es_port",) and text.isascii() and text.isdigit():
-        return int(text)
     return text.lower() if pointer == ("log_level",) else text
 
 
@@ -354,6 +356,7 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "listen": _listen,
     "health_check_interval": _interval,
     "timezone": check_zone,
+    "quarantine": parse_quarantine,
     "zones": parse_zones,
 }
 

@@ -28,6 +28,7 @@ from distcrond.model.event import (
     HoldEvent,
     JobDefined,
     Paused,
+    QuarantineLifted,
     Resumed,
     TokenEvent,
     Undrained,
@@ -250,13 +251,14 @@ class Control:
         await self._hold(Drained(at=self._clock.now(), node=node, by=by, until=until))
 
     async def undrain(self, node: NodeName, *, by: str) -> None:
-        """Let a node take runs again.
+        """Let a node take runs again, whether it was drained or quarantined.
 
         Raises:
             NotFound: no such node.
         """
         self._node(node)
         await self._hold(Undrained(at=self._clock.now(), node=node, by=by))
+        await self._hold(QuarantineLifted(at=self._clock.now(), node=node, by=by))
 
     async def record_token(self, event: TokenEvent) -> None:
         """Record what became of a token, which the API keeps."""

@@ -1,4 +1,4 @@
-"""Pauses and drains: what rests because somebody said so, and when that ends by itself."""
+"""Pauses, drains and quarantines: what rests, and when that ends by itself."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import datetime
 from distcrond.engine.agenda import Agenda, Alarm
 from distcrond.engine.generator import Generator
 from distcrond.engine.scribe import Receipt, Scribe
-from distcrond.model.event import Drained, HoldEvent, Paused, Resumed, Undrained
+from distcrond.model.event import Drained, HoldEvent, Paused, Quarantined, QuarantineLifted, Resumed, Undrained
 from distcrond.model.hold import Hold
 from distcrond.model.ids import JobName, NodeName
 from distcrond.model.reason import Reason
@@ -18,7 +18,7 @@ from distcrond.ports import Clock
 from distcrond.rules.verdict import Verdict
 
 _log = logging.getLogger(__name__)
-_BY_ITSELF = "until"
+BY_ITSELF = "until"
 """Who ends a hold whose time has come."""
 PAUSED = Verdict(outcome=Outcome.SKIPPED, reason=Reason.PAUSED)
 
@@ -49,6 +49,11 @@ class Holds:
         self._has_begun = has_begun
         self._changed = changed
         self._alarm: Alarm | None = None
+        self._lifted: Callable[[QuarantineLifted], None] = lambda _: None
+
+    def on_lift(self, lifted: Callable[[QuarantineLifted], None]) -> None:
+        """Tell `lifted` of each end of a quarantine."""
+        self._lifted = lifted
 
     # ------------------------------------------------------------ what they mean
 
@@ -63,6 +68,10 @@ class Holds:
     def drain(self, node: NodeName) -> Hold | None:
         """What keeps new runs from the node now."""
         return self._present(self._scribe.ledger.drained.get(node))
+
+    def quarantine(self, node: NodeName) -> Hold | None:
+        """What makes the node the last that is taken."""
+        return self._present(self._scribe.ledger.quarantined.get(node)) if self._scribe.ledger.quarantined else None
 
     def skips(self, run: Run) -> bool:
         """Whether nothing of this run may start: its schedule rests, and no command of it has begun."""
@@ -92,9 +101,18 @@ class Holds:
         if self._is_so(event):
             return None
         self._generator.settle()
+        return self.record(event)
+
+    def record(self, event: HoldEvent) -> Receipt:
+        """Put an event in force that lets no schedule rest."""
         written = self._scribe.record(event)
+        self._tell(event)
         self._follow()
         return written
+
+    def _tell(self, event: HoldEvent) -> None:
+        if isinstance(event, QuarantineLifted):
+            self._lifted(event)
 
     def _is_so(self, event: HoldEvent) -> bool:
         ledger = self._scribe.ledger
@@ -107,6 +125,10 @@ class Holds:
                 return event.job not in ledger.paused
             case Undrained():
                 return event.node not in ledger.drained
+            case Quarantined():
+                return self.quarantine(event.node) is not None
+            case QuarantineLifted():
+                return event.node not in ledger.quarantined
 
     # ------------------------------------------------------------ their end
 
@@ -122,15 +144,19 @@ class Holds:
             self._scribe.record(*over)
             for event in over:
                 _log.info("%s: its time is over", _subject(event))
+                self._tell(event)
         self._follow()
 
     def _over(self, now: datetime) -> Iterator[HoldEvent]:
         for job, hold in self._scribe.ledger.paused.items():
             if hold.is_over(now):
-                yield Resumed(at=now, job=job, by=_BY_ITSELF)
+                yield Resumed(at=now, job=job, by=BY_ITSELF)
         for node, hold in self._scribe.ledger.drained.items():
             if hold.is_over(now):
-                yield Undrained(at=now, node=node, by=_BY_ITSELF)
+                yield Undrained(at=now, node=node, by=BY_ITSELF)
+        for node, hold in self._scribe.ledger.quarantined.items():
+            if hold.is_over(now):
+                yield QuarantineLifted(at=now, node=node, by=BY_ITSELF)
 
     def _follow(self) -> None:
         """Set the alarm for the next end, and let everybody look."""
@@ -142,7 +168,7 @@ class Holds:
 
     def _all(self) -> Sequence[Hold]:
         ledger = self._scribe.ledger
-        return [*ledger.paused.values(), *ledger.drained.values()]
+        return [*ledger.paused.values(), *ledger.drained.values(), *ledger.quarantined.values()]
 
 
 def _subject(event: HoldEvent) -> str:
@@ -151,3 +177,5 @@ def _subject(event: HoldEvent) -> str:
             return f"the pause of {'all jobs' if event.job is None else f'job {event.job}'}"
         case Drained() | Undrained():
             return f"the drain of node {event.node}"
+        case Quarantined() | QuarantineLifted():
+            return f"the quarantine of node {event.node}"

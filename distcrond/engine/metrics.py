@@ -13,6 +13,7 @@ from distcrond import __version__
 from distcrond.engine.desired import Desired
 from distcrond.engine.figures import MOST_JOBS, Figures, Histogram
 from distcrond.engine.health import Health
+from distcrond.engine.holds import Holds
 from distcrond.engine.outboxes import Outboxes
 from distcrond.engine.placing import Placing
 from distcrond.engine.pulse import TROUBLES, Pulse
@@ -56,6 +57,7 @@ class Metrics:
         ledger: Ledger,
         desired: Desired,
         health: Health,
+        holds: Holds,
         placing: Placing,
         zones: Zones,
         outboxes: Outboxes,
@@ -68,6 +70,7 @@ class Metrics:
         self._ledger = ledger
         self._desired = desired
         self._health = health
+        self._holds = holds
         self._placing = placing
         self._zones = zones
         self._outboxes = outboxes
@@ -150,6 +153,8 @@ class Metrics:
         nodes = self._desired.catalog.nodes.values()
         up = [Sample(self._health.status(node.name).state is NodeState.UP, {"node": node.name}) for node in nodes]
         yield Family("distcrond_node_up", "gauge", "1 while the node answers.", up)
+        out = [Sample(self._holds.quarantine(node.name) is not None, {"node": node.name}) for node in nodes]
+        yield Family("distcrond_node_quarantined", "gauge", "1 while other nodes are taken rather.", out)
         running = [Sample(self._placing.running_on(node.name), {"node": node.name}) for node in nodes]
         yield Family("distcrond_node_running", "gauge", "Targets that use the node.", running)
 

@@ -295,6 +295,7 @@ class Placing:
                 taken=taken | rather_not,
                 refused=target.refused,
                 durable=run.job.durable,
+                last_resort=not rather_not,
                 order=lambda free: rank(
                     run.job.placement.strategy,
                     free,
@@ -329,6 +330,7 @@ class Placing:
             running=self._load[node.name],
             drained=self._holds.bars(run, node.name),
             zone_full=self._zones.is_full_on(run, node.name),
+            quarantined=self._holds.quarantine(node.name) is not None,
         )
 
     def _blocked(self, run: Run, target: Target, blocked: Blocked | NoRoom, now: datetime) -> Reason:

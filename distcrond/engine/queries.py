@@ -213,7 +213,8 @@ class Queries:
 
     def _node_document(self, node: Node) -> Document:
         status, drain = self._health.status(node.name), self._holds.drain(node.name)
-        state = "drained" if drain else status.state.value
+        quarantine = self._holds.quarantine(node.name)
+        state = "drained" if drain else "quarantined" if quarantine else status.state.value
         return {
             "name": node.name,
             "roles": sorted(node.roles),
@@ -224,6 +225,7 @@ class Queries:
             "enabled": node.enabled,
             "state": state if node.enabled else "disabled",
             "drained": _hold(drain),
+            "quarantined": quarantine and {**(_hold(quarantine) or {}), "why": quarantine.why},
             "contact": status.state.value,
             "reason": status.reason and status.reason.value,
             "detail": status.detail,
@@ -355,11 +357,11 @@ class Queries:
     async def stats(self, jobs: JobGlobs = EVERY_JOB) -> Document:
         """Counters: `{jobs, nodes, running, waiting, failing, late, stuck, paused, all_paused, drained, …}`.
 
-        And `{runs_24h, success_24h, lateness_ms, zones, outbox, health}`. `paused` and `drained` count jobs and nodes,
-        `all_paused` is as `pause` answers for all jobs, `lateness_ms` is `{p50, p95, p99}`; `zones` are those of
-        `Zones.documents`; `outbox` counts by sink the events that it does not know of yet; `health` is that of
-        `health`. Of other than all jobs, what is counted of jobs and runs is theirs, and `lateness_ms`, `zones` and
-        `outbox`, which cannot be divided, are None.
+        And `{runs_24h, success_24h, lateness_ms, zones, outbox, health}`. `paused` counts jobs, `drained` and
+        `quarantined` nodes, `all_paused` is as `pause` answers for all jobs, `lateness_ms` is `{p50, p95, p99}`;
+        `zones` are those of `Zones.documents`; `outbox` counts by sink the events that it does not know of yet;
+        `health` is that of `health`. Of other than all jobs, what is counted of jobs and runs is theirs, and
+        `lateness_ms`, `zones` and `outbox`, which cannot be divided, are None.
         """
         now, catalog = self._clock.now(), self._desired.catalog
         outcomes = await self._history.outcomes(since=now - timedelta(days=1), jobs=jobs)
@@ -381,6 +383,7 @@ class Queries:
             "paused": sum(self._holds.pause(name) is not None for name in names),
             "all_paused": self.pause(None),
             "drained": sum(self._holds.drain(name) is not None for name in catalog.nodes),
+            "quarantined": sum(self._holds.quarantine(name) is not None for name in catalog.nodes),
             "runs_24h": sum(outcomes.values()),
             "success_24h": outcomes.get(Outcome.SUCCESS, 0),
             "lateness_ms": self._punctuality.percentiles() if jobs.is_every else None,

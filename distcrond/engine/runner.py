@@ -34,7 +34,7 @@ from distcrond.model.event import (
     OutputStored,
     TargetRequeued,
 )
-from distcrond.model.ids import RunId
+from distcrond.model.ids import NodeName, RunId
 from distcrond.model.node import Node
 from distcrond.model.occurrence import Trigger
 from distcrond.model.policy import OnNodeLost
@@ -159,6 +159,7 @@ class Runner:
         self._feed = feed
         self._punctuality = punctuality
         self._released: Callable[[Slot], None] | None = None
+        self._judged: Callable[[Run, NodeName, Outcome], None] = lambda *_: None
         self._flights: dict[Slot, Flight] = {}
         self._tasks: asyncio.TaskGroup | None = None
         feed.on_watch(self._watch_changed)
@@ -166,6 +167,10 @@ class Runner:
     def on_release(self, released: Callable[[Slot], None]) -> None:
         """Tell `released` of each slot whose attempt is over, whatever became of it."""
         self._released = released
+
+    def on_attempt_end(self, judged: Callable[[Run, NodeName, Outcome], None]) -> None:
+        """Tell `judged` of the outcome of each attempt and its node, before what becomes of its run is on record."""
+        self._judged = judged
 
     def begin(self, tasks: asyncio.TaskGroup) -> None:
         """Start attempts in this group; when it is cancelled commands go on, and the next daemon adopts them."""
@@ -433,6 +438,7 @@ class Runner:
             output=ended.output,
             pid=ended.pid,
         )
+        self._judged(run, target.attempts[-1].node, verdict.outcome)
         if verdict.reason is Reason.PREEMPTED:
             self._scribe.record(over, TargetRequeued(at=over.at, run=run.id, target=target.index))
         else:
@@ -505,6 +511,7 @@ class Runner:
             reason=verdict.reason,
             detail=verdict.detail,
         )
+        self._judged(run, attempt.node, verdict.outcome)
         if again:
             self._scribe.record(over, TargetRequeued(at=over.at, run=run.id, target=target.index))
         else:

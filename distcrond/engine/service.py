@@ -12,6 +12,7 @@ from types import MappingProxyType
 from distcrond.engine.admission import Admission
 from distcrond.engine.agenda import Agenda
 from distcrond.engine.backfill import Backfills
+from distcrond.engine.breaker import Breaker
 from distcrond.engine.chains import Chains
 from distcrond.engine.cleanup import Cleanup
 from distcrond.engine.closing import Closing
@@ -53,6 +54,7 @@ from distcrond.model.event import ClockShifted, ClockStepped, DaemonStopped
 from distcrond.model.happening import node_changed
 from distcrond.model.ids import NodeName
 from distcrond.model.ledger import Ledger
+from distcrond.model.quarantine import QuarantineRule
 from distcrond.model.run import Run, State
 from distcrond.ports import Clock, Definitions, Examiner, Executor, History, HostKeys, Journal, Vault
 
@@ -91,6 +93,7 @@ class Engine:
         beat: Callable[[], None] = lambda: None,
         renew: Callable[[], None] = lambda: None,
         boot: str = "",
+        quarantine: QuarantineRule = QuarantineRule(),  # noqa: B008  a value
     ) -> None:
         self._clock = clock
         self._desired = desired
@@ -149,7 +152,7 @@ class Engine:
             agenda=agenda,
             generator=generator,
             has_begun=runner.has_begun,
-            changed=pokes.any,
+            changed=self._holds_changed,
         )
         zones = Zones(desired, ledger)
         self._placing = placing = Placing(
@@ -167,6 +170,8 @@ class Engine:
             poke=pokes.any,
         )
         runner.on_release(placing.released)
+        self._breaker = Breaker(clock=clock, scribe=scribe, holds=holds, rule=quarantine)
+        runner.on_attempt_end(self._breaker.attempt_ended)
         self._admission = admission = Admission(
             scribe=scribe,
             agenda=agenda,
@@ -214,6 +219,7 @@ class Engine:
             ledger=ledger,
             desired=desired,
             health=health,
+            holds=holds,
             placing=placing,
             zones=zones,
             outboxes=outboxes,
@@ -310,11 +316,22 @@ class Engine:
             self._scribe.record(DaemonStopped(at=self._clock.now()))
             raise
 
-    def adjust(self, *, keep: timedelta | None, min_free: int, health_check_interval: timedelta) -> None:
+    def adjust(
+        self,
+        *,
+        keep: timedelta | None,
+        min_free: int,
+        health_check_interval: timedelta,
+        quarantine: QuarantineRule,
+    ) -> None:
         """Go on with other values of these arguments."""
+        self._breaker.rule = quarantine
         self._retention.keep(keep)
         self._room.require(min_free)
         self._health.probe_every(health_check_interval)
+
+    def _holds_changed(self) -> None:
+        self._placing.look_again()
 
     def _node_changed(self, node: NodeName) -> None:
         status, now = self._health.status(node), self._clock.now()

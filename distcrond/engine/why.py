@@ -273,6 +273,10 @@ class Why:
         reason = obstacle(view, refused[-1] if refused else None, durable=job.durable)
         load = f"{view.running} of {node.capacity} running"
         detail = _words(drain) if drain is not None else status.detail or load
+        quarantine = self._holds.quarantine(node.name)
+        if reason is None and quarantine is not None:
+            detail = f"{_words(quarantine)}: {quarantine.why}; it is taken if no other node can be"
+            return _Point(f"node {node.name}", "last", Reason.QUARANTINED.value, detail)
         return _Point(f"node {node.name}", "ok" if reason is None else "no", reason and reason.value, detail)
 
 

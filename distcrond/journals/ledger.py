@@ -16,8 +16,8 @@ _DEFINITIONS = (
     " WHERE (job, hash) IN (SELECT job, definition FROM runs WHERE open IS NOT NULL)"
 )
 _EVENTS = "SELECT type, v, body FROM events WHERE run IN (SELECT ref FROM runs WHERE open IS NOT NULL) ORDER BY seq"
-_HOLDS = ("pause:", "drain:")
-"""Facts that are the latest event of a job's, or of all jobs', pause and of a node's drain."""
+_HOLDS = ("pause:", "drain:", "quarantine:")
+"""Facts that are the latest event of a job's, or of all jobs', pause and of a node's drain or quarantine."""
 _STATES = "SELECT name, body FROM job_states JOIN names ON names.id = job_states.job"
 
 

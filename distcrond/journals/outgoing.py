@@ -27,7 +27,7 @@ _AUDITED: Final = frozenset(
     for cls in (
         *(ev.DaemonStarted, ev.JournalRestored, ev.StoodBack, ev.DaemonStopped, ev.Reloaded),
         *(ev.HostKeysPinned, ev.ClockStepped, ev.JobDefined, ev.CancelRequested),
-        *(ev.Paused, ev.Resumed, ev.Drained, ev.Undrained),
+        *(ev.Paused, ev.Resumed, ev.Drained, ev.Undrained, ev.Quarantined, ev.QuarantineLifted),
         *(ev.TokenCreated, ev.TokenRevoked),
     )
 )

@@ -93,8 +93,9 @@ def _add_event(rows: Prepared, event: ev.Event, runs: Mapping[RunId, Run]) -> No
             rows.facts.append(("boot", event.boot))
         case ev.Paused() | ev.Resumed():
             rows.facts.append((f"pause:{event.job or '*'}", codec.encode_kept(event)))
-        case ev.Drained() | ev.Undrained():
-            rows.facts.append((f"drain:{event.node}", codec.encode_kept(event)))
+        case ev.Drained() | ev.Undrained() | ev.Quarantined() | ev.QuarantineLifted():
+            kind = "drain" if isinstance(event, ev.Drained | ev.Undrained) else "quarantine"
+            rows.facts.append((f"{kind}:{event.node}", codec.encode_kept(event)))
         case (
             ev.DaemonStopped()
             | ev.Reloaded()

@@ -223,6 +223,25 @@ class Undrained:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Quarantined:
+    """The node is left alone while another one can take a run, at the longest `until`: see `why`."""
+
+    at: datetime
+    node: NodeName
+    until: datetime
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuarantineLifted:
+    """The node is like others again: `by` somebody, by a `success` there, or `until` came."""
+
+    at: datetime
+    node: NodeName
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Due:
     """The occurrence is admitted and becomes a waiting run with the definition as it is now."""
 
@@ -448,7 +467,7 @@ RunEvent = (
     | RunClosed
 )
 JobEvent = MarkMoved | OrdinalTaken | Gapped | RemainsGone
-HoldEvent = Paused | Resumed | Drained | Undrained
+HoldEvent = Paused | Resumed | Drained | Undrained | Quarantined | QuarantineLifted
 TokenEvent = TokenCreated | TokenRevoked
 DaemonEvent = (
     DaemonStarted

@@ -17,7 +17,7 @@ TOLD = (
     *(ev.Superseded, ev.Preempted, ev.LimitReached, ev.AttemptStuck, ev.TargetRequeued),
     *(ev.RemainsGone, ev.UpstreamEnded),
     *(ev.RunClosed, ev.Gapped, ev.JobDefined, ev.Reloaded, ev.HostKeysPinned, ev.ClockStepped),
-    *(ev.Paused, ev.Resumed, ev.Drained, ev.Undrained),
+    *(ev.Paused, ev.Resumed, ev.Drained, ev.Undrained, ev.Quarantined, ev.QuarantineLifted),
     *(ev.TokenCreated, ev.TokenRevoked),
     *(ev.DaemonStarted, ev.DaemonStopped, ev.JournalRestored, ev.StoodBack),
 )
@@ -154,7 +154,7 @@ def _told_of_no_run(event: ev.Event) -> tuple[str, Document]:  # noqa: C901, PLR
             return "gap", {**span, "count": event.count, "exact": event.exact, "reason": event.reason.value}
         case ev.RemainsGone():
             return "remains_gone", {"target": event.target, "attempt": event.number, "node": event.node}
-        case ev.Paused() | ev.Resumed() | ev.Drained() | ev.Undrained():
+        case ev.Paused() | ev.Resumed() | ev.Drained() | ev.Undrained() | ev.Quarantined() | ev.QuarantineLifted():
             return _told_of_hold(event)
         case ev.JobDefined():
             return "job_defined", {"definition": event.job.definition}
@@ -191,6 +191,10 @@ def _told_of_hold(event: ev.HoldEvent) -> tuple[str, Document]:
             return "drained", {"node": event.node, "by": event.by, "until": until}
         case ev.Undrained():
             return "undrained", {"node": event.node, "by": event.by}
+        case ev.Quarantined():
+            return "quarantined", {"node": event.node, "until": format_instant(event.until), "why": event.why}
+        case ev.QuarantineLifted():
+            return "quarantine_lifted", {"node": event.node, "by": event.by}
 
 
 def _told_of_token(event: ev.TokenEvent) -> tuple[str, Document]:

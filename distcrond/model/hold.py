@@ -1,18 +1,22 @@
-"""Somebody's word that nothing new is to start: of a job, of all jobs, or on a node."""
+"""What keeps new runs from starting: of a job, of all jobs, or on a node."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
 
+OURSELVES = "distcrond"
+"""Who quarantines nodes."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hold:
-    """A pause or a drain; `until` (exclusive) is when it ends by itself, None = when somebody ends it."""
+    """A pause, a drain or a quarantine; `until` (exclusive) is when it ends by itself, None = when somebody ends it."""
 
     since: datetime
     by: str
     until: datetime | None = None
+    why: str = ""
 
     def is_over(self, now: datetime) -> bool:
         """Whether it has ended by itself."""

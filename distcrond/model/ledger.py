@@ -10,7 +10,7 @@ from typing import Any, Final
 from distcrond.model import event as ev
 from distcrond.model.change import change
 from distcrond.model.ending import FAILURES
-from distcrond.model.hold import Hold, longest
+from distcrond.model.hold import OURSELVES, Hold, longest
 from distcrond.model.ids import JobName, NodeName, RunId, attempt_id
 from distcrond.model.job import Job
 from distcrond.model.occurrence import Trigger
@@ -71,6 +71,7 @@ class Ledger:
     boot: str = ""
     paused: dict[JobName | None, Hold] = field(default_factory=dict)
     drained: dict[NodeName, Hold] = field(default_factory=dict)
+    quarantined: dict[NodeName, Hold] = field(default_factory=dict)
     _of_job: dict[JobName, dict[RunId, None]] = field(default_factory=dict)
 
     def of_job(self, name: JobName) -> list[Run]:
@@ -120,7 +121,7 @@ def fold(ledger: Ledger, event: ev.Event) -> None:
             ledger.boot = event.boot
         case ev.MarkMoved() | ev.OrdinalTaken() | ev.Gapped() | ev.RemainsGone():
             ledger.jobs[event.job] = _fold_job(ledger.job(event.job), event)
-        case ev.Paused() | ev.Resumed() | ev.Drained() | ev.Undrained():
+        case ev.Paused() | ev.Resumed() | ev.Drained() | ev.Undrained() | ev.Quarantined() | ev.QuarantineLifted():
             _fold_hold(ledger, event)
         case (
             ev.DaemonStopped()
@@ -167,6 +168,10 @@ def _fold_hold(ledger: Ledger, event: ev.HoldEvent) -> None:
             ledger.drained[event.node] = Hold(since=event.at, by=event.by, until=event.until)
         case ev.Undrained():
             ledger.drained.pop(event.node, None)
+        case ev.Quarantined():
+            ledger.quarantined[event.node] = Hold(since=event.at, by=OURSELVES, until=event.until, why=event.why)
+        case ev.QuarantineLifted():
+            ledger.quarantined.pop(event.node, None)
 
 
 def _fold_due(ledger: Ledger, event: ev.Due) -> None:

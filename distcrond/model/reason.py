@@ -35,6 +35,7 @@ class Reason(StrEnum):
     ROLE_MISSING = "role_missing"
     NODE_DOWN = "node_down"
     DRAINED = "drained"
+    QUARANTINED = "quarantined"
     # the way to the node
     UNREACHABLE = "unreachable"
     NAME_UNKNOWN = "name_unknown"

@@ -14,7 +14,8 @@ from distcrond.model.reason import FULL, SILENCE, SPOOLLESS, Reason
 class NodeView:
     """A candidate as it is at this moment; `reason` says why it is down, `running` counts its targets.
 
-    `drained`: somebody keeps new runs from it; `zone_full`: too little is left there of a zone that the run needs.
+    `drained`: somebody keeps new runs from it; `zone_full`: too little is left there of a zone that the run needs;
+    `quarantined`: several jobs failed there, so it is the last that is taken.
     """
 
     node: Node
@@ -23,6 +24,7 @@ class NodeView:
     running: int = 0
     drained: bool = False
     zone_full: bool = False
+    quarantined: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +59,7 @@ def choose(
     refused: Mapping[NodeName, Reason],
     order: Callable[[list[Node]], list[Node]],
     durable: bool = True,
+    last_resort: bool = True,
 ) -> NodeName | Blocked:
     """Pick the best candidate that can start the target now.
 
@@ -67,8 +70,10 @@ def choose(
             it is not down any more.
         order: ranks the free candidates, best first; called only when there is a choice.
         durable: whether the run needs a spool; a plain one also goes to nodes that are down for want of one.
+        last_resort: whether a quarantined node is better than none; one that is full is waited for all the same.
     """
     free: list[Node] = []
+    spare: list[Node] = []
     reasons: dict[NodeName, Reason] = {}
     hopeless = True
     for view in views:
@@ -76,11 +81,15 @@ def choose(
         if name in taken:
             continue
         reason = obstacle(view, refused.get(name), durable=durable)
-        if reason is None:
+        if reason is None and not view.quarantined:
             free.append(view.node)
             continue
-        reasons[name] = reason
+        if reason is None:
+            spare.append(view.node)
+        reasons[name] = reason or Reason.QUARANTINED
         hopeless = hopeless and _is_final(refused.get(name))
+    if not free and last_resort and FULL.isdisjoint(reasons.values()):
+        free = spare  # nobody else will come free: where it may fail is better than nowhere
     if free:
         return (free if len(free) == 1 else order(free))[0].name
     return Blocked(reasons=reasons, hopeless=hopeless)

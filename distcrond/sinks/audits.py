@@ -28,6 +28,8 @@ _HOLDS: Final[dict[type, str]] = {
     ev.Resumed: "resumed",
     ev.Drained: "drained",
     ev.Undrained: "undrained",
+    ev.Quarantined: "quarantined",
+    ev.QuarantineLifted: "quarantine-lifted",
 }
 
 
@@ -73,8 +75,9 @@ def _told(event: ev.Event) -> tuple[str, Document, str | None]:  # noqa: C901, P
         case ev.Paused() | ev.Resumed():
             action = ("job-" if event.job else "all-jobs-") + _HOLDS[type(event)]
             return action, {"job": event.job, "until": _until(event)}, event.by
-        case ev.Drained() | ev.Undrained():
-            return f"node-{_HOLDS[type(event)]}", {"nodes": [event.node], "until": _until(event)}, event.by
+        case ev.Drained() | ev.Undrained() | ev.Quarantined() | ev.QuarantineLifted():
+            by = None if isinstance(event, ev.Quarantined) else event.by
+            return f"node-{_HOLDS[type(event)]}", {"nodes": [event.node], "until": _until(event)}, by
         case ev.Due(occurrence=occurrence, request=request) if request is not None:
             facts = {"job": occurrence.job, "run_id": event.run, "force": request.force or None}
             return "run-requested", facts | {"nodes": list(request.nodes) or None}, request.by

@@ -42,6 +42,8 @@ STORED = [
     ev.Drained(at=AT, node=NodeName("web1"), by="unix:0", until=UNTIL),
     ev.Drained(at=AT, node=NodeName("web1"), by="unix:0"),
     ev.Undrained(at=UNTIL, node=NodeName("web1"), by="until"),
+    ev.Quarantined(at=AT, node=NodeName("web1"), until=UNTIL, why="3 different jobs failed there in a row: a, b, c"),
+    ev.QuarantineLifted(at=UNTIL, node=NodeName("web1"), by="success"),
     ev.Due(
         at=UNTIL,
         run=RERUN.run,
@@ -300,17 +302,24 @@ async def test_pauses_and_drains_are_remembered_as_the_last_word_has_them(shelf)
             ev.Drained(at=at(), node=node, by="anna"),
             ev.Resumed(at=at(), job=other, by="bert"),
             ev.Drained(at=at(), node=node, by="bert", until=until),
+            ev.Quarantined(at=at(), node=node, until=until, why="three failed"),
         )
     )
     await shelf.reopen()
     ledger = await shelf.journal.load()
     assert (ledger.paused, ledger.drained) == (story.ledger.paused, story.ledger.drained)
+    assert ledger.quarantined == story.ledger.quarantined
+    assert ledger.quarantined[node].why == "three failed"
     assert list(ledger.drained.values()) == [Hold(since=START + timedelta(seconds=1.5), by="bert", until=until)]
-    ends = (ev.Resumed(at=at(), job=None, by="x"), ev.Undrained(at=at(), node=node, by="x"))
+    ends = (
+        ev.Resumed(at=at(), job=None, by="x"),
+        ev.Undrained(at=at(), node=node, by="x"),
+        ev.QuarantineLifted(at=at(), node=node, by="x"),
+    )
     await shelf.journal.append(story.batch(*ends))
     await shelf.reopen()
     ledger = await shelf.journal.load()
-    assert (list(ledger.paused), ledger.drained) == ([job.name], {})
+    assert (list(ledger.paused), ledger.drained, ledger.quarantined) == ([job.name], {}, {})
 
 
 def test_events_as_they_were_stored_are_read_for_ever():

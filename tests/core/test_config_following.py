@@ -47,6 +47,7 @@ def told(file, reading) -> Callable[[str, str], Told]:
         ("timezone: Europe/Berlin", "timezone", "Europe/Berlin"),
         ("calendars: {off: {weekdays: [sun]}}", "calendars", "off=sun"),
         ("zones: {db: {capacity: 2}}", "zones", "db=2 in all"),
+        ("quarantine: {jobs: 0}", "quarantine", "never"),
         ("zones: {db: {capacity: 4}}", "zones", "db=4 in all"),
         ("log_format: json", "log_format", "json"),
         ("log_level: debug", "log_level", "warning"),  # the environment wins, as at the start

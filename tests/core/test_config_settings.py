@@ -14,6 +14,7 @@ from distcrond.config.flags import build_parser
 from distcrond.config.settings import Settings, read_settings
 from distcrond.errors import ConfigurationRejected
 from distcrond.model.problem import Problem
+from distcrond.model.quarantine import QuarantineRule
 from distcrond.model.zone import Scope, Zone
 
 
@@ -374,5 +375,43 @@ def test_zones(tmp_path):
 def test_a_zone_needs_a_capacity_and_nothing_else(tmp_path, zone, words):
     file = tmp_path / "distcrond.yaml"
     file.write_text(f"zones: {{db: {zone}}}\n")
+    (problem,) = refused("--config", str(file))
+    assert words in str(problem)
+
+
+@pytest.mark.parametrize(
+    ("written", "rule", "shown"),
+    [
+        ("{}", QuarantineRule(), "3 jobs within 1h, for 10m"),
+        ("{jobs: 0}", QuarantineRule(jobs=0), "never"),
+        (
+            "{jobs: 5, within: 30m, for: 2h}",
+            QuarantineRule(jobs=5, within=timedelta(minutes=30), lasts=timedelta(hours=2)),
+            "5 jobs within 30m, for 2h",
+        ),
+    ],
+)
+def test_when_nodes_are_quarantined(tmp_path, written, rule, shown):
+    file = tmp_path / "distcrond.yaml"
+    file.write_text(f"quarantine: {written}\n")
+    settings = read("--config", str(file))
+    assert settings.quarantine == rule
+    assert settings.shown()["quarantine"] == shown
+    assert read("--config", str(file), DISTCRON_QUARANTINE__JOBS="7").quarantine.jobs == 7
+
+
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        ("{jobs: -1}", "must be a number from 0 to 1000"),
+        ("{within: 0}", "`within` of the quarantine is zero"),
+        ("{for: 0s}", "`for` of the quarantine is zero (write 10m, or `jobs: 0` for no quarantine)"),
+        ("{for: soon}", "must be a duration"),
+        ("{job: 3}", "did you mean `jobs`?"),
+    ],
+)
+def test_a_quarantine_that_means_nothing(tmp_path, written, words):
+    file = tmp_path / "distcrond.yaml"
+    file.write_text(f"quarantine: {written}\n")
     (problem,) = refused("--config", str(file))
     assert words in str(problem)

@@ -145,3 +145,6 @@ def test_pauses_and_drains() -> None:
     drained = happening(1, ev.Drained(at=NOON, node=A, by="x", until=NOON), None)
     assert (drained.nodes, drained.document["event"], drained.document["node"]) == ({"a"}, "drained", "a")
     assert told(ev.Undrained(at=NOON, node=A, by="x"))["node"] == "a"
+    quarantined = told(ev.Quarantined(at=NOON, node=A, until=NOON, why="three failed"))
+    assert (quarantined["event"], quarantined["node"], quarantined["why"]) == ("quarantined", "a", "three failed")
+    assert told(ev.QuarantineLifted(at=NOON, node=A, by="success"))["by"] == "success"

@@ -111,6 +111,13 @@ def test_a_drain_ends_with_its_time_or_by_somebody() -> None:
     assert folded(drained, ev.Undrained(at=at(1), node=A, by="bert")).drained == {}
 
 
+def test_a_quarantine_ends_with_its_time_or_by_an_event() -> None:
+    quarantined = ev.Quarantined(at=NOON, node=A, until=at(60), why="three failed")
+    hold = folded(quarantined).quarantined[A]
+    assert (hold, hold.is_over(at(60))) == (Hold(since=NOON, by="distcrond", until=at(60), why="three failed"), True)
+    assert folded(quarantined, ev.QuarantineLifted(at=at(1), node=A, by="bert")).quarantined == {}
+
+
 seconds = st.integers(0, 100).map(at)
 ends = st.one_of(st.none(), seconds)
 held_jobs = st.sampled_from([JOB.name, JobName("other"), None])

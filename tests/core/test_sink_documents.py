@@ -306,6 +306,11 @@ def test_tokens_are_audited(make, kind, action):
         (ev.Resumed(at=START, job=None, by="anna"), "all-jobs-resumed", {}),
         (ev.Drained(at=START, node=NodeName("web1"), by="anna"), "node-drained", {"nodes": ["web1"]}),
         (ev.Undrained(at=START, node=NodeName("web1"), by="anna"), "node-undrained", {"nodes": ["web1"]}),
+        (
+            ev.QuarantineLifted(at=START, node=NodeName("web1"), by="anna"),
+            "node-quarantine-lifted",
+            {"nodes": ["web1"]},
+        ),
     ],
 )
 def test_pauses_and_drains_are_audited(make, event, action, facts):

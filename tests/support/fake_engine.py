@@ -646,6 +646,7 @@ class FakeQueries(Queries):
             "runs_24h": len(runs),
             "success_24h": sum(run.outcome is Outcome.SUCCESS for run in runs),
             "lateness_ms": {"p50": 1, "p95": 2, "p99": 3} if jobs.is_every else None,
+            "quarantined": 0,
             "zones": {} if jobs.is_every else None,
             "outbox": {} if jobs.is_every else None,
             "health": self.health(),

@@ -36,6 +36,7 @@ def command(name: str, *, probe: bool) -> None:
         "Description": cell(node.get("description") or "-"),
         "State": judged(node["state"] if node.get("enabled", True) else "disabled"),
         "Drained": cell(human.hold(node.get("drained"), answer.now, utc=options.utc) or "no"),
+        "Quarantined": cell(human.resting(node | {"drained": None}, answer.now, utc=options.utc) or "no"),
         "Since": human.when(node["since"], answer.now, utc=options.utc),
         "Last seen": human.when(node["last_seen"], answer.now, utc=options.utc),
         "Reason": cell(": ".join(text for text in (reason, node.get("detail")) if text) or "-"),

@@ -46,7 +46,7 @@ def _row(node: Document, now: datetime, options: Settings) -> Row:
         human.when(node["since"], now, utc=options.utc),
         f"{node['running']}/{node['capacity']}",
         cell(", ".join(node["roles"])),
-        cell(" ".join(filter(None, (human.hold(node.get("drained"), now, utc=options.utc), _reason(node))))),
+        cell(" ".join(filter(None, (human.resting(node, now, utc=options.utc), _reason(node))))),
     ]
 
 

@@ -91,9 +91,7 @@ def _nodes(facts: Document, now: datetime, options: Settings) -> list[str]:
             [
                 judged(node["state"]),
                 cell(node["name"], bold=True),
-                cell(
-                    human.hold(node.get("drained"), now, utc=options.utc) or str(node["reason"] or "").replace("_", " ")
-                ),
+                cell(human.resting(node, now, utc=options.utc) or str(node["reason"] or "").replace("_", " ")),
                 f"since {human.when(node['since'], now, utc=options.utc)}",
                 cell(node.get("detail") or ""),
             ]

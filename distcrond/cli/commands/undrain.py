@@ -18,7 +18,7 @@ from distcrond.cli.show.formats import echo, say, show_data
 @click.argument("node", shell_complete=names.nodes)
 @global_options
 def command(node: str) -> None:
-    """Let a node take runs again."""
+    """Let a node take runs again, whether it was drained or quarantined."""
     options = settings()
     shown = Client(options).post(path_of("nodes", node, "undrain")).document()
     if not options.for_people:

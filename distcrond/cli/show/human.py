@@ -24,6 +24,7 @@ _STYLES = {
     "unknown": ("◌", "bright_black"),
     "disabled": ("○", "bright_black"),
     "drained": ("‖", "yellow"),
+    "quarantined": ("▲", "red"),
     "paused": ("‖", "yellow"),
 }
 
@@ -81,6 +82,13 @@ def hold(hold: dict[str, Any] | None, now: datetime, *, utc: bool) -> str:
         return ""
     end = moment(hold["until"])
     return (f"until {clock(end, now, utc=utc)} " if end else "") + f"by {hold['by']}"
+
+
+def resting(node: dict[str, Any], now: datetime, *, utc: bool) -> str:
+    """Why a node takes nothing, or is taken last: a drain before a quarantine, which says what happened."""
+    quarantine = node.get("quarantined")
+    why = f": {quarantine['why']}" if quarantine and not node.get("drained") else ""
+    return hold(node.get("drained") or quarantine, now, utc=utc) + why
 
 
 def size(count: int) -> str:

@@ -20,7 +20,7 @@ def summary(stats: Document) -> str:
     runs, good = stats.get("runs_24h"), stats.get("success_24h")
     share = f", {good / runs:.1%} ok" if runs and good is not None else ""
     late = (stats.get("lateness_ms") or {}).get("p99")
-    rests = [f"{stats[word]} {word}" for word in ("paused", "drained") if stats.get(word)]
+    rests = [f"{stats[word]} {word}" for word in ("paused", "drained", "quarantined") if stats.get(word)]
     parts = [
         f"{stats['jobs']} jobs on {stats['nodes']} nodes",
         f"{stats['running']} running",

@@ -62,7 +62,7 @@ const STYLES = {
   missed: ["warn", "triangle"], lost: ["lost", "cross"], cancelled: ["idle", "ring"], skipped: ["idle", "ring"],
   running: ["run", "play"], stuck: ["warn", "triangle"], waiting: ["run", "dashes"],
   up: ["ok", "dot"], suspect: ["warn", "triangle"], down: ["fail", "diamond"], unknown: ["idle", "dashes"], disabled: ["idle", "ring"],
-  drained: ["warn", "pause"], paused: ["warn", "pause"],
+  drained: ["warn", "pause"], quarantined: ["fail", "pause"], paused: ["warn", "pause"],
 };
 
 function badge(word) {
@@ -215,11 +215,11 @@ function button(words, path) {
   return node;
 }
 
-const held = (hold) => (hold.until ? `until ${clock(hold.until)}, by ${hold.by}` : `by ${hold.by}`);
+const held = (hold) => (hold.until ? `until ${clock(hold.until)}, by ${hold.by}` : `by ${hold.by}`) + (hold.why ? `: ${hold.why}` : "");
 
 // ---- overview
 
-const LATER = new Set(["run_finished", "node_changed", "reloaded", "gap", "paused", "resumed", "drained", "undrained"]);
+const LATER = new Set(["run_finished", "node_changed", "reloaded", "gap", "paused", "resumed", "drained", "undrained", "quarantined", "quarantine_lifted"]);
 
 const usual = new Map(); // job → [median in ms, when asked]
 async function usualOf(job) {
@@ -300,7 +300,7 @@ async function refreshLater() {
     badge(run.outcome), el("span", "name", run.job), el("span", "why", [run.why, run.nodes].filter(Boolean).join(" · ")), when(run.at)), "Nothing failed."));
   showJobs(jobs);
   showGaps(ledger);
-  show("nodes", nodes.items.map((node) => [node.name, node.state, node.reason, node.detail, node.running, node.capacity, node.since, node.drained]), (items) =>
+  show("nodes", nodes.items.map((node) => [node.name, node.state, node.reason, node.detail, node.running, node.capacity, node.since, node.drained || node.quarantined]), (items) =>
     items.length ? items.map(([name, state, reason, detail, running, capacity, since, drained]) => el("div", "tile", el("b", "", name), badge(state),
       drained ? el("span", "dim", held(drained)) : null,
       el("span", "dim", state === "up" || drained ? `${running} of ${capacity} running` : [(reason || "").replaceAll("_", " "), detail].filter(Boolean).join(": ")),
