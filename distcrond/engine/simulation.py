@@ -43,8 +43,8 @@ class Simulation:
         overlaps}`, where `counted_until` is null unless there are too many to count, `takes_ms` the median of the last
         runs and `overlaps` how often a run would still go on. `hours`: `{at, starts, running}` of those in which
         something starts; `busiest` minutes and the `peak` of runs at once: `{at, count, jobs}`. `never`: `{job,
-        reason}` of the jobs that do not start: `no_schedule`, `disabled`, `paused`, `max_runs` or `not_due`. `notes`:
-        `{job, at, note}` where a change of the clock matters. A run on many nodes counts as one.
+        reason}` of the jobs that do not start by time: `no_schedule`, `after_others`, `disabled`, `paused`, `max_runs`
+        or `not_due`. `notes`: `{job, at, note}` where a change of the clock matters. A run on many nodes counts as one.
         """
         async with self._looking:
             since = self._clock.now()
@@ -73,7 +73,7 @@ class Simulation:
         if not job.enabled:
             return "disabled"
         if job.schedule is None:
-            return "no_schedule"
+            return "no_schedule" if job.after is None else "after_others"
         pause = self._holds.pause(job.name)
         if pause is not None and pause.until is None:
             return "paused"

@@ -6,6 +6,7 @@ from datetime import timedelta
 from world import World, a_job, a_node, after, cron, every, once, stamp
 
 from distcrond.engine import simulation
+from distcrond.model.chain import After
 from distcrond.model.globs import EVERY_JOB, JobGlobs
 from distcrond.model.ids import JobName
 from distcrond.model.spec import RestrictedSpec
@@ -42,6 +43,7 @@ async def test_who_never_starts_and_why(world: World) -> None:
     spent = RestrictedSpec(base=every(minutes=1), max_runs=1)
     await world.start(
         a_job("by-hand"),
+        a_job("chained", after=After(jobs=(JobName("by-hand"),))),
         a_job("disabled", cron("* * * * *"), enabled=False),
         a_job("over", once(seconds=30)),
         a_job("paused", cron("0 * * * *")),
@@ -54,6 +56,7 @@ async def test_who_never_starts_and_why(world: World) -> None:
     assert found["jobs"] == []
     assert {each["job"]: each["reason"] for each in found["never"]} == {
         "by-hand": "no_schedule",
+        "chained": "after_others",
         "disabled": "disabled",
         "over": "not_due",
         "paused": "paused",

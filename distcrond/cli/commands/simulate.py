@@ -118,6 +118,7 @@ def _warning(job: Document, now: datetime, options: Settings) -> str:
 def _words(each: Document) -> str:
     words = {
         "no_schedule": "has no schedule: only by hand",
+        "after_others": "runs after other jobs, not at times of its own",
         "disabled": "is disabled",
         "paused": "is paused: `distcronctl resume` ends it",
         "max_runs": "has had all its runs (max_runs)",
