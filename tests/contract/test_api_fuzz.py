@@ -65,7 +65,8 @@ def check(case: schemathesis.Case, served: Served, session: requests.Session) ->
     given = {name: value for name, value in (case.headers or {}).items() if name != "If-Match"}
     case.headers = {**given, CHANGE_HEADER: "1", "Origin": served.url}
     answer = case.call(base_url=served.url, session=session, allow_redirects=False)
-    case.validate_response(answer, checks=CHECKS)
+    if answer.status_code != 414:  # an address that is too long is refused unread, whatever it would have asked
+        case.validate_response(answer, checks=CHECKS)
 
 
 @SCHEMA.exclude(path="/api/v1/events").parametrize()  # it has no end
