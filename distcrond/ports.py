@@ -480,6 +480,10 @@ class History(Protocol):
         """Find the latest occurrence by hand with that key, recorded not before `since`."""
         ...
 
+    async def definitions(self, job: JobName) -> Sequence[Job]:
+        """Every definition under which the job has had a run, in no certain order."""
+        ...
+
     async def admitted(self, run: RunId) -> Due | None:
         """How the run came to be, with what was asked for, or None if there is no such run."""
         ...

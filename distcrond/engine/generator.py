@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 
 from distcrond.engine.agenda import Agenda, Alarm
 from distcrond.engine.desired import Desired
+from distcrond.engine.recall import recall
 from distcrond.engine.room import Room
 from distcrond.engine.scribe import Scribe
 from distcrond.engine.timetable import Timetable
@@ -86,7 +87,6 @@ class Generator:
         self._decided: frozenset[RunId] = frozenset()
         self._heap: list[tuple[datetime, JobName]] = []
         self._alarm: Alarm | None = None
-        self._has_jobs = False
         self._stale = asyncio.Event()
         self._stale.set()
         self.ready = asyncio.Event()
@@ -117,27 +117,39 @@ class Generator:
         self._decided = await self._decided_ahead(self._clock.now())
         jobs = [job for job in self._desired.catalog.jobs.values() if job.schedule is not None]
         enabled = [job for job in jobs if job.enabled]
-        self._let_go(self._jobs.keys() - {job.name for job in jobs})
+        if not self.ready.is_set():
+            former = await recall(
+                clock=self._clock,
+                ledger=self._scribe.ledger,
+                desired=self._desired,
+                timetable=self._timetable,
+                history=self._history,
+            )
+            self._schedules.update(former)
+        self._let_go({job.name for job in jobs})
         if ordinals := list(self._timetable.settle(enabled, self._clock.now())):
             self._scribe.record(*ordinals)
         heap: list[tuple[datetime, JobName]] = []
         async for some in in_turns(jobs, self._clock):
             heap += self._take(some)
         self._run_at_boot(enabled)
-        self._has_jobs = True
         heapq.heapify(heap)
         self._heap = heap
         self._set_alarm()
         self.ready.set()
 
-    def _let_go(self, names: AbstractSet[JobName]) -> None:
-        now = self._clock.now()
-        for name in sorted(names):
+    def _let_go(self, wanted: AbstractSet[JobName]) -> None:
+        """Follow no more what is gone, and record it: when it is back it starts from then, whoever is there to see."""
+        now, states = self._clock.now(), self._scribe.ledger.jobs
+        marked = {name for name, state in states.items() if state.mark is not None and state.scheduled}
+        for name in sorted((marked | self._jobs.keys()) - wanted):
             self._scribe.record(*self._given_up(name, now, Reason.DISABLED))
-            del self._jobs[name], self._schedules[name]
+            self._scribe.record(MarkMoved(at=now, job=name, mark=now, schedule=states[name].schedule, scheduled=False))
+            self._jobs.pop(name, None)
+            self._schedules.pop(name, None)
 
     def _given_up(self, name: JobName, now: datetime, reason: Reason) -> Iterator[Gapped]:
-        """Account for what its schedule until now has left undecided: what is guaranteed may be years behind."""
+        """Account for what its schedule until now has left undecided: in a downtime, or for years if guaranteed."""
         mark, schedule = self._scribe.ledger.job(name).mark, self._schedules.get(name)
         if mark is not None and schedule is not None:
             yield from self._gaps(name, now, rest_between(schedule, after=mark, until=now, reason=reason))
@@ -179,13 +191,13 @@ class Generator:
     def _mark(self, job: Job, now: datetime) -> Iterator[MarkMoved | Gapped]:
         identity = self._timetable.identity(job)
         state = self._scribe.ledger.job(job.name)
-        before = self._jobs.get(job.name)
-        is_back = self._has_jobs and before is None
-        was_on = before is None or before.enabled
-        if state.schedule != identity or was_on is not job.enabled:
-            yield from self._given_up(job.name, now, Reason.SUPERSEDED if was_on and job.enabled else Reason.DISABLED)
-        if state.mark is None or state.schedule != identity or state.mark > now + FARTHEST_MARK or is_back:
-            yield MarkMoved(at=now, job=job.name, mark=now, schedule=identity)
+        is_other = state.schedule != identity
+        if is_other or state.scheduled is not job.enabled:
+            reason = Reason.SUPERSEDED if state.scheduled and job.enabled else Reason.DISABLED
+            yield from self._given_up(job.name, now, reason)
+        is_new = state.mark is None or is_other or state.scheduled is not job.enabled
+        if is_new or (state.mark is not None and state.mark > now + FARTHEST_MARK):
+            yield MarkMoved(at=now, job=job.name, mark=now, schedule=identity, scheduled=job.enabled)
 
     def _next_wake(self, name: JobName, now: datetime) -> Iterator[tuple[datetime, JobName]]:
         mark = self._scribe.ledger.job(name).mark

@@ -16,6 +16,7 @@ from distcrond.journals.database import Database
 from distcrond.model.event import Due
 from distcrond.model.globs import EVERY_JOB, JobGlobs
 from distcrond.model.ids import JobName, RunId
+from distcrond.model.job import Job
 from distcrond.model.report import Document
 from distcrond.model.run import Stream
 from distcrond.ports import Happened, OutputSlice, Page, Recorded, RunQuery, Tally, Timing
@@ -51,6 +52,10 @@ class SqliteHistory:
     async def requested(self, job: JobName, key: str, *, since: datetime) -> Due | None:
         """The latest occurrence by hand with that key; see `History.requested`."""
         return await self._ask(lambda connection: questions.requested(connection, job, key, since))
+
+    async def definitions(self, job: JobName) -> Sequence[Job]:
+        """Definitions that were used; see `History.definitions`."""
+        return await self._ask(lambda connection: questions.definitions(connection, job))
 
     async def admitted(self, run: RunId) -> Due | None:
         """How the run came to be; see `History.admitted`."""

@@ -18,6 +18,7 @@ from distcrond.model.figures import spread
 from distcrond.model.globs import JobGlobs
 from distcrond.model.happening import NEED_RUN, TOLD
 from distcrond.model.ids import JobName, RunId
+from distcrond.model.job import Job
 from distcrond.model.report import Document
 from distcrond.model.run import Outcome, Stream
 from distcrond.ports import Forgotten, Happened, OutputSlice, Page, Recorded, RunQuery
@@ -33,6 +34,9 @@ _OUTPUT: Final = (
 _REQUESTED: Final = (
     "SELECT type, v, body FROM runs JOIN events ON events.run = runs.ref AND type = 'Due'"
     " WHERE job = (SELECT id FROM names WHERE name = ?) AND requested = ? AND at >= ? ORDER BY seq DESC LIMIT 1"
+)
+_DEFINITIONS: Final = (
+    "SELECT body FROM definitions JOIN names ON names.id = definitions.job WHERE name = ? ORDER BY hash"
 )
 _ADMITTED: Final = "SELECT type, v, body FROM runs JOIN events ON events.run = runs.ref AND type = 'Due' WHERE id = ?"
 _OUTCOMES: Final = (
@@ -100,6 +104,11 @@ def _rare(connection: sqlite3.Connection, query: RunQuery) -> bool:
 def requested(connection: sqlite3.Connection, job: JobName, key: str, since: datetime) -> Due | None:
     """The latest occurrence by hand with that key, recorded not before `since`."""
     return _due(connection.execute(_REQUESTED, (job, key, codec.to_micros(since))))
+
+
+def definitions(connection: sqlite3.Connection, job: JobName) -> list[Job]:
+    """Every definition of the job that was used."""
+    return [codec.decode_job(body) for (body,) in connection.execute(_DEFINITIONS, (job,))]
 
 
 def admitted(connection: sqlite3.Connection, run: RunId) -> Due | None:

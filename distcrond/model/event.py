@@ -130,12 +130,16 @@ class JobDefined:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MarkMoved:
-    """Occurrences of the job up to `mark` are decided; `schedule` identifies the schedule this holds for."""
+    """Occurrences of the job up to `mark` are decided; `schedule` identifies the schedule this holds for.
+
+    Not `scheduled` = from there on nothing of it runs: the job is disabled or gone.
+    """
 
     at: datetime
     job: JobName
     mark: datetime
     schedule: str
+    scheduled: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

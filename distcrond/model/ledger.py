@@ -24,7 +24,8 @@ from distcrond.model.run import Attempt, Outcome, OutputSize, Remains, Run, Stat
 class JobState:
     """What is remembered of a job beyond its files.
 
-    `mark`: occurrences up to here are decided, under the schedule named `schedule`. `last_node` is the node chosen
+    `mark`: occurrences up to here are decided, under the schedule named `schedule`; if it is not `scheduled` any more,
+    it starts from now when it is again. `last_node` is the node chosen
     last, from which `round_robin` goes on. `last_outcome` is that of the latest run that was not skipped;
     `last_success`, `last_failure` and `last_finished` are when a run last ended so. `admitted` counts the runs that
     this schedule has made; `ordinals` are the job's numbers in its groups of fuzzy jobs. `remains` are what still runs
@@ -34,6 +35,7 @@ class JobState:
 
     mark: datetime | None = None
     schedule: str = ""
+    scheduled: bool = True
     last_node: NodeName | None = None
     last_outcome: Outcome | None = None
     last_success: datetime | None = None
@@ -142,7 +144,7 @@ def _fold_job(state: JobState, event: ev.JobEvent) -> JobState:
     match event:
         case ev.MarkMoved():
             admitted = state.admitted if event.schedule == state.schedule else 0
-            return change(state, mark=event.mark, schedule=event.schedule, admitted=admitted)
+            return change(state, mark=event.mark, schedule=event.schedule, scheduled=event.scheduled, admitted=admitted)
         case ev.OrdinalTaken():
             others = {group: ordinal for group, ordinal in state.ordinals.items() if group != event.group}
             own = {} if event.ordinal is None else {event.group: event.ordinal}

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from datetime import datetime, timedelta
 
+import pytest
 from world import ALL, START, World, a_job, a_node, after, cron, once
 
 from distcrond.model.event import JobDefined, MarkMoved, Reloaded
+from distcrond.model.policy import CatchUp
+from distcrond.model.spec import RestrictedSpec
 from distcrond.testing import Script
 
 OK = ("success", None)
@@ -220,3 +223,67 @@ async def test_many_jobs_are_taken_over_in_turns_and_none_is_forgotten(world: Wo
     assert {began[f"job{n}"] for n in range(count // 2, count)} == {0}
     assert {began[f"new{n}"] for n in range(count // 4)} == {2}
     assert len(world.engine._generator._heap) == 3 * count // 4
+
+
+# ---------------------------------------------------------------- while the daemon was away
+
+
+async def gaps(world: World) -> list[tuple[str, int]]:
+    return [
+        (gap["reason"], gap["count"]) for gap in await world.history.gaps(job=None, since=None, until=None, limit=9)
+    ]
+
+
+async def test_what_passed_under_a_schedule_that_was_edited_meanwhile_is_counted(world: World) -> None:
+    await world.start(a_job(schedule=cron("* * * * *")), a_node("a"))
+    await world.until(seconds=90)
+    await world.crash()
+    await world.until(minutes=30, seconds=30)
+    await world.start(a_job(schedule=cron("*/7 * * * *")), a_node("a"))
+    await world.until(minutes=40)
+    assert await gaps(world) == [("superseded", 29)]
+    assert world.began_at() == [60.0, 35 * 60.0]
+
+
+async def test_what_passed_of_a_job_that_was_disabled_meanwhile_is_counted(world: World) -> None:
+    await world.start(a_job(schedule=cron("* * * * *")), a_node("a"))
+    await world.until(seconds=90)
+    await world.crash()
+    await world.until(minutes=30, seconds=30)
+    await world.start(a_job(schedule=cron("* * * * *"), enabled=False), a_node("a"))
+    await world.until(minutes=40)
+    assert await gaps(world) == [("disabled", 29)]
+
+
+@pytest.mark.parametrize("away", [{"enabled": False}, None])
+@pytest.mark.parametrize("restarts", [False, True])
+async def test_a_job_that_comes_back_while_nobody_is_there_starts_from_now(
+    world: World, away: dict[str, bool] | None, restarts: bool
+) -> None:
+    """However long it was disabled or gone, and although all of it is guaranteed: loading never creates past runs."""
+    job = a_job(schedule=cron("* * * * *"), catch_up=CatchUp(guaranteed=True))
+    others = [a_node("a")] if away is None else [a_node("a"), a_job(schedule=cron("* * * * *"), **away)]
+    await world.start(job, a_node("a"))
+    await world.until(seconds=90)
+    if restarts:
+        await world.crash()
+        await world.start(*others)
+    else:
+        await world.swap(*others)
+    await world.until(minutes=30, seconds=30)
+    await world.crash()
+    await world.until(minutes=40, seconds=30)
+    await world.start(job, a_node("a"))
+    await world.until(minutes=42, seconds=30)
+    assert world.began_at() == [60.0, 41 * 60.0, 42 * 60.0]
+
+
+async def test_disabling_does_not_forget_how_many_runs_there_were(world: World) -> None:
+    schedule = RestrictedSpec(base=cron("* * * * *"), max_runs=3)
+    await world.start(a_job(schedule=schedule), a_node("a"))
+    await world.until(seconds=150)
+    await world.swap(a_job(schedule=schedule, enabled=False), a_node("a"))
+    await world.until(minutes=5, seconds=30)
+    await world.swap(a_job(schedule=schedule), a_node("a"))
+    await world.until(minutes=10)
+    assert world.began_at() == [60.0, 120.0, 360.0]

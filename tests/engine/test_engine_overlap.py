@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import timedelta
 
 import pytest
-from world import ALL, World, a_job, a_node, cron, every
+from world import ALL, World, a_job, a_node, after, cron, every, stamp
 
+from distcrond.errors import Conflict
 from distcrond.model.event import Held
 from distcrond.model.policy import Overlap
+from distcrond.rules.overlap import MOST_BUFFERED
 from distcrond.testing import Script
 
 LONG = Script(takes=timedelta(seconds=150))
@@ -128,3 +131,59 @@ async def test_rules_are_those_of_now_also_for_who_waits_since_before(world: Wor
     assert (await world.outcomes())[1] == ("waiting", "overlap")
     await world.swap(a_job(schedule=cron("* * * * *"), overlap=Overlap.ALLOW), a_node("a"))
     assert world.began_at() == [60.0, 130.0]
+
+
+async def test_buffer_all_lets_all_wait_and_keeps_their_order_over_restarts(world: World) -> None:
+    world.executor.script(LONG)
+    await world.start(a_job(schedule=cron("* * * * *"), overlap=Overlap.BUFFER_ALL), a_node("a"))
+    await world.until(minutes=6, seconds=10)
+    assert await world.outcomes() == [OK, OK, ("running", None), *[("waiting", "overlap")] * 3]
+    await world.restart()
+    await world.until(minutes=13, seconds=10)
+    assert world.began_at() == [60.0 + 150 * number for number in range(5)]
+    nominal = [one.order.environment["DISTCRON_SCHEDULED_AT"] for one in world.executor.executions]
+    assert nominal == [stamp(after(minutes=minute)) for minute in range(1, 6)]
+
+
+async def test_a_buffer_is_bounded(world: World) -> None:
+    world.executor.script(Script(takes=timedelta(days=1)))
+    await world.start(a_job(schedule=every(seconds=1), overlap=Overlap.BUFFER_ALL), a_node("a"))
+    await world.until(seconds=110.2)
+    assert Counter(await world.outcomes()) == {("running", None): 1, ("waiting", "overlap"): MOST_BUFFERED, OVERLAPS: 9}
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        (Overlap.QUEUE, [("waiting", "overlap"), COALESCED, COALESCED]),
+        (Overlap.SKIP, [OVERLAPS] * 3),
+        (Overlap.ALLOW, [("running", None)] * 3),
+    ],
+)
+async def test_an_edit_decides_anew_on_all_that_wait(world: World, policy: Overlap, expected: list) -> None:
+    world.executor.script(Script(takes=timedelta(days=1)))
+    await world.start(a_job(schedule=cron("* * * * *"), overlap=Overlap.BUFFER_ALL), a_node("a"))
+    await world.until(minutes=4, seconds=10)
+    await world.swap(a_job(schedule=cron("* * * * *"), overlap=policy), a_node("a"))
+    assert (await world.outcomes())[1:] == expected
+
+
+async def test_for_all_a_second_one_by_hand_is_refused_while_the_first_waits_on_every_node(world: World) -> None:
+    world.executor.script(LONG)
+    await world.start(a_job(select=ALL), a_node("a"), a_node("b"))
+    await world.trigger()
+    waiting = await world.trigger()
+    with pytest.raises(Conflict, match=waiting):
+        await world.trigger()
+    await world.pass_(minutes=3)
+    await world.trigger()  # the second runs now
+    assert [outcome for outcome, _ in await world.outcomes()] == ["success", "running", "waiting"]
+
+
+async def test_for_all_one_node_that_hangs_does_not_keep_people_from_asking(world: World) -> None:
+    world.executor.script(Script(takes=timedelta(days=1)), node="a")
+    await world.start(a_job(select=ALL), a_node("a"), a_node("b"))
+    for _ in range(3):
+        await world.trigger()
+        await world.pass_(seconds=5)
+    assert [node for node, _ in world.begun()] == ["a", "b", "b", "b"]
