@@ -112,6 +112,15 @@ async def test_what_waits_by_hand_is_skipped_when_its_job_is_disabled(world: Wor
     assert await world.outcomes() == [("running", None), ("skipped", "disabled")]
 
 
+async def test_it_is_skipped_also_by_a_daemon_that_finds_it_waiting(world: World) -> None:
+    world.executor.script(LONG)
+    await world.start(a_job(), a_node("a"))
+    await world.trigger()
+    await world.trigger()
+    await world.restart(a_job(enabled=False), a_node("a"))
+    assert await world.outcomes() == [("running", None), ("skipped", "disabled")]
+
+
 async def test_named_nodes_replace_the_policys_choice(world: World) -> None:
     await world.start(a_job(nodes=(NodeName("a"),)), a_node("a"), a_node("b"), a_node("c"))
     await world.trigger(nodes=(NodeName("c"), NodeName("b")))
