@@ -263,7 +263,7 @@ class Runner:
             self._retrying.end(run, target, missing)
             return
         flight.mask = Mask(secrets.values())
-        number = target.intents + 1
+        number = run.next_number(target, node.name)
         order = work_order(run, target, node, number=number, durable=spool is not None, secrets=secrets)
         session = executor.session(node, order)
         started = AttemptStarted(

@@ -215,6 +215,15 @@ class Run:
         """Whether an attempt of it takes longer than it should."""
         return any(target.stuck_since is not None for target in self.targets)
 
+    def next_number(self, target: Target, node: NodeName) -> int:
+        """Number the target's next attempt, if it is on that node.
+
+        No other attempt of the run has this number there: reports name attempts by run, node and number, and with
+        retries one target may come to a node that another has left.
+        """
+        there = [attempt.number for each in self.targets for attempt in each.attempts if attempt.node == node]
+        return max(target.intents, *there, 0) + 1
+
     def attempt_id(self, target: Target) -> AttemptId:
         """The key of the target's latest attempt on its node."""
         return attempt_id(self.id, target.index, target.attempts[-1].number)

@@ -51,6 +51,8 @@ class Accounts:
     present: dict[JobName, Era] = field(default_factory=dict)
     murky: list[tuple[datetime, datetime]] = field(default_factory=list)
     peak: datetime = _ZERO
+    guaranteed: set[JobName] = field(default_factory=set)
+    disabled: set[JobName] = field(default_factory=set)
     due: dict[RunId, Due] = field(default_factory=dict)
     closed: dict[RunId, RunClosed] = field(default_factory=dict)
     violations: list[str] = field(default_factory=list)
@@ -82,8 +84,20 @@ class Accounts:
             elif ahead > CLAMPED - _NEARLY:  # who can tell?
                 self._begin(job, era.period, now).since = era.seen  # nothing is asked of what lies between
             else:
-                era.seen = max(era.seen, now)
+                era.seen = max(era.seen, self._reached(job, now))
         self.peak = max(self.peak, now)
+
+    def _reached(self, job: JobName, now: datetime) -> datetime:
+        """Up to where all must be on record.
+
+        What a disabled job does not run is told later, at its next change at the latest. What is guaranteed is made up
+        for a few at a time: but oldest first, so that none is left out.
+        """
+        if job in self.disabled:
+            return _ZERO
+        if job not in self.guaranteed:
+            return now
+        return max((instant for instant in self._runs[job] if instant <= now), default=_ZERO)
 
     def _begin(self, job: JobName, period: timedelta, now: datetime) -> Era:
         if now <= self.peak:
@@ -100,7 +114,7 @@ class Accounts:
             case Due():
                 self._note_due(event)
             case Gapped():
-                self._gaps[event.job].append(event)
+                self._note_gap(event)
             case RunClosed():
                 self._must(event.run not in self.closed, f"I1: {event.run} was closed twice")
                 self.closed[event.run] = event
@@ -145,13 +159,11 @@ class Accounts:
     def _is_murky(self, instant: datetime) -> bool:
         return any(first <= instant <= last for first, last in self.murky)
 
-    def miscounted(self) -> Iterator[str]:
-        """Gaps whose count is not that of the instants in them."""
-        periods = defaultdict(set)
-        for era in self.eras:
-            periods[era.job].add(era.period)
-        for job, gaps in self._gaps.items():
-            for gap in gaps:
-                counts = {len(instants(period, gap.first - _SECOND, gap.last)) for period in periods[job]}
-                if gap.exact and gap.count not in counts:
-                    yield f"I6: {gap} counts {gap.count}, there are {counts}"
+    def _note_gap(self, gap: Gapped) -> None:
+        self._gaps[gap.job].append(gap)
+        counts = {
+            (gap.last - _ZERO) // era.period - (gap.first - _SECOND - _ZERO) // era.period
+            for era in self.eras
+            if era.job == gap.job
+        }
+        self._must(not gap.exact or gap.count in counts, f"I6: {gap} counts {gap.count}, there are {counts}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Mapping
 from datetime import timedelta
 from itertools import pairwise
 from typing import Any
@@ -23,9 +23,11 @@ from distcrond.journals.outgoing import SqliteOutgoing
 from distcrond.journals.sqlite import SqliteJournal
 from distcrond.model.event import AttemptEnded, AttemptStarted, Event, NodeRefused
 from distcrond.model.ids import AttemptId, JobName, RunId, attempt_id
+from distcrond.model.job import Job
 from distcrond.model.policy import Overlap, SelectKind
 from distcrond.model.reason import Reason
 from distcrond.model.run import Exit, Stream
+from distcrond.model.zone import Scope
 from distcrond.ports import Executor
 from distcrond.testing import Execution, GatedJournal
 
@@ -47,6 +49,7 @@ class Cluster(World):
         """Jobs that were ever allowed to overlap themselves, or to do so on different nodes only at times."""
         self.forced: set[RunId] = set()
         self.may_break = False
+        self._defined: dict[str, Job] = {}
         self._kinds: dict[JobName, SelectKind] = {}
         self._book = SqliteOutboxBook(":memory:")
         self._asked: list[asyncio.Task[Any]] = []
@@ -79,7 +82,8 @@ class Cluster(World):
     async def begin(self) -> None:
         """Start on the files as they are now."""
         await self.end()
-        await self.start(*self.desired.catalog.jobs.values(), *self.desired.catalog.nodes.values())
+        catalog = self.desired.catalog
+        await self.start(*catalog.jobs.values(), *catalog.nodes.values(), *catalog.zones.values())
         assert self.outboxes is not None
         self._reporting = asyncio.create_task(self.outboxes.run())
         await self.clock.settle()
@@ -102,6 +106,7 @@ class Cluster(World):
     def note_policies(self) -> None:
         """Remember which jobs cannot be held to one command at a time any more."""
         for job in self.desired.catalog.jobs.values():
+            self._defined[job.definition] = job
             kind = self._kinds.setdefault(job.name, job.placement.select.kind)
             if job.overlap is Overlap.ALLOW or job.placement.select.kind is not kind:
                 self.loose.add(job.name)
@@ -169,8 +174,8 @@ class Cluster(World):
         """All that is broken, as sentences."""
         return [
             *self.accounts.wrong(),
-            *self.accounts.miscounted(),
             *self._overlapping(),
+            *self._crowded(),
             *self._unintended(),
             *(f"early: {attempt}" for attempt in self._early()),
             *self.index.violations,
@@ -220,6 +225,27 @@ class Cluster(World):
         elif self._kinds[execution.job] is SelectKind.ANY:
             yield "job", execution.job
 
+    def _crowded(self) -> Iterator[str]:
+        """Zones with more in them than they bear, at the instants at which something began in them."""
+        inside = [(execution, self._units(execution)) for execution in self.executor.executions]
+        for zone in self.desired.catalog.zones.values():
+            users = [(execution, units[zone.name]) for execution, units in inside if zone.name in units]
+            for latest, _ in users:
+                used = sum(
+                    units
+                    for execution, units in users
+                    if execution.began <= latest.began < execution.ended
+                    and (zone.scope is Scope.GLOBAL or execution.node == latest.node)
+                )
+                if used > zone.capacity:
+                    yield f"zones: {used} units of {zone.name} were in use when {latest.attempt} began"
+
+    def _units(self, execution: Execution) -> Mapping[str, int]:
+        """What it takes as far as the daemon can know: not if its record is closed without a look at its end."""
+        job = self._defined[execution.order.definition]
+        is_simple = job.placement.select.kind is SelectKind.ANY and not self._is_unseen(execution)
+        return job.zones if is_simple else {}
+
     def _is_unseen(self, execution: Execution) -> bool:
         ended = self.ended.get(execution.attempt)
         return ended is not None and ended.reason in UNSEEN
@@ -229,11 +255,21 @@ class Cluster(World):
     async def unfinished(self) -> list[str]:
         """What should have ended, and what memory, journal, nodes and reports do not agree on."""
         return [
-            *(f"liveness: {run} is open" for run in self.accounts.due.keys() - self.accounts.closed.keys()),
+            *(f"liveness: {run} is open: {self._why_open(run)}" for run in self._open()),
             *[wrong async for wrong in self._rows()],
             *[wrong async for wrong in self._spools()],
             *self._reports(),
         ]
+
+    def _open(self) -> set[RunId]:
+        return self.accounts.due.keys() - self.accounts.closed.keys()
+
+    def _why_open(self, run: RunId) -> str:
+        known = self.ledger.runs.get(run)
+        if known is None:
+            return "nobody remembers it"
+        waits = [(target.state, target.reason, target.node, target.not_before) for target in known.targets]
+        return f"{known.state} {known.reason or ''} {known.detail} {waits}"
 
     async def _rows(self):
         for run in await self.runs():

@@ -10,6 +10,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import wraps
 from typing import Any
@@ -17,6 +18,23 @@ from typing import Any
 import pytest
 from cluster import Cluster
 from fake_index import Mood
+from happenings import (
+    HOUR,
+    MINUTE,
+    NODES,
+    PRINTS,
+    SECOND,
+    ZONES,
+    defined,
+    definitions,
+    jobs,
+    nodes,
+    numbers,
+    pauses,
+    scripts,
+    spans,
+    steps,
+)
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -27,7 +45,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from world import a_catalog, a_job, a_node, every
+from world import a_catalog, a_node
 
 from distcrond.engine.generator import Generator
 from distcrond.engine.outbox import Outbox
@@ -39,65 +57,18 @@ from distcrond.errors import SinkError
 from distcrond.model.event import Due, Event, MarkMoved
 from distcrond.model.ids import JobName, NodeName
 from distcrond.model.job import Job
-from distcrond.model.policy import CatchUp, CatchUpPolicy, OnNodeLost, Overlap, Select, SelectKind
 from distcrond.model.reason import Reason
-from distcrond.model.run import Exit, Outcome
+from distcrond.model.run import Outcome
 from distcrond.model.size import MIB
 from distcrond.rules.overlap import Waiting
 from distcrond.rules.verdict import Verdict
 from distcrond.schedule import Gap
 from distcrond.sinks import documents
-from distcrond.testing import Script, Survives
+from distcrond.testing import Script
 
-SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
 LOST = Verdict(outcome=Outcome.LOST, reason=Reason.GONE)
 SEEN: Counter[str] = Counter()
 """What all sequences together have been through."""
-NODES = ("n1", "n2", "n3")
-JOBS = ("a", "b", "c")
-
-spans = st.sampled_from([SECOND * 0.4, SECOND * 2, SECOND * 31, MINUTE, MINUTE * 4, MINUTE * 17])
-pauses = st.sampled_from([timedelta(0), SECOND * 0.4, SECOND * 2, SECOND * 31, MINUTE * 2])
-steps = st.sampled_from([SECOND * s for s in (-5 * 3600, -3600, -300, -50, -5, 5, 50, 300, 3600, 5 * 3600)])
-jobs, nodes, numbers = st.sampled_from(JOBS), st.sampled_from(NODES), st.integers(0, 9)
-
-PRINTS = ((SECOND * 0.5, b"one\n"), (SECOND * 15, b"two\n"))
-
-scripts = st.builds(
-    Script,
-    takes=st.sampled_from([SECOND, SECOND * 20, SECOND * 70, MINUTE * 9]),
-    exit=st.sampled_from([Exit(code=0), Exit(code=0), Exit(code=3), Exit(signal=11)]),
-    prints=st.sampled_from([(), PRINTS]),
-    survives=st.sampled_from([Survives.NOTHING, Survives.NOTHING, Survives.TERM, Survives.KILL]),
-    refused=st.sampled_from([None, None, None, Reason.SPOOL_FULL]),
-)
-catch_ups = st.builds(
-    CatchUp,
-    window=st.sampled_from([MINUTE * 5, HOUR]),
-    policy=st.sampled_from(CatchUpPolicy),
-    limit=st.sampled_from([1, 3, 10]),
-)
-definitions = st.fixed_dictionaries(
-    {
-        "minutes": st.sampled_from([1, 1, 5, 60]),
-        "enabled": st.sampled_from([True, True, True, False]),
-        "overlap": st.sampled_from(Overlap),
-        "catch_up": catch_ups,
-        "select": st.sampled_from(
-            [Select(), Select(), Select(kind=SelectKind.ALL), Select(kind=SelectKind.COUNT, amount=2)]
-        ),
-        "timeout": st.sampled_from([timedelta(0), SECOND * 45]),
-        "kill_grace": st.just(SECOND * 10),
-        "start_deadline": st.sampled_from([None, None, SECOND * 20, MINUTE * 10]),
-        "on_node_lost": st.sampled_from(OnNodeLost),
-        "node_lost_after": st.just(MINUTE * 2),
-    }
-)
-
-
-def defined(name: str, facts: dict[str, Any]) -> Job:
-    rest = {key: value for key, value in facts.items() if key != "minutes"}
-    return a_job(name, every(minutes=facts["minutes"]), idempotent=facts["on_node_lost"] is OnNodeLost.RERUN, **rest)
 
 
 def deed(**inputs: st.SearchStrategy[Any]) -> Callable[[Callable[..., None]], Any]:
@@ -121,7 +92,7 @@ class Machine(RuleBasedStateMachine):
         super().__init__()
         self.loop = asyncio.new_event_loop()
         self.cluster = Cluster()
-        self.cluster.interval = MINUTE
+        self.cluster.interval = MINUTE * 5
         self.cluster.executor.script(Script(takes=SECOND * 20, prints=PRINTS))
         self.keys = 0
 
@@ -134,7 +105,7 @@ class Machine(RuleBasedStateMachine):
     def begin(self, first: dict[str, Any], second: dict[str, Any], capacity: int) -> None:
         often = first | {"minutes": 1, "enabled": True}
         parts = [defined("a", often), defined("b", second), *(a_node(name, capacity=capacity) for name in NODES)]
-        self.cluster.desired.catalog = a_catalog(*parts)
+        self.cluster.desired.catalog = a_catalog(*parts, *ZONES)
         self.do(self.start_now())
 
     @deed(job=jobs, facts=definitions)
@@ -152,7 +123,7 @@ class Machine(RuleBasedStateMachine):
     def put_in_force(self, some_jobs: dict[JobName, Job | None], some_nodes: dict[NodeName, Any]) -> None:
         catalog = self.cluster.desired.catalog
         parts = [part for part in ((catalog.jobs | some_jobs) | (catalog.nodes | some_nodes)).values() if part]
-        self.do(self.reload(a_catalog(*parts)))
+        self.do(self.reload(a_catalog(*parts, *ZONES)))
 
     async def reload(self, catalog: Any) -> None:
         cluster = self.cluster
@@ -166,8 +137,11 @@ class Machine(RuleBasedStateMachine):
 
     def note_files(self) -> None:
         catalog = self.cluster.desired.catalog
-        timed = {job.name: job.schedule.interval for job in catalog.jobs.values() if job.enabled and job.schedule}
-        self.cluster.accounts.in_force(timed, self.cluster.clock.now())
+        timed = {job.name: job for job in catalog.jobs.values() if job.schedule}
+        accounts = self.cluster.accounts
+        accounts.in_force({name: job.schedule.interval for name, job in timed.items()}, self.cluster.clock.now())
+        accounts.guaranteed = {name for name, job in timed.items() if job.catch_up.guaranteed}
+        accounts.disabled = {name for name, job in timed.items() if not job.enabled}
         self.cluster.note_policies()
 
     # ------------------------------------------------------------ time
@@ -181,7 +155,7 @@ class Machine(RuleBasedStateMachine):
         self.cluster.clock.step(span)
         self.do(self.cluster.clock.advance(SECOND * 1.5))
 
-    @rule(hours=st.sampled_from([0.1, 1, 30]))
+    @rule(hours=st.sampled_from([0.1, 1, 6]))
     def downtime(self, hours: float) -> None:
         self.do(self.cluster.kill())
         self.do(self.cluster.clock.advance(HOUR * hours))
@@ -381,10 +355,14 @@ class Machine(RuleBasedStateMachine):
             await self.start_now()
         await cluster.mortal.let_go()
         await cluster.clock.advance(SECOND * 2)
-        rest = [a_job(job.name, None, overlap=job.overlap) for job in cluster.desired.catalog.jobs.values()]
-        await self.reload(a_catalog(*rest, *(a_node(name, capacity=8) for name in NODES)))
+        rest = [
+            replace(job, schedule=None, definition=f"{job.definition}-rests")
+            for job in cluster.desired.catalog.jobs.values()
+        ]
+        await self.reload(a_catalog(*rest, *ZONES, *(a_node(name, capacity=8) for name in NODES)))
         for name in NODES:
             await cluster.engine.control.undrain(NodeName(name), by="somebody")
+            await cluster.engine.control.probe(NodeName(name))
         # what was admitted before the clock was set back waits until the clock shows its instant again
         await cluster.clock.advance_to(max(cluster.clock.now(), cluster.accounts.peak) + HOUR)
 

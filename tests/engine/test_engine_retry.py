@@ -11,6 +11,7 @@ from distcrond.model.event import TargetRequeued
 from distcrond.model.policy import OnNodeLost, Select, SelectKind
 from distcrond.model.reason import Reason
 from distcrond.model.retry import Conditions, Retry, RetryNode, RetryOn
+from distcrond.model.rollout import Rollout
 from distcrond.model.run import Exit
 from distcrond.model.secret import SecretKind, SecretSource
 from distcrond.testing import Script, Survives
@@ -110,6 +111,26 @@ async def test_the_same_node_is_waited_for_and_no_other_taken(world: World) -> N
     world.executor.node("a").mend()
     await world.until(minutes=6)
     assert [node for node, _ in world.begun()] == ["a", "a"]
+
+
+async def test_a_node_that_two_targets_use_in_turn_sees_two_numbers(world: World) -> None:
+    """Reports name an attempt by run, node and number: with one number the second would replace the first."""
+    world.executor.script(FAILS, node="a")
+    rollout = Rollout(stagger=timedelta(seconds=20))
+    two = Select(kind=SelectKind.COUNT, amount=2)
+    await world.start(
+        a_job(schedule=once(minutes=1), select=two, rollout=rollout, retry=retry(1, delay=timedelta(minutes=1))),
+        *(a_node(name) for name in "abc"),
+    )
+    await world.until(hours=1)
+    assert [node for node, _ in world.begun()][:2] == ["a", "a"]
+    attempts = [
+        (attempt["node"], attempt["number"])
+        for target in (await world.run())["targets"]
+        for attempt in target["attempts"]
+    ]
+    assert attempts[0] == ("a", 1)
+    assert len(attempts) == len(set(attempts)) == 4
 
 
 async def test_of_all_targets_only_those_that_failed(world: World) -> None:
