@@ -52,7 +52,7 @@ from distcrond.engine.why import Why
 from distcrond.engine.zones import Zones
 from distcrond.model.event import ClockShifted, ClockStepped, DaemonStopped
 from distcrond.model.happening import node_changed
-from distcrond.model.ids import NodeName
+from distcrond.model.ids import JobName, NodeName
 from distcrond.model.ledger import Ledger
 from distcrond.model.quarantine import QuarantineRule
 from distcrond.model.run import Run, State
@@ -100,7 +100,7 @@ class Engine:
         self._steps = Seldom(clock, timedelta(minutes=1))
         feed = Feed()
         self._news = news = News(clock=clock, history=history, feed=feed)
-        pokes = Pokes()
+        self._pokes = pokes = Pokes()
         figures = Figures()
         punctuality = Punctuality(figures.lateness)
         self._scribe = scribe = Scribe(journal=journal, ledger=ledger, feed=feed, ended=figures.run_ended)
@@ -154,7 +154,7 @@ class Engine:
             has_begun=runner.has_begun,
             changed=self._holds_changed,
         )
-        zones = Zones(desired, ledger)
+        self._zones = zones = Zones(desired, ledger)
         self._placing = placing = Placing(
             scribe=scribe,
             agenda=agenda,
@@ -186,7 +186,9 @@ class Engine:
         self._dispatcher = Dispatcher(
             clock=clock, scribe=scribe, tenure=tenure, room=room, pokes=pokes, admission=admission, placing=placing
         )
-        self._cleanup = Cleanup(clock=clock, scribe=scribe, desired=desired, executors=executors, gone=pokes.job)
+        self._cleanup = Cleanup(
+            clock=clock, scribe=scribe, desired=desired, executors=executors, gone=self._remains_gone
+        )
         self._recovery = Recovery(
             clock=clock,
             scribe=scribe,
@@ -329,6 +331,11 @@ class Engine:
         self._retention.keep(keep)
         self._room.require(min_free)
         self._health.probe_every(health_check_interval)
+
+    def _remains_gone(self, job: JobName) -> None:
+        self._zones.recount()
+        self._pokes.job(job)
+        self._placing.look_again()
 
     def _holds_changed(self) -> None:
         self._placing.look_again()

@@ -10,7 +10,7 @@ from itertools import islice
 
 from distcrond.engine.desired import Desired
 from distcrond.engine.rivals import Slot
-from distcrond.model.ids import NodeName, RunId
+from distcrond.model.ids import JobName, NodeName, RunId
 from distcrond.model.job import Job
 from distcrond.model.ledger import Ledger
 from distcrond.model.reason import Reason
@@ -34,17 +34,17 @@ class _Holder:
 class Zones:
     """A run holds its units from when its first target goes to a node until no target of it uses one any more.
 
-    Those of zones that are there on each node are held by each target for itself. A node's silence frees nothing.
+    Those of zones that are there on each node are held by each target for itself. A node's silence frees nothing,
+    nor does the end of a run whose command nobody could see gone.
     """
 
     def __init__(self, desired: Desired, ledger: Ledger) -> None:
         self._desired = desired
         self._ledger = ledger
-        self._zones = desired.catalog.zones
-        self._stock = Stock()
         self._holders: dict[RunId, _Holder] = {}
         self._keepers: set[RunId] = set()
-        desired.observe(self._recount)
+        self.recount()
+        desired.observe(self.recount)
 
     # ------------------------------------------------------------ taking and giving back
 
@@ -68,16 +68,26 @@ class Zones:
         if not holder.nodes:
             del self._holders[slot[0]]
             self._stock.give(self._needs(holder.wanted))
+        if self._ledger.job(JobName(slot[0].rpartition("@")[0])).remains:
+            self.recount()
 
-    def _recount(self) -> None:
-        """Other zones may be defined now: what is held is held of those."""
-        if self._zones == self._desired.catalog.zones:
-            return
-        self._zones, self._stock = self._desired.catalog.zones, Stock()
-        for holder in self._holders.values():
-            self._stock.take(self._needs(holder.wanted))
+    def recount(self) -> None:
+        """Other zones or nodes may be defined now, or what was left of a run is gone: count all that is held anew."""
+        self._zones, self._stock, self._left = self._desired.catalog.zones, Stock(), self._remaining()
+        for name, holder in (*self._holders.items(), *self._left.items()):
+            if holder is self._holders.get(name, holder):
+                self._stock.take(self._needs(holder.wanted))
             for node in holder.nodes.values():
                 self._stock.take(self._needs(holder.wanted, node))
+
+    def _remaining(self) -> dict[RunId, _Holder]:
+        """Runs that are over and of which a node has not said yet that nothing is left."""
+        found: dict[RunId, _Holder] = {}
+        for state in self._ledger.jobs.values():
+            for left in state.remains:
+                if left.zones and self._desired.node(left.node) is not None:
+                    found.setdefault(left.run, _Holder(left.zones)).nodes[left.run, left.target] = left.node
+        return found
 
     # ------------------------------------------------------------ asking, in the order of turns
 
@@ -168,7 +178,7 @@ class Zones:
 
     def _word(self, name: str, node: NodeName | None) -> str:
         zone = self._zones[name]
-        holders = (run for run, holder in self._holders.items() if name in holder.wanted)
+        holders = (run for run, holder in (self._left | self._holders).items() if name in holder.wanted)
         named = ", ".join(islice(holders, _NAMED))
         by = f" by {named}{' and others' if next(holders, None) else ''}" if named else ""
         return f"zone {name}: {self._stock.taken[name, node]} of {zone.capacity} taken{by}"

@@ -211,6 +211,7 @@ def _remains(run: Run, target: Target) -> tuple[Remains, ...]:
         node=attempt.node,
         spool=attempt.spool,
         run_as=run.job.run_as,
+        zones=run.job.zones,
     )
     return (left,)
 

@@ -100,7 +100,10 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remains:
-    """What may be left on `node` of an attempt that was to end: nobody there has said yet that all of it is gone."""
+    """What may be left on `node` of an attempt that was to end: nobody there has said yet that all of it is gone.
+
+    `zones` are the units that its run took, and holds until then.
+    """
 
     run: RunId
     target: int
@@ -108,6 +111,7 @@ class Remains:
     node: NodeName
     spool: Spool | None = None
     run_as: str | None = None
+    zones: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def attempt(self) -> AttemptId:

@@ -15,6 +15,7 @@ from distcrond.model.policy import Select, SelectKind
 from distcrond.model.zone import Scope, Zone
 from distcrond.placement.zones import PATIENCE
 from distcrond.testing import Script
+from distcrond.testing.executor import Survives
 
 HOUR = timedelta(hours=1)
 DB = Zone(name="db", capacity=1)
@@ -273,3 +274,34 @@ async def test_zones_that_change_meanwhile_count_what_runs(world: World) -> None
     assert (await zones(world))["db"]["nodes"] == {"n": 1}
     await world.pass_(minutes=5)
     assert (await zones(world))["db"]["nodes"] == {}
+
+
+async def test_what_nobody_could_see_gone_holds_until_its_node_says_so(world: World) -> None:
+    """The run is over as `kill_unconfirmed`; its command may still use what the zone protects."""
+    world.executor.script(Script(takes=HOUR, survives=Survives.KILL), job="a")
+    parts = (user("a", 60, timeout=timedelta(seconds=30), kill_grace=timedelta(seconds=1)), user("b", 61), a_node("n"))
+    await world.start(*parts, DB)
+    await world.until(seconds=200)
+    assert await world.outcomes("a") == [("timeout", "kill_unconfirmed")]
+    await world.restart()
+    await world.until(seconds=400)
+    assert ((await zones(world))["db"]["taken"], world.began_at("b")) == (1, [])
+    (holder,) = await world.runs("a")
+    answer = await world.engine.queries.why(JobName("b"), None)
+    assert any(holder["id"] in sentence for sentence in answer["text"])
+    world.executor.executions[0].script = Script(takes=HOUR)
+    await world.pass_(minutes=2)
+    assert len(world.began_at("b")) == 1
+    await world.pass_(minutes=5)
+    assert (await zones(world))["db"]["taken"] == 0
+
+
+async def test_a_node_that_was_taken_away_holds_nothing_of_what_is_over(world: World) -> None:
+    world.executor.script(Script(takes=HOUR, survives=Survives.KILL), job="a")
+    stubborn = user("a", 60, timeout=timedelta(seconds=30), kill_grace=timedelta(seconds=1), nodes=("m",))
+    await world.start(stubborn, user("b", 61, nodes=("n",)), a_node("n"), a_node("m"), DB)
+    await world.until(seconds=200)
+    assert world.began_at("b") == []
+    await world.swap(user("b", 61, nodes=("n",)), a_node("n"), DB)
+    await world.pass_(seconds=1)
+    assert world.began_at("b") == [200.0]
