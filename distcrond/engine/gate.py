@@ -66,8 +66,12 @@ class Gate:
         for run, obstacle in upstream[:-1]:
             detail = f"{obstacle.detail}, when another run began to wait for it"
             self._closing.run_as(run.id, Outcome.MISSED, Reason.UPSTREAM, detail)
-        for run, obstacle in (*at_gate, *upstream[-1:]):
+        held_up = (*at_gate, *upstream[-1:])
+        for run, obstacle in held_up:
             self._hold(run, obstacle, now)
+        ends = [wait.until for _, wait in held_up if wait.until is not None and wait.until > now]
+        if ends:
+            self._look_again(waiting[0].job.name, min(ends))
         return ready
 
     def _is_guaranteed(self, run: Run) -> bool:
@@ -79,8 +83,6 @@ class Gate:
             return
         if (run.reason, run.detail) != (wait.reason, wait.detail):
             self._scribe.record(Held(at=now, run=run.id, target=None, reason=wait.reason, detail=wait.detail))
-        if wait.until is not None:
-            self._look_again(run.job.name, wait.until)
 
     def _look_again(self, name: JobName, at: datetime) -> None:
         if name in self._alarms:

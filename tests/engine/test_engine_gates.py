@@ -194,3 +194,24 @@ async def test_what_is_guaranteed_waits_each_for_itself(world: World) -> None:
     await world.start(a_job("x", schedule=once(hours=5, minutes=30)), job, NODE)
     await world.until(hours=5, minutes=45)
     assert await world.outcomes("job") == [OK] * 5
+
+
+async def test_each_of_those_that_wait_has_its_own_deadline(world: World) -> None:
+    job = gated(schedule=every(hours=1), catch_up=CatchUp(guaranteed=True), start_deadline=timedelta(minutes=150))
+    await world.start(a_job("x"), job, NODE)
+    await world.until(hours=3, minutes=31)
+    assert await world.outcomes("job") == [("missed", "gate"), ("waiting", "gate"), ("waiting", "gate")]
+    await world.until(hours=4, minutes=31)
+    assert (await world.outcomes("job"))[:3] == [("missed", "gate"), ("missed", "gate"), ("waiting", "gate")]
+
+
+async def test_a_deadline_at_the_gate_is_kept_beside_a_later_one_upstream(world: World) -> None:
+    job = a_job(
+        schedule=once(minutes=10),
+        requires=(SUCCESS,),
+        start_deadline=timedelta(minutes=10),
+        after=After(jobs=(JobName("a"), JobName("b")), within=timedelta(hours=1)),
+    )
+    await world.start(a_job("x"), a_job("a", schedule=once(minutes=15)), a_job("b"), job, NODE)
+    await world.until(minutes=20, seconds=1)
+    assert await world.outcomes("job") == [("missed", "gate"), ("waiting", "upstream")]
