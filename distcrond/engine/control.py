@@ -195,7 +195,7 @@ class Control:
         self._pokes.job(run.job.name)
         for target in run.targets:
             slot = (run.id, target.index)
-            if self._placing.is_active(slot):
+            if self._placing.is_active(slot) or target.state is State.RUNNING:
                 self._runner.stop(slot, Reason.CANCELLED)
             elif target.state is State.WAITING:
                 self._placing.hurry(slot)

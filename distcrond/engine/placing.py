@@ -241,7 +241,7 @@ class Placing:
             return
         at_once = self._rivals.present(run.job).overlap is Overlap.TERMINATE
         self._scribe.record(Superseded(at=now, run=run.id, target=target.index, by=by, at_once=at_once))
-        if self.is_active(slot):
+        if self.is_active(slot) or target.state is State.RUNNING:
             self._stop(slot, Reason.SUPERSEDED)
         else:
             self.hurry(slot)

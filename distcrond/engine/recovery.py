@@ -59,7 +59,10 @@ class Recovery:
     def adopt_orphans(self) -> None:
         """Follow attempts whose node was not configured any more and is again."""
         for slot in sorted(self._orphans):
-            run = self._scribe.ledger.runs[slot[0]]
+            run = self._scribe.ledger.runs.get(slot[0])
+            if run is None or run.targets[slot[1]].state is not State.RUNNING:
+                self._orphans.discard(slot)  # somebody has given it up
+                continue
             target = run.targets[slot[1]]
             if self._desired.node(target.attempts[-1].node) is not None:
                 self._adopt(run, target)

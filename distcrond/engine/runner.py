@@ -187,10 +187,22 @@ class Runner:
     def stop(self, slot: Slot, reason: Reason) -> None:
         """End a target's attempt, because of one of `LIMITS`, `CANCELLED`, `SUPERSEDED` or `PREEMPTED`; the first."""
         flight = self._flights.get(slot)
-        if flight is None or flight.stopped_for is not None:
+        if flight is None:
+            self._abandon(slot, reason)
+            return
+        if flight.stopped_for is not None:
             return
         flight.stopped_for = reason
         flight.stopping = self._spawn(self._stop(*self._look(slot), flight, reason))
+
+    def _abandon(self, slot: Slot, reason: Reason) -> None:
+        """Close what runs, for all we know, on a node that no file defines any more: nobody can be asked to end it."""
+        run = self._scribe.ledger.runs.get(slot[0])
+        target = None if run is None else run.targets[slot[1]]
+        if run is None or target is None or target.state is not State.RUNNING:
+            return
+        successor = target.superseded_by
+        self._close(slot, attempt_verdict(run.job.success, said=None, stopped_for=reason, successor=successor))
 
     def withdraw(self, slot: Slot, verdict: Verdict) -> None:
         """Close a target whose start has not left for its node yet; leave alone what has."""

@@ -158,3 +158,20 @@ async def test_it_is_told_in_words(world: World) -> None:
     (overlap,) = [point for point in why["considered"] if point["what"] == "overlap"]
     first = (await world.runs())[0]["id"]
     assert overlap["detail"] == f"running now: {first} (was to end; a has not said yet that nothing is left of it)"
+
+
+@pytest.mark.parametrize("how", ["cancelled", "replaced"])
+async def test_what_runs_on_a_node_that_left_the_files_can_be_given_up(world: World, how: str) -> None:
+    world.executor.script(LONG)
+    job = minutely(timeout=timedelta(0), overlap=Overlap.REPLACE if how == "replaced" else Overlap.QUEUE)
+    await world.start(job, a_node("a"))
+    await world.until(seconds=90)
+    await world.restart(job, a_node("b"))
+    if how == "cancelled":
+        await world.cancel((await world.runs())[0]["id"])
+    await world.until(seconds=125)
+    assert (await world.outcomes())[:2] == [("cancelled", "kill_unconfirmed"), ("running", None)]
+    assert world.begun() == [("a", 60.0), ("b", 120.0)]
+    await world.swap(job, a_node("a"), a_node("b"))
+    await world.until(minutes=3, seconds=5)
+    assert world.executor.executions[0].end.signal == 9

@@ -17,7 +17,7 @@ def test_caught_up_over_kills(place):
     place.job("job", shell_command=noting("echo ran"), schedule={"interval": "400ms"}, catch_up={"guaranteed": True})
     place.start()
     until(lambda: read_ledger(place.ledger), 60)
-    for away, begun in ((5, 5), (1, 14), (1, 18)):
+    for away, begun in ((4, 4), (0.5, 11)):
         place.kill()
         time.sleep(away)
         place.start()
