@@ -750,6 +750,7 @@ def node_document(name: str, now: datetime, **more: Any) -> Document:
         "enabled": True,
         "state": "up",
         "drained": None,
+        "quarantined": None,
         "contact": "up",
         "reason": None,
         "detail": "",
