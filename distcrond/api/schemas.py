@@ -246,6 +246,7 @@ COMPONENTS: dict[str, Schema] = {
             "outcomes": _COUNTS,
             "not_run": _COUNTS,
             "success_rate": _RATE,
+            "one_in": _WHOLE,
             "durations_ms": _SPREAD,
             "lateness_ms": _SPREAD,
             "before": _shape({"runs": _WHOLE, "success_rate": _RATE, "p50_ms": _or_null(_WHOLE)}),

@@ -27,9 +27,10 @@ _NOTHING = Tally()
 
 @dataclass(frozen=True, slots=True)
 class _Period:
-    """What was recorded between two instants; `timings` are of the jobs of a page."""
+    """What was recorded between two instants; `timings` are of the jobs of a page, of one run of `every` so many."""
 
     tallies: Mapping[JobName, Tally]
+    every: Mapping[JobName, int]
     timings: Mapping[JobName, Sequence[Timing]]
 
 
@@ -45,10 +46,11 @@ class Digest:
     async def document(self, *, days: int, jobs: JobGlobs, after: str | None, limit: int) -> Document:
         """`{since, until, total, items, next}`: jobs by name, at most `limit`, those that follow `after`.
 
-        An item: `{job, defined, open, outcomes, not_run, success_rate, durations_ms, lateness_ms, before}`. `outcomes`
-        counts the runs that ended, `not_run` what gap records left out, by reason. The rate is of the runs that did
-        not end by a rule or by hand. `durations_ms` and `lateness_ms` are `{p50, p95, max, of}`, where `of` says of
-        how many runs. `before` is `{runs, success_rate, p50_ms}` of as many days before; `total` sums up all `jobs`.
+        An item: `{job, defined, open, outcomes, not_run, success_rate, one_in, durations_ms, lateness_ms, before}`.
+        `outcomes` counts the runs that ended, `not_run` what gap records left out, by reason. The rate is of the runs
+        that did not end by a rule or by hand. `durations_ms` and `lateness_ms` are `{p50, p95, max, of}`, where `of`
+        says of how many runs; they were read of one run in `one_in`. `before` is `{runs, success_rate, p50_ms}` of as
+        many days before; `total` sums up all `jobs`.
         """
         async with self._asking:
             until = self._clock.now()
@@ -58,8 +60,8 @@ class Digest:
             defined = {name for name in self._desired.catalog.jobs if name in jobs}
             names = sorted(name for name in defined | now.keys() if after is None or name > after)
             page = names[:limit]
-            then = _Period(before, await self._timings(before, page, since - timedelta(days=days), since))
-            lately = _Period(now, await self._timings(now, page, since, until))
+            then = await self._period(before, page, since - timedelta(days=days), since)
+            lately = await self._period(now, page, since, until)
         return {
             "since": format_instant(since),
             "until": format_instant(until),
@@ -72,13 +74,13 @@ class Digest:
         tallies = await self._history.tallies(since=since, until=until)
         return {name: tally for name, tally in tallies.items() if name in jobs}
 
-    async def _timings(
+    async def _period(
         self, tallies: Mapping[JobName, Tally], page: Collection[JobName], since: datetime, until: datetime
-    ) -> Mapping[JobName, Sequence[Timing]]:
+    ) -> _Period:
         most = max(_LEAST, min(_MOST, _READ // max(1, len(page))))
         counts = {name: _runs(tallies[name]) for name in page if name in tallies}
         every = {name: -(-count // most) for name, count in counts.items() if count}
-        return await self._history.timings(every, since=since, until=until)
+        return _Period(tallies, every, await self._history.timings(every, since=since, until=until))
 
 
 def _item(name: JobName, lately: _Period, before: _Period) -> Document:
@@ -90,6 +92,7 @@ def _item(name: JobName, lately: _Period, before: _Period) -> Document:
         "outcomes": dict(tally.outcomes),
         "not_run": dict(tally.gaps),
         "success_rate": _rate([tally]),
+        "one_in": lately.every.get(name, 1),
         "durations_ms": _spread(timing.duration for timing in timings),
         "lateness_ms": _spread(timing.lateness for timing in timings),
         "before": {"runs": _runs(earlier), "success_rate": _rate([earlier]), "p50_ms": usual["p50"]},

@@ -40,11 +40,12 @@ class Simulation:
         """`{since, until, starts, complete, jobs, hours, busiest, peak, never, notes}`.
 
         `jobs` are the `limit` ones that start most often: `{job, starts, first, last, counted_until, takes_ms,
-        overlaps}`, where `counted_until` is null unless there are too many to count, `takes_ms` the median of the last
-        runs and `overlaps` how often a run would still go on. `hours`: `{at, starts, running}` of those in which
-        something starts; `busiest` minutes and the `peak` of runs at once: `{at, count, jobs}`. `never`: `{job,
-        reason}` of the jobs that do not start by time: `no_schedule`, `after_others`, `disabled`, `paused`, `max_runs`
-        or `not_due`. `notes`: `{job, at, note}` where a change of the clock matters. A run on many nodes counts as one.
+        overlaps}`, where `counted_until` is null unless there are too many to count (the rest is taken to be like it),
+        `takes_ms` the median of the last runs and `overlaps` how often a run would still go on. `hours`: `{at, starts,
+        running}` of those in which something starts; `busiest` minutes and the `peak` of runs at once: `{at, count,
+        jobs}`. `never`: `{job, reason}` of the jobs that do not start by time: `no_schedule`, `after_others`,
+        `disabled`, `paused`, `max_runs` or `not_due`. `notes`: `{job, at, note}` where a change of the clock matters.
+        A run on many nodes counts as one.
         """
         async with self._looking:
             since = self._clock.now()
@@ -87,7 +88,7 @@ class Simulation:
 def _shown(ahead: Forecast, takes: Mapping[JobName, timedelta], never: Mapping[JobName, str], limit: int) -> Document:
     most = sorted(((name, coming) for name, coming in ahead.jobs.items() if coming.first), key=_by_starts)
     return {
-        "starts": sum(coming.count for coming in ahead.jobs.values()),
+        "starts": sum(coming.starts for coming in ahead.jobs.values()),
         "complete": all(coming.counted_until is None for coming in ahead.jobs.values()),
         "jobs": [_job(name, coming, takes.get(JobName(name))) for name, coming in most[:limit]],
         "hours": [
@@ -102,13 +103,13 @@ def _shown(ahead: Forecast, takes: Mapping[JobName, timedelta], never: Mapping[J
 
 def _by_starts(entry: tuple[str, Coming]) -> tuple[bool, int, str]:
     name, coming = entry
-    return coming.counted_until is None, -coming.count, name
+    return coming.counted_until is None, -coming.starts, name
 
 
 def _job(name: str, coming: Coming, takes: timedelta | None) -> Document:
     return {
         "job": name,
-        "starts": coming.count,
+        "starts": coming.starts,
         "first": _instant(coming.first),
         "last": _instant(coming.last),
         "counted_until": _instant(coming.counted_until),

@@ -1,12 +1,13 @@
 """What many schedules come to together: starts by the hour, the busiest minutes, how much runs at once.
 
 The work is bounded: so many occurrences in all, of which no job can take another one's share. A job whose share is used
-up before the end, as with intervals of milliseconds, is told of only until then.
+up before the end, as with intervals of milliseconds, is counted until then, and taken to go on at its rate.
 """
 
 from __future__ import annotations
 
 import heapq
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -38,9 +39,12 @@ class Plan:
 
 @dataclass(slots=True, kw_only=True)
 class Coming:
-    """A job's starts. `counted_until` is None if all were counted; `overlaps` of them fall into the run before."""
+    """A job's starts, an estimate beyond `counted_until`, which is None if all were counted.
 
-    count: int = 0
+    `overlaps` of those that were counted fall into the run before.
+    """
+
+    starts: int = 0
     first: datetime | None = None
     last: datetime | None = None
     counted_until: datetime | None = None
@@ -58,7 +62,7 @@ class Crowd:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hour:
-    """An hour of UTC: how many start in it, and how many runs go on at once at most."""
+    """An hour of UTC: how many start in it, and how many runs go on at once at most, with the estimates."""
 
     at: datetime
     starts: int
@@ -93,6 +97,16 @@ class _Walk:
     due: Iterator[datetime]
     found: list[datetime] = field(default_factory=list)
 
+    @property
+    def counted_until(self) -> datetime:
+        """The last one that was found, or where the search began."""
+        return self.found[-1] if self.found else self.plan.begin
+
+    @property
+    def gap(self) -> timedelta:
+        """From one to the next on average; without two there is nothing to go by, and it is an hour."""
+        return (self.found[-1] - self.found[0]) / (len(self.found) - 1) if len(self.found) > 1 else _HOUR
+
 
 def forecast(plans: Sequence[Plan], *, until: datetime, most: int) -> Forecast:
     """Follow all plans to `until`, in at most about so many steps."""
@@ -100,10 +114,14 @@ def forecast(plans: Sequence[Plan], *, until: datetime, most: int) -> Forecast:
     cut = _follow(walks, most)
     starts = sorted((due, each.plan.job, each.plan.takes or _NO_TIME) for each in walks for due in each.found)
     running, peak = _running(starts)
-    per_hour = Counter(_floor(due, _HOUR) for due, _, _ in starts)
+    jobs = {each.plan.job: _coming(each, until if each.plan.job in cut else None) for each in walks}
+    per_hour: dict[datetime, float] = dict(Counter(_floor(due, _HOUR) for due, _, _ in starts))
+    for each in walks:
+        if each.plan.job in cut:
+            _go_on(each, until, per_hour, running)
     return Forecast(
-        jobs={each.plan.job: _coming(each, is_cut=each.plan.job in cut) for each in walks},
-        hours=[Hour(at=hour, starts=per_hour[hour], running=running[hour]) for hour in sorted(per_hour)],
+        jobs=jobs,
+        hours=[Hour(at=hour, starts=round(per_hour[hour]), running=running[hour]) for hour in sorted(per_hour)],
         busiest=_busiest(starts),
         peak=peak,
         notes=list(islice(_notes(walks), _NOTES)),
@@ -126,19 +144,32 @@ def _follow(walks: Sequence[_Walk], most: int) -> set[str]:
     return {each.plan.job for each in pending if next(each.due, None) is not None}
 
 
-def _coming(each: _Walk, *, is_cut: bool) -> Coming:
+def _coming(each: _Walk, cut_before: datetime | None) -> Coming:
+    """Sum up a job; one that was cut would have gone on until then."""
     found, takes = each.found, each.plan.takes or _NO_TIME
-    overlaps = sum(later - earlier < takes for earlier, later in pairwise(found))
+    counted = each.counted_until
     return Coming(
-        count=len(found),
+        starts=len(found) if cut_before is None else len(found) + round((cut_before - counted) / each.gap),
         first=found[0] if found else None,
         last=found[-1] if found else None,
-        counted_until=found[-1] if is_cut and found else each.plan.begin if is_cut else None,
-        overlaps=overlaps,
+        counted_until=None if cut_before is None else counted,
+        overlaps=sum(later - earlier < takes for earlier, later in pairwise(found)),
     )
 
 
-def _running(starts: Sequence[tuple[datetime, str, timedelta]]) -> tuple[Mapping[datetime, int], Crowd | None]:
+def _go_on(each: _Walk, until: datetime, per_hour: dict[datetime, float], running: dict[datetime, int]) -> None:
+    """Add what a job that was cut is taken to go on with: its mean rate, and as many at once as that makes."""
+    at_once = math.ceil((each.plan.takes or _NO_TIME) / each.gap)
+    begin = each.counted_until
+    while begin < until:
+        hour = _floor(begin, _HOUR)
+        end = min(hour + _HOUR, until)
+        per_hour[hour] = per_hour.get(hour, 0) + (end - begin) / each.gap
+        running[hour] = running.get(hour, 0) + at_once
+        begin = end
+
+
+def _running(starts: Sequence[tuple[datetime, str, timedelta]]) -> tuple[dict[datetime, int], Crowd | None]:
     """How many go on at once at most, by the hour in which they start, and the moment of the most."""
     ends: list[tuple[datetime, str]] = []
     by_hour: dict[datetime, int] = {}

@@ -92,6 +92,7 @@ REMARKS = {
     "@reboot x": ("systemd unit", True),
     "not a line": ("no line of cron", True),
     "* * * * *": ("no line of cron", True),
+    "@daily echo caf\ufffd": ("no UTF-8", True),
     "MAILTO=x": ("not mailed", False),
     "MAILFROM=x": ("about mail", False),
     "RANDOM_DELAY=5": ("jitter", False),
@@ -128,7 +129,9 @@ def test_every_line_with_something_in_it_is_answered_for(text, system):
 
 NAMES = {
     ("/opt/rotate.sh --all", ""): "rotate",
-    ("cd /srv/app && ./bin/tick >/dev/null", ""): "app",
+    ("cd /srv/app && ./bin/tick >/dev/null", ""): "tick",
+    ("[ -x /usr/bin/a ] && test -d /b || X=1 /usr/bin/c -d", ""): "c",
+    ("cd /srv/app", ""): "app",
     ("LANG=C nice -n 19 /usr/bin/python3 /opt/x/Clean_Up.py", ""): "clean-up",
     ("x", "Rotate the logs!"): "rotate-the-logs",
     ("/opt/run", "this comment has far too many words in it"): "run",
@@ -151,7 +154,8 @@ def test_names_are_not_given_twice():
     for _ in range(3):
         taken.append(name_of("/usr/bin/certbot -q renew", "", file="certbot", taken=taken))
     taken.append(name_of("/opt/other", "", file="certbot", taken=taken))
-    assert taken == ["run", "run-2", "run-3", "certbot", "certbot-2", "certbot-3", "certbot-other"]
+    taken.append(name_of("/sbin/e2scrub_all -A", "", file="e2scrub_all", taken=taken))
+    assert taken == ["run", "run-2", "run-3", "certbot", "certbot-2", "certbot-3", "certbot-other", "e2scrub-all"]
 
 
 # ---------------------------------------------------------------- as cron would have done

@@ -35,7 +35,7 @@ def look(*plans, days=1, most=100_000):
 
 def test_starts_by_the_hour_and_the_busiest_minutes():
     found = look(plan("a", cron("0 4 * * *")), plan("b", cron("0,30 4-5 * * *")), plan("c", cron("15 4 29 2 *")))
-    assert {name: coming.count for name, coming in found.jobs.items()} == {"a": 1, "b": 4, "c": 0}
+    assert {name: coming.starts for name, coming in found.jobs.items()} == {"a": 1, "b": 4, "c": 0}
     assert [(hour.at, hour.starts) for hour in found.hours] == [(START + 4 * HOUR, 3), (START + 5 * HOUR, 2)]
     assert found.busiest[0] == Crowd(at=START + 4 * HOUR, count=2, jobs=("a", "b"))
     assert [crowd.count for crowd in found.busiest] == [2, 1, 1, 1]
@@ -60,7 +60,7 @@ def test_a_job_that_is_too_slow_for_itself():
 
 def test_what_is_left_and_when_it_begins():
     found = look(plan("a", every(HOUR), left=3), plan("b", every(HOUR), begin=START + 20 * HOUR))
-    assert (found.jobs["a"].count, found.jobs["b"].count) == (3, 4)
+    assert (found.jobs["a"].starts, found.jobs["b"].starts) == (3, 4)
     assert all(coming.counted_until is None for coming in found.jobs.values())
 
 
@@ -79,8 +79,18 @@ def test_where_the_clock_changes_it_is_said():
 def test_the_quick_ones_leave_the_others_their_share():
     found = look(plan("quick", every(timedelta(milliseconds=10))), plan("daily", cron("0 4 * * *")), most=1000)
     quick, daily = found.jobs["quick"], found.jobs["daily"]
-    assert (daily.count, daily.counted_until) == (1, None)
-    assert (quick.count, quick.counted_until) == (999, quick.last)
+    assert (daily.starts, daily.counted_until) == (1, None)
+    assert quick.counted_until == quick.last == quick.first + 998 * timedelta(milliseconds=10)
+    assert quick.starts == DAY // timedelta(milliseconds=10)
+    assert [hour.starts for hour in found.hours] == [360_000 + (hour == 4) for hour in range(24)]
+
+
+def test_who_is_cut_is_taken_to_go_on_alike():
+    found = look(plan("slow", every(MINUTE), takes=150 * timedelta(seconds=1)), most=100)
+    assert (found.jobs["slow"].starts, found.jobs["slow"].counted_until) == (1440, START + 100 * MINUTE)
+    assert sum(hour.starts for hour in found.hours) == 1440
+    assert {hour.starts for hour in found.hours} <= {59, 60, 61}
+    assert {hour.running for hour in found.hours[2:]} == {3}
 
 
 @given(st.lists(st.integers(1, 5000), min_size=1, max_size=8), st.integers(1, 400))
@@ -88,11 +98,12 @@ def test_the_work_is_bounded_and_nobody_is_cut_without_need(minutes, most):
     plans = [plan(f"j{number}", every(span * MINUTE)) for number, span in enumerate(minutes)]
     true = {each.job: sum(1 for _ in walk(each.schedule, START, START + DAY)) for each in plans}
     found = look(*plans, most=most)
-    assert sum(coming.count for coming in found.jobs.values()) <= most + len(plans)
     share = most // len(plans)
     for job, coming in found.jobs.items():
-        assert (coming.counted_until is None) == (coming.count == true[job])
-        assert coming.count >= min(true[job], share)
+        if coming.counted_until is None:
+            assert coming.starts == true[job]
+        else:
+            assert true[job] > share
 
 
 @pytest.mark.parametrize("most", [0, 1])

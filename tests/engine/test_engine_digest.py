@@ -37,6 +37,7 @@ async def test_two_days(world: World) -> None:
         "outcomes": {"failure": 12},
         "not_run": {"paused": 12},
         "success_rate": 0.0,
+        "one_in": 1,
         "durations_ms": {"p50": 8000, "p95": 8000, "max": 8000, "of": 12},
         "lateness_ms": {"p50": 0, "p95": 0, "max": 0, "of": 12},
         "before": {"runs": 24, "success_rate": 1.0, "p50_ms": 2000},
@@ -81,5 +82,5 @@ async def test_of_very_many_runs_only_some_are_read(world: World, monkeypatch) -
     await world.start(a_job("job", cron("* * * * *")), a_node("a"))
     await world.until(hours=10, seconds=1)
     (item,) = (await report(world))["items"]
-    assert item["outcomes"] == {"success": 600}
+    assert (item["outcomes"], item["one_in"]) == ({"success": 600}, 30)
     assert item["durations_ms"]["of"] == pytest.approx(20, rel=0.6)

@@ -435,6 +435,7 @@ class FakeDigest(Digest):
             "outcomes": {"success": 50, "failure": 50} if bad else {"success": 100, "skipped": 1},
             "not_run": {"window_passed": 3} if bad else {},
             "success_rate": 0.5 if bad else 1.0,
+            "one_in": 2,
             "durations_ms": times,
             "lateness_ms": times | {"p95": 4},
             "before": {"runs": 100, "success_rate": 1.0, "p50_ms": 36_000},

@@ -83,7 +83,7 @@ def _badness(item: Document) -> tuple[float, bool, str]:
 def _row(item: Document, *, wide: bool) -> Row:
     durations, runs = item["durations_ms"], _runs(item)
     bad = item["success_rate"] is not None and item["success_rate"] < 1
-    partly = "≥ " if durations["of"] < runs - item["open"] and durations["of"] else ""
+    partly = "≥ " if item["one_in"] > 1 and durations["of"] else ""
     row: list[Cell | str] = [
         cell(item["job"], bold=item["defined"], dim=not item["defined"]),
         f"{runs:,}" if runs else Cell("0", dim=True),

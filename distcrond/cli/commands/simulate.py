@@ -32,7 +32,7 @@ def command(days: int) -> None:
 
     How long runs take is the median of each job's last ones; a run on several nodes counts as one, and limits of nodes
     are not looked at. Of jobs that start more often than can be counted (in all about a hundred thousand times) it is
-    said until when they were.
+    said until when they were; then they are taken to go on alike.
     """
     options = settings()
     answer = Client(options).get(path_of("simulate"), {"days": days})
@@ -49,7 +49,7 @@ def command(days: int) -> None:
 
 def _screen(document: Document, now: datetime, days: int, options: Settings) -> Iterator[str]:
     few = None if options.output == "wide" else _FEW
-    more = "" if document["complete"] else "at least "
+    more = "" if document["complete"] else "about "
     yield f"{days} day{'s' * (days > 1)}: {more}{document['starts']:,} starts of {len(document['jobs'])} jobs"
     peak = document["peak"]
     if peak is not None:
@@ -96,7 +96,7 @@ def _job_lines(jobs: list[Document], now: datetime, options: Settings) -> list[s
     rows: list[Row] = [
         [
             cell(job["job"], bold=True),
-            f"{'' if job['counted_until'] is None else '≥ '}{job['starts']:,}",
+            f"{'' if job['counted_until'] is None else '≈ '}{job['starts']:,}",
             _at(job["first"], now, options),
             human.span(job["takes_ms"]),
             Cell(_warning(job, now, options), color="yellow"),
@@ -111,7 +111,7 @@ def _warning(job: Document, now: datetime, options: Settings) -> str:
     if job["overlaps"]:
         words.append(f"{job['overlaps']:,} times the run before still goes on")
     if job["counted_until"] is not None:
-        words.append(f"counted until {_at(job['counted_until'], now, options)} only")
+        words.append(f"an estimate from {_at(job['counted_until'], now, options)} on")
     return ", ".join(words)
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Container
 
 _NAMED = re.compile(r"name:\s*([A-Za-z0-9][A-Za-z0-9_-]{0,62})\b.*")
+_BEFORE = re.compile(r"\s*(?:cd|test|\[)\s[^;&|]*(?:&&|\|\||;)")
 _WORDS_OF_A_NAME = 5
 _MOST = 56
 """Characters, so that a number has room behind."""
@@ -25,7 +26,7 @@ def name_of(command: str, comment: str, *, file: str = "", taken: Container[str]
         return named[1]
     own = _slug(comment) if 0 < len(comment.split()) <= _WORDS_OF_A_NAME else ""
     own = own or _slug(_program(command))
-    stem = own if not file or own.startswith(file) else file
+    stem = own if not file or own.startswith(_slug(file)) else file
     words = (stem, f"{stem}-{own}" if stem != own else stem)
     for word in words:
         if word[:_MOST] not in taken:
@@ -35,6 +36,8 @@ def name_of(command: str, comment: str, *, file: str = "", taken: Container[str]
 
 def _program(command: str) -> str:
     """The file name of the first word that is neither a wrapper, an option, an assignment nor a number."""
+    while before := _BEFORE.match(command):
+        command = command[before.end() :]
     for word in re.findall(r"[^\s;&|()<>\"'`]+", command):
         program = word.rstrip("/").rpartition("/")[2]
         if program not in _BEFORE_A_PROGRAM and not re.match(r"-|\+|\d|\$|[A-Za-z_]\w*=", program):

@@ -110,6 +110,9 @@ def _entry(crontab: Crontab, number: int, line: str, above: _Above) -> Iterator[
         )
         yield Remark(crontab.source, number, f"this is no line of cron: {shape}", lost=True)
         return
+    if "\ufffd" in line:
+        yield Remark(crontab.source, number, "it has bytes that are no UTF-8: what they mean is not known", lost=True)
+        return
     if found[1] == "@reboot":
         text = "@reboot means a start of that machine, which nobody here learns of: a systemd unit there does"
         yield Remark(crontab.source, number, text, lost=True)
