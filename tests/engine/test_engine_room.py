@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 from world import World, a_job, a_node, cron, every, once
 
+from distcrond.model.quarantine import QuarantineRule
 from distcrond.model.size import MIB
 from distcrond.testing import Script
 
@@ -55,7 +56,8 @@ async def test_health_says_it_while_it_lasts(world: World) -> None:
 async def test_how_much_room_there_must_be_can_change_meanwhile(world: World) -> None:
     await world.start(a_node("a"))
     for least, reasons in ((2048 * MIB, ["disk_full"]), (256 * MIB, [])):
-        world.engine.adjust(keep=None, min_free=least, health_check_interval=world.interval)
+        usual = {"keep": None, "health_check_interval": world.interval, "quarantine": QuarantineRule()}
+        world.engine.adjust(min_free=least, **usual)
         assert world.engine.queries.health()["reasons"] == reasons
 
 
