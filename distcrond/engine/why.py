@@ -328,7 +328,8 @@ def _nodes_then(run: Document) -> Iterator[_Point]:
         for name, reason in target["refused"].items():
             yield _Point(f"node {name}", "no", reason)
         for attempt in target["attempts"]:
-            yield _Point(f"node {attempt['node']}", attempt["outcome"] or "running", attempt["reason"])
+            outcome, number = attempt["outcome"] or "running", attempt["number"]
+            yield _Point(f"node {attempt['node']}", outcome, attempt["reason"], f"attempt {number}")
         if target["node"] and not target["attempts"] and target["node"] not in target["refused"]:
             yield _Point(f"node {target['node']}", target["outcome"] or "", target["reason"], target["detail"])
 
@@ -343,19 +344,31 @@ def _deadlines(run: Run) -> Iterator[_Point]:
 def _sentences(points: list[_Point]) -> Iterator[str]:
     """What stands in the way, and when it is due otherwise."""
     nodes = [point for point in points if point.what.startswith("node ")]
+    tried = [point for point in nodes if point.detail.startswith("attempt ")]
     for point in points:
         if point.what == "schedule":
             yield f"Schedule: {point.detail}."
         elif point.reason is not None and point not in nodes:
             yield f"{point.what.capitalize()}: {', '.join(filter(None, (point.reason, point.detail)))}."
+    if tried:
+        yield f"{', '.join(map(_ended, tried[:_NAMED]))}{_more(tried)}."
     free = [point for point in nodes if point.verdict == "ok"]
     if free:
         yield f"It could start on {_some(free)}."
-    barred = [point for point in nodes if point.reason not in (None, Reason.NOT_IN_POLICY.value)]
+    barred = [point for point in nodes if point not in tried and point.reason not in (None, Reason.NOT_IN_POLICY)]
     if barred:
         yield f"Not on {_some(barred)}."
 
 
 def _some(points: list[_Point]) -> str:
     names = [f"{point.what.removeprefix('node ')}{f' ({point.reason})' if point.reason else ''}" for point in points]
-    return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+    return ", ".join(names[:_NAMED]) + _more(points)
+
+
+def _more(points: list[_Point]) -> str:
+    return f" and {len(points) - _NAMED} more" if len(points) > _NAMED else ""
+
+
+def _ended(attempt: _Point) -> str:
+    because = f" ({attempt.reason})" if attempt.reason else ""
+    return f"{attempt.detail.capitalize()} on {attempt.what.removeprefix('node ')}: {attempt.verdict}{because}"

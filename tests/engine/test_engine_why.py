@@ -30,6 +30,7 @@ async def test_a_past_run_is_told_from_its_record(world: World) -> None:
     assert (answer["decision"], answer["reason"], answer["at"]) == ("success", None, "2026-01-05T01:00:00Z")
     assert points(answer)["node a"] == ("success", None)
     assert "previous 2026-01-05T00:00:00Z, next 2026-01-05T02:00:00Z" in answer["text"][1]
+    assert answer["text"][-1] == "Attempt 1 on a: success."
 
 
 async def test_a_node_that_refused_is_named(world: World) -> None:

@@ -101,6 +101,11 @@ def size(count: int) -> str:
     return f"{amount:.1f} GiB"
 
 
+def count(number: int, what: str) -> str:
+    """`1 job`, `2 jobs`."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def mark(word: str) -> str:
     """The shape of an outcome or state."""
     return _STYLES.get(word, ("·", ""))[0]
