@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from distcrond.config.reporting import ElasticsearchSettings
 from distcrond.config.settings import Settings
 from distcrond.engine.desired import Desired
-from distcrond.engine.outbox import Outbox
-from distcrond.engine.outboxes import Outboxes
+from distcrond.engine.telling.outbox import Outbox
+from distcrond.engine.telling.outboxes import Outboxes
 from distcrond.errors import InvalidValue
 from distcrond.journals.database import Database
 from distcrond.journals.outbox_book import SqliteOutboxBook

@@ -11,7 +11,7 @@ from distcrond.api.call import Call
 from distcrond.api.jobs import ONLY_THE_SCHEDULE, idempotency_key, known_job, no_such_job
 from distcrond.api.parameters import read_instant
 from distcrond.api.problems import Fault, invalid
-from distcrond.engine.backfill import Backfill
+from distcrond.engine.arriving.backfill import Backfill
 from distcrond.errors import InvalidValue, NotFound
 
 

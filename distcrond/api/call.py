@@ -17,8 +17,8 @@ from distcrond.api.parameters import Arguments
 from distcrond.api.problems import Problem
 from distcrond.api.sessions import Sessions
 from distcrond.api.tokens import TokenBook
+from distcrond.engine.answers.queries import Queries
 from distcrond.engine.control import Control
-from distcrond.engine.queries import Queries
 from distcrond.model.globs import JobGlobs
 from distcrond.ports import Clock
 

@@ -19,7 +19,7 @@ from distcrond.api.call import Call
 from distcrond.api.emit import Gone, Pipe
 from distcrond.api.resume import EVENT_STREAM, last_event_id
 from distcrond.api.waiting import Bell
-from distcrond.engine.news import Interest, Watcher
+from distcrond.engine.telling.news import Interest, Watcher
 from distcrond.model.happening import Happening
 
 _log = logging.getLogger(__name__)

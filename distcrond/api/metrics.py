@@ -14,7 +14,7 @@ from typing import Final
 from aiohttp import web
 
 from distcrond.api.call import Call
-from distcrond.engine.metrics import Family
+from distcrond.engine.telling.metrics import Family
 
 _TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _LINES: Final = 500

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from distcrond.api.problems import Fault, Problem, not_found
 from distcrond.api.runs import no_target
-from distcrond.engine.queries import Queries
+from distcrond.engine.answers.queries import Queries
 from distcrond.model.ids import RunId
 from distcrond.model.report import Document
 from distcrond.model.run import Stream

@@ -19,8 +19,8 @@ from distcrond.api.listeners import BACKLOG, TcpAddress, UnixAddress, listen_tcp
 from distcrond.api.routes import ROUTES
 from distcrond.api.sessions import Sessions
 from distcrond.api.tokens import TokenBook
+from distcrond.engine.answers.queries import Queries
 from distcrond.engine.control import Control
-from distcrond.engine.queries import Queries
 from distcrond.errors import InvalidValue
 from distcrond.ports import Clock
 

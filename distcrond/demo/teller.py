@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from distcrond.engine.queries import Queries
+from distcrond.engine.answers.queries import Queries
 from distcrond.model.ids import RunId
 from distcrond.model.report import Document
 from distcrond.model.run import State

@@ -7,17 +7,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from distcrond.engine.backfill import Backfills
+from distcrond.engine.arriving.backfill import Backfills
 from distcrond.engine.desired import Desired
-from distcrond.engine.dispatcher import Pokes
-from distcrond.engine.health import Health
+from distcrond.engine.dispatch.dispatcher import Pokes
+from distcrond.engine.dispatch.health import Health
+from distcrond.engine.dispatch.placing import Placing
 from distcrond.engine.holds import PAUSED, Holds
-from distcrond.engine.outboxes import Outboxes
-from distcrond.engine.placing import Placing
 from distcrond.engine.refresh import Refresh
 from distcrond.engine.requests import Order, Rerun, repeat
-from distcrond.engine.runner import Runner
+from distcrond.engine.running.runner import Runner
 from distcrond.engine.scribe import Scribe
+from distcrond.engine.telling.outboxes import Outboxes
 from distcrond.engine.tenure import Tenure
 from distcrond.engine.trust import Trust
 from distcrond.errors import Conflict, NotFound

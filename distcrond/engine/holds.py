@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 
 from distcrond.engine.agenda import Agenda, Alarm
-from distcrond.engine.generator import Generator
+from distcrond.engine.arriving.generator import Generator
 from distcrond.engine.scribe import Receipt, Scribe
 from distcrond.model.event import Drained, HoldEvent, Paused, Quarantined, QuarantineLifted, Resumed, Undrained
 from distcrond.model.hold import Hold

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from distcrond.engine.agenda import Agenda
-from distcrond.engine.figures import Histogram
 from distcrond.engine.room import Room
 from distcrond.engine.scribe import Scribe
+from distcrond.engine.telling.figures import Histogram
 from distcrond.engine.tenure import Tenure
 from distcrond.model.reason import Reason
 from distcrond.ports import Clock

@@ -7,10 +7,10 @@ import logging
 from collections.abc import Collection
 from datetime import timedelta
 
+from distcrond.engine.answers.difference import compare
 from distcrond.engine.desired import Desired
-from distcrond.engine.difference import compare
 from distcrond.engine.scribe import Scribe
-from distcrond.engine.seldom import Seldom
+from distcrond.engine.telling.seldom import Seldom
 from distcrond.model.catalog import Catalog
 from distcrond.model.event import Reloaded
 from distcrond.model.problem import Problem

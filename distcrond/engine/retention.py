@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from distcrond.engine.desired import Desired
-from distcrond.engine.outboxes import Outboxes
+from distcrond.engine.telling.outboxes import Outboxes
 from distcrond.model.ids import JobName
 from distcrond.ports import Clock, Expired, Expiry, Journal
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from functools import partial
 from typing import Any
 
-from distcrond.engine.diary import write_down
-from distcrond.engine.feed import Feed
+from distcrond.engine.telling.diary import write_down
+from distcrond.engine.telling.feed import Feed
 from distcrond.model.event import (
     AttemptEnded,
     AttemptStarted,

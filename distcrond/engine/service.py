@@ -9,47 +9,47 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from types import MappingProxyType
 
-from distcrond.engine.admission import Admission
 from distcrond.engine.agenda import Agenda
-from distcrond.engine.backfill import Backfills
-from distcrond.engine.breaker import Breaker
-from distcrond.engine.chains import Chains
-from distcrond.engine.cleanup import Cleanup
-from distcrond.engine.closing import Closing
+from distcrond.engine.answers.crontabs import NodeCrontabs
+from distcrond.engine.answers.difference import Difference
+from distcrond.engine.answers.digest import Digest
+from distcrond.engine.answers.doctor import Doctor
+from distcrond.engine.answers.queries import Queries
+from distcrond.engine.answers.simulation import Simulation
+from distcrond.engine.answers.why import Why
+from distcrond.engine.arriving.backfill import Backfills
+from distcrond.engine.arriving.chains import Chains
+from distcrond.engine.arriving.generator import Generator
+from distcrond.engine.arriving.timetable import Timetable
 from distcrond.engine.control import Control
-from distcrond.engine.crontabs import NodeCrontabs
 from distcrond.engine.desired import Desired
-from distcrond.engine.difference import Difference
-from distcrond.engine.digest import Digest
-from distcrond.engine.dispatcher import Dispatcher, Pokes
-from distcrond.engine.doctor import Doctor
-from distcrond.engine.feed import Feed
-from distcrond.engine.figures import Figures
-from distcrond.engine.gate import Gate
-from distcrond.engine.generator import Generator
-from distcrond.engine.health import Health
+from distcrond.engine.dispatch.admission import Admission
+from distcrond.engine.dispatch.breaker import Breaker
+from distcrond.engine.dispatch.dispatcher import Dispatcher, Pokes
+from distcrond.engine.dispatch.gate import Gate
+from distcrond.engine.dispatch.health import Health
+from distcrond.engine.dispatch.placing import Placing
+from distcrond.engine.dispatch.zones import Zones
 from distcrond.engine.holds import Holds
-from distcrond.engine.metrics import Metrics
-from distcrond.engine.news import News
-from distcrond.engine.outboxes import Outboxes
-from distcrond.engine.placing import Placing
 from distcrond.engine.pulse import Pulse
-from distcrond.engine.punctuality import Punctuality
-from distcrond.engine.queries import Queries
-from distcrond.engine.recovery import Recovery
 from distcrond.engine.refresh import Refresh
 from distcrond.engine.retention import Retention
-from distcrond.engine.retrying import Retrying
 from distcrond.engine.room import MIN_FREE, Room
-from distcrond.engine.runner import Runner
+from distcrond.engine.running.cleanup import Cleanup
+from distcrond.engine.running.closing import Closing
+from distcrond.engine.running.punctuality import Punctuality
+from distcrond.engine.running.recovery import Recovery
+from distcrond.engine.running.retrying import Retrying
+from distcrond.engine.running.runner import Runner
 from distcrond.engine.scribe import Scribe
-from distcrond.engine.seldom import Seldom
-from distcrond.engine.simulation import Simulation
+from distcrond.engine.telling.feed import Feed
+from distcrond.engine.telling.figures import Figures
+from distcrond.engine.telling.metrics import Metrics
+from distcrond.engine.telling.news import News
+from distcrond.engine.telling.outboxes import Outboxes
+from distcrond.engine.telling.seldom import Seldom
 from distcrond.engine.tenure import Tenure
-from distcrond.engine.timetable import Timetable
 from distcrond.engine.trust import Trust
-from distcrond.engine.why import Why
-from distcrond.engine.zones import Zones
 from distcrond.model.event import ClockShifted, ClockStepped, DaemonStopped
 from distcrond.model.happening import node_changed
 from distcrond.model.ids import JobName, NodeName

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from distcrond.engine.desired import Desired
-from distcrond.engine.health import Health
+from distcrond.engine.dispatch.health import Health
 from distcrond.engine.scribe import Scribe
 from distcrond.errors import Conflict, NotFound
 from distcrond.model.event import HostKeysPinned

@@ -16,8 +16,8 @@ from datetime import timedelta
 from pathlib import Path
 
 from distcrond.clock import SystemClock
+from distcrond.engine.answers.digest import Digest
 from distcrond.engine.desired import Desired
-from distcrond.engine.digest import Digest
 from distcrond.journals import codec
 from distcrond.journals.database import Database
 from distcrond.journals.history import SqliteHistory

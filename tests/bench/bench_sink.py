@@ -37,7 +37,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from support.elasticsearch import open_servers
 
 from distcrond.clock import SystemClock
-from distcrond.engine.outbox import Outbox
+from distcrond.engine.telling.outbox import Outbox
 from distcrond.journals.database import Database
 from distcrond.journals.outbox_book import SqliteOutboxBook
 from distcrond.journals.outgoing import SqliteOutgoing

@@ -14,9 +14,9 @@ from typing import Any
 
 from distcrond.clock import SystemClock
 from distcrond.engine.desired import Desired
-from distcrond.engine.outbox import Outbox
-from distcrond.engine.outboxes import Outboxes
 from distcrond.engine.service import Engine
+from distcrond.engine.telling.outbox import Outbox
+from distcrond.engine.telling.outboxes import Outboxes
 from distcrond.executors.ssh import SshExecutor
 from distcrond.journals.database import Database
 from distcrond.journals.history import SqliteHistory

@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from distcrond.clock import SystemClock
-from distcrond.engine import news
+from distcrond.engine.telling import news
 from distcrond.model.event import AttemptStarted, DaemonStarted, Due, Event, OutputStored, RunClosed
 from distcrond.model.happening import node_changed
 from distcrond.model.ids import NodeName

@@ -11,9 +11,9 @@ import pytest
 
 from distcrond import files as module
 from distcrond.config.settings import Settings
+from distcrond.engine.answers.difference import Difference, compare
+from distcrond.engine.arriving.timetable import Timetable
 from distcrond.engine.desired import Desired
-from distcrond.engine.difference import Difference, compare
-from distcrond.engine.timetable import Timetable
 from distcrond.files import Files
 from distcrond.model.ledger import Ledger
 from distcrond.testing import FakeClock

@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 from samples import NOON, a_job, an_occurrence
 
-from distcrond.engine.news import Interest
+from distcrond.engine.telling.news import Interest
 from distcrond.model import event as ev
 from distcrond.model.globs import JobGlobs
 from distcrond.model.happening import TOLD, happening, node_changed

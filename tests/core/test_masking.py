@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distcrond.engine.masking import Mask
+from distcrond.engine.running.masking import Mask
 from distcrond.model.run import Stream
 from distcrond.ports import Chunk
 

@@ -14,9 +14,9 @@ from fake_index import AtOnce, Index, IndexSink, expected
 from mortal import Disk, Life, MortalExecutor, MortalJournal
 from world import World
 
-from distcrond.engine.outbox import Outbox
-from distcrond.engine.outboxes import Outboxes
 from distcrond.engine.requests import Order
+from distcrond.engine.telling.outbox import Outbox
+from distcrond.engine.telling.outboxes import Outboxes
 from distcrond.errors import RequestRefused
 from distcrond.journals.outbox_book import SqliteOutboxBook
 from distcrond.journals.outgoing import SqliteOutgoing

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 import pytest
 from world import ALL, START, World, a_job, a_node, after, cron, every, stamp
 
-from distcrond.engine.backfill import MOST, Backfill
+from distcrond.engine.arriving.backfill import MOST, Backfill
 from distcrond.errors import Conflict, InvalidValue, NotFound
 from distcrond.model.chain import After, Requirement
 from distcrond.model.ids import JobName, NodeName

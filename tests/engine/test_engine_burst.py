@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from world import ALL, World, a_job, a_node, cron, once
 
-from distcrond.engine import placing
+from distcrond.engine.dispatch import placing
 from distcrond.model.event import AttemptStarted, Held
 from distcrond.model.ids import JobName
 from distcrond.model.ledger import Ledger

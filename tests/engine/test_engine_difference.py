@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from world import START, Files, a_catalog, a_job, a_node, cron, stamp
 
+from distcrond.engine.answers.difference import Difference
+from distcrond.engine.arriving.timetable import Timetable
 from distcrond.engine.desired import Desired
-from distcrond.engine.difference import Difference
-from distcrond.engine.timetable import Timetable
 from distcrond.model.catalog import Catalog, Place
 from distcrond.model.ledger import Ledger
 from distcrond.model.problem import Problem

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from world import World, a_job, a_node, after, cron, stamp
 
-from distcrond.engine import digest
+from distcrond.engine.answers import digest
 from distcrond.model.globs import EVERY_JOB, JobGlobs
 from distcrond.model.policy import Overlap
 from distcrond.model.run import Exit

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 from world import World, a_node
 
-from distcrond.engine.doctor import Doctor
-from distcrond.engine.outboxes import Outboxes
+from distcrond.engine.answers.doctor import Doctor
 from distcrond.engine.room import Room
+from distcrond.engine.telling.outboxes import Outboxes
 from distcrond.errors import NodeUnreachable
 from distcrond.model.reason import Reason
 

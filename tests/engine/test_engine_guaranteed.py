@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from world import ALL, World, a_job, a_node, after, cron, every, stamp
 
-from distcrond.engine.generator import MADE_UP_AT_ONCE
+from distcrond.engine.arriving.generator import MADE_UP_AT_ONCE
 from distcrond.model.ids import JobName
 from distcrond.model.job import Job
 from distcrond.model.policy import CatchUp, Overlap

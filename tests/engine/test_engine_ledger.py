@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 import pytest
 from world import ALL, START, World, a_job, a_node, cron, every
 
-from distcrond.engine.backfill import Backfill
+from distcrond.engine.arriving.backfill import Backfill
 from distcrond.errors import Conflict
 from distcrond.model.chain import After, Ending, Join, Otherwise, Requirement
 from distcrond.model.event import Gapped, RunClosed, UpstreamEnded

@@ -16,7 +16,7 @@ from distcrond.model.reason import Reason
 from distcrond.model.run import Exit
 from distcrond.testing import Script
 
-DIARY = "distcrond.engine.diary"
+DIARY = "distcrond.engine.telling.diary"
 
 
 def lines(caplog: pytest.LogCaptureFixture, logger: str = DIARY) -> list[str]:
@@ -85,9 +85,9 @@ async def test_a_node_that_is_down_for_a_day_is_told_in_few_lines(world: World, 
     world.executor.node("a").cut(Reason.CONNECTION_REFUSED)
     await world.start(a_node("a"))
     await world.pass_(hours=1)
-    assert len(lines(caplog, "distcrond.engine.health")) == 1
+    assert len(lines(caplog, "distcrond.engine.dispatch.health")) == 1
     await world.pass_(hours=23)
-    told = lines(caplog, "distcrond.engine.health")
+    told = lines(caplog, "distcrond.engine.dispatch.health")
     assert len(told) <= 5
     assert told[-1].startswith("node a is still down, since 2026-01-05 ")
 

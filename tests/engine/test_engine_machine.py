@@ -47,12 +47,12 @@ from hypothesis.stateful import (
 )
 from world import a_catalog, a_node
 
-from distcrond.engine.generator import Generator
-from distcrond.engine.outbox import Outbox
-from distcrond.engine.recovery import Recovery
+from distcrond.engine.arriving.generator import Generator
 from distcrond.engine.requests import Order, Rerun
-from distcrond.engine.runner import Runner
+from distcrond.engine.running.recovery import Recovery
+from distcrond.engine.running.runner import Runner
 from distcrond.engine.scribe import Receipt, Scribe
+from distcrond.engine.telling.outbox import Outbox
 from distcrond.errors import SinkError
 from distcrond.model.event import Due, Event, MarkMoved
 from distcrond.model.ids import JobName, NodeName

@@ -9,8 +9,8 @@ import pytest
 from world import World, a_job, a_node, cron, every, once
 
 from distcrond.api.metrics import exposition
-from distcrond.engine import figures
-from distcrond.engine.metrics import Family, Sample
+from distcrond.engine.telling import figures
+from distcrond.engine.telling.metrics import Family, Sample
 from distcrond.model.run import Exit
 from distcrond.testing import Script
 

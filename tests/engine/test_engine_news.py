@@ -7,7 +7,7 @@ from typing import Any
 
 from world import World, a_job, a_node, cron
 
-from distcrond.engine.news import Interest, Watcher
+from distcrond.engine.telling.news import Interest, Watcher
 from distcrond.model.reason import Reason
 from distcrond.model.run import Exit
 from distcrond.testing import Script

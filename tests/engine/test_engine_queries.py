@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from world import ALL, World, a_job, a_node, after, cron, every, once, stamp
 
-from distcrond.engine.feed import Feed
+from distcrond.engine.telling.feed import Feed
 from distcrond.errors import JournalError, NotFound
 from distcrond.model.catalog import Catalog, Place
 from distcrond.model.globs import JobGlobs

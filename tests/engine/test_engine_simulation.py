@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from world import World, a_job, a_node, after, cron, every, once, stamp
 
-from distcrond.engine import simulation
+from distcrond.engine.answers import simulation
 from distcrond.model.chain import After
 from distcrond.model.globs import EVERY_JOB, JobGlobs
 from distcrond.model.ids import JobName

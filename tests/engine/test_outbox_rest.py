@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from support.reporting import HastyClock
 
-from distcrond.engine.outbox import Outbox
+from distcrond.engine.telling.outbox import Outbox
 from distcrond.journals.outbox_book import SqliteOutboxBook
 from distcrond.ports import Extract, Parcel, Receipt
 

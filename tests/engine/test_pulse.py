@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 
 from distcrond.engine.agenda import Agenda
-from distcrond.engine.figures import Histogram
 from distcrond.engine.pulse import Pulse
+from distcrond.engine.telling.figures import Histogram
 from distcrond.testing import FakeClock
 
 

@@ -8,8 +8,8 @@ from datetime import timedelta
 
 import pytest
 
-from distcrond.engine.feed import Feed
 from distcrond.engine.scribe import Scribe
+from distcrond.engine.telling.feed import Feed
 from distcrond.errors import JournalError
 from distcrond.model.event import ClockStepped, Event, OutputChunk, OutputStored
 from distcrond.model.ids import RunId

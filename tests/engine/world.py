@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from distcrond.engine.desired import Desired
-from distcrond.engine.outboxes import Outboxes
 from distcrond.engine.requests import Order
 from distcrond.engine.service import Engine
+from distcrond.engine.telling.outboxes import Outboxes
 from distcrond.errors import SecretMissing
 from distcrond.journals.database import MEMORY, Database
 from distcrond.journals.history import SqliteHistory

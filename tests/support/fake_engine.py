@@ -20,17 +20,17 @@ from distcrond.api.listeners import TcpAddress, UnixAddress
 from distcrond.api.server import Api
 from distcrond.api.tokens import TokenBook
 from distcrond.clock import SystemClock
-from distcrond.engine.backfill import Backfill, Backfills
+from distcrond.engine.answers.crontabs import NodeCrontabs
+from distcrond.engine.answers.digest import Digest
+from distcrond.engine.answers.doctor import Doctor
+from distcrond.engine.answers.queries import Queries
+from distcrond.engine.answers.simulation import Simulation
+from distcrond.engine.arriving.backfill import Backfill, Backfills
 from distcrond.engine.control import Control
-from distcrond.engine.crontabs import NodeCrontabs
-from distcrond.engine.digest import Digest
-from distcrond.engine.doctor import Doctor
-from distcrond.engine.feed import Feed, Follower
-from distcrond.engine.metrics import Family, Sample
-from distcrond.engine.news import Interest, News, Watcher
-from distcrond.engine.queries import Queries
 from distcrond.engine.requests import Order, Rerun
-from distcrond.engine.simulation import Simulation
+from distcrond.engine.telling.feed import Feed, Follower
+from distcrond.engine.telling.metrics import Family, Sample
+from distcrond.engine.telling.news import Interest, News, Watcher
 from distcrond.engine.trust import Confirmed, Trust
 from distcrond.errors import Conflict, InvalidValue, JournalError, NodeUnreachable, NotFound
 from distcrond.model.command import Argv

@@ -15,7 +15,7 @@ from support.faulty_proxy import closed
 from support.journaling import Story
 
 from distcrond.clock import SystemClock
-from distcrond.engine.outbox import Outbox
+from distcrond.engine.telling.outbox import Outbox
 from distcrond.journals.database import Database
 from distcrond.journals.outbox_book import SqliteOutboxBook
 from distcrond.journals.outgoing import SqliteOutgoing

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from distcrond.engine.agenda import Agenda, Alarm
-from distcrond.engine.closing import Closing
 from distcrond.engine.desired import Desired
+from distcrond.engine.running.closing import Closing
 from distcrond.engine.scribe import Scribe
 from distcrond.model.chain import Otherwise
 from distcrond.model.event import Held

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Self
 
-from distcrond.engine.feed import Feed
+from distcrond.engine.telling.feed import Feed
 from distcrond.errors import JournalError
 from distcrond.model.globs import EVERY_JOB, JobGlobs
 from distcrond.model.happening import Happening, forgotten, happening

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from distcrond.engine.desired import Desired
-from distcrond.engine.seldom import Seldom
+from distcrond.engine.telling.seldom import Seldom
 from distcrond.engine.tenure import Tenure
 from distcrond.errors import ExecutorError
 from distcrond.model.ids import NodeName

@@ -8,18 +8,18 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from distcrond.engine.agenda import Agenda, Alarm
-from distcrond.engine.closing import Closing
 from distcrond.engine.desired import Desired, group_of
-from distcrond.engine.health import Health
+from distcrond.engine.dispatch.health import Health
+from distcrond.engine.dispatch.line import Line, Place
+from distcrond.engine.dispatch.preempting import Preempting
+from distcrond.engine.dispatch.rivals import Rivals, Slot
+from distcrond.engine.dispatch.rolling import Rolling
+from distcrond.engine.dispatch.zones import Zones, waits_since
 from distcrond.engine.holds import PAUSED, Holds
-from distcrond.engine.line import Line, Place
-from distcrond.engine.preempting import Preempting
-from distcrond.engine.retrying import Retrying
-from distcrond.engine.rivals import Rivals, Slot
-from distcrond.engine.rolling import Rolling
 from distcrond.engine.room import Room
+from distcrond.engine.running.closing import Closing
+from distcrond.engine.running.retrying import Retrying
 from distcrond.engine.scribe import Scribe
-from distcrond.engine.zones import Zones, waits_since
 from distcrond.model.event import Held, Superseded
 from distcrond.model.ids import NodeName, RunId
 from distcrond.model.node import Node

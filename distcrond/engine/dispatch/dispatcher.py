@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Iterator
 from datetime import datetime
 
-from distcrond.engine.admission import Admission
-from distcrond.engine.placing import Placing
+from distcrond.engine.dispatch.admission import Admission
+from distcrond.engine.dispatch.placing import Placing
 from distcrond.engine.room import Room
 from distcrond.engine.scribe import Scribe
 from distcrond.engine.tenure import Tenure

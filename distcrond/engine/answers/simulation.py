@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
+from distcrond.engine.arriving.timetable import Timetable
 from distcrond.engine.desired import Desired
 from distcrond.engine.holds import Holds
-from distcrond.engine.timetable import Timetable
 from distcrond.engine.turns import in_turns
 from distcrond.model.globs import JobGlobs
 from distcrond.model.ids import JobName

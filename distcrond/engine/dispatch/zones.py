@@ -9,7 +9,7 @@ from datetime import datetime
 from itertools import islice
 
 from distcrond.engine.desired import Desired
-from distcrond.engine.rivals import Slot
+from distcrond.engine.dispatch.rivals import Slot
 from distcrond.model.ids import JobName, NodeName, RunId
 from distcrond.model.job import Job
 from distcrond.model.ledger import Ledger

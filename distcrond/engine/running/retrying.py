@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
 
-from distcrond.engine.closing import Closing
+from distcrond.engine.arriving.timetable import Timetable
 from distcrond.engine.desired import Desired
+from distcrond.engine.running.closing import Closing
 from distcrond.engine.scribe import Scribe
-from distcrond.engine.timetable import Timetable
 from distcrond.model.event import AttemptEnded, TargetRequeued
 from distcrond.model.reason import Reason
 from distcrond.model.run import Exit, Outcome, Run, Target

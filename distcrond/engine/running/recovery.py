@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import logging
 
-from distcrond.engine.closing import Closing
 from distcrond.engine.desired import Desired
-from distcrond.engine.dispatcher import Pokes
-from distcrond.engine.placing import Placing
-from distcrond.engine.rivals import Slot
-from distcrond.engine.runner import Runner
+from distcrond.engine.dispatch.dispatcher import Pokes
+from distcrond.engine.dispatch.placing import Placing
+from distcrond.engine.dispatch.rivals import Slot
+from distcrond.engine.running.closing import Closing
+from distcrond.engine.running.runner import Runner
 from distcrond.engine.scribe import Scribe
 from distcrond.model.event import ContactChanged
 from distcrond.model.run import Run, State, Target

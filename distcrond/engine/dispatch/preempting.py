@@ -6,9 +6,9 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 
-from distcrond.engine.rivals import Slot
+from distcrond.engine.dispatch.rivals import Slot
+from distcrond.engine.dispatch.zones import Zones
 from distcrond.engine.scribe import Scribe
-from distcrond.engine.zones import Zones
 from distcrond.model.event import Preempted
 from distcrond.model.ids import NodeName, RunId
 from distcrond.model.node import Node

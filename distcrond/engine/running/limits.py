@@ -8,10 +8,10 @@ from datetime import timedelta
 from typing import Any
 
 from distcrond.engine.agenda import Agenda, Alarm
-from distcrond.engine.rivals import Slot
+from distcrond.engine.arriving.timetable import Timetable
+from distcrond.engine.dispatch.rivals import Slot
 from distcrond.engine.room import Room
 from distcrond.engine.scribe import Scribe
-from distcrond.engine.timetable import Timetable
 from distcrond.model.event import AttemptStuck
 from distcrond.model.reason import Reason
 from distcrond.model.run import Run, Target

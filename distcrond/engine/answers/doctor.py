@@ -8,9 +8,9 @@ from datetime import timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from distcrond.engine.desired import Desired
-from distcrond.engine.health import Health
-from distcrond.engine.outboxes import Outboxes
+from distcrond.engine.dispatch.health import Health
 from distcrond.engine.room import Room
+from distcrond.engine.telling.outboxes import Outboxes
 from distcrond.errors import ExecutorError, SinkRefuses, SinkUnavailable
 from distcrond.model.checkup import Check, CheckState
 from distcrond.model.node import Node, NodeState

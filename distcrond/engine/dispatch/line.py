@@ -8,7 +8,7 @@ from datetime import datetime
 from heapq import merge
 from typing import NamedTuple
 
-from distcrond.engine.rivals import Slot
+from distcrond.engine.dispatch.rivals import Slot
 
 
 class Place(NamedTuple):

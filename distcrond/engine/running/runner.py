@@ -10,18 +10,18 @@ from datetime import timedelta
 from typing import TypeVar
 
 from distcrond.engine.agenda import Agenda, Alarm
-from distcrond.engine.closing import Closing
-from distcrond.engine.feed import Feed
-from distcrond.engine.health import Health
-from distcrond.engine.limits import Limits, Watch
-from distcrond.engine.masking import Mask
-from distcrond.engine.orders import work_order
-from distcrond.engine.punctuality import Punctuality
-from distcrond.engine.retrying import Retrying
-from distcrond.engine.rivals import Slot
+from distcrond.engine.arriving.timetable import Timetable
+from distcrond.engine.dispatch.health import Health
+from distcrond.engine.dispatch.rivals import Slot
 from distcrond.engine.room import Room
+from distcrond.engine.running.closing import Closing
+from distcrond.engine.running.limits import Limits, Watch
+from distcrond.engine.running.masking import Mask
+from distcrond.engine.running.orders import work_order
+from distcrond.engine.running.punctuality import Punctuality
+from distcrond.engine.running.retrying import Retrying
 from distcrond.engine.scribe import Scribe
-from distcrond.engine.timetable import Timetable
+from distcrond.engine.telling.feed import Feed
 from distcrond.errors import JournalError, NodeUnreachable, SecretMissing, StartRefused
 from distcrond.failpoints import Failpoint, reach
 from distcrond.model.event import (

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
-from distcrond.engine.backoff import full_jitter
+from distcrond.engine.telling.backoff import full_jitter
 from distcrond.errors import Conflict, DistcrondError, SinkError, SinkRefuses, SinkUnavailable
 from distcrond.failpoints import Failpoint, reach
 from distcrond.model.report import Document

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import islice
 
+from distcrond.engine.arriving.timetable import Timetable
 from distcrond.engine.desired import Desired
-from distcrond.engine.dispatcher import Pokes
+from distcrond.engine.dispatch.dispatcher import Pokes
 from distcrond.engine.scribe import Scribe
 from distcrond.engine.tenure import Tenure
-from distcrond.engine.timetable import Timetable
 from distcrond.errors import Conflict, InvalidValue, NotFound
 from distcrond.model.event import Due, JobDefined
 from distcrond.model.ids import JobName, RunId, run_id

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from distcrond.engine.chains import Chains
+from distcrond.engine.arriving.chains import Chains
 from distcrond.engine.scribe import Scribe
 from distcrond.model.event import Event, RunClosed, TargetClosed
 from distcrond.model.ids import JobName, RunId

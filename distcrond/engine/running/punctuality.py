@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from datetime import datetime, timedelta
 
-from distcrond.engine.figures import Histogram
+from distcrond.engine.telling.figures import Histogram
 
 _REMEMBERED = 1000
 

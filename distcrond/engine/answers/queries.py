@@ -8,24 +8,24 @@ from datetime import datetime, timedelta
 from itertools import islice, takewhile
 from typing import Any
 
-from distcrond.engine.crontabs import NodeCrontabs
+from distcrond.engine.answers.crontabs import NodeCrontabs
+from distcrond.engine.answers.difference import Difference, problem_document
+from distcrond.engine.answers.digest import Digest
+from distcrond.engine.answers.doctor import Doctor
+from distcrond.engine.answers.simulation import Simulation
+from distcrond.engine.answers.why import Why
+from distcrond.engine.arriving.timetable import Timetable
 from distcrond.engine.desired import Desired
-from distcrond.engine.difference import Difference, problem_document
-from distcrond.engine.digest import Digest
-from distcrond.engine.doctor import Doctor
-from distcrond.engine.feed import Feed, Follower
-from distcrond.engine.health import Health
+from distcrond.engine.dispatch.health import Health
+from distcrond.engine.dispatch.placing import Placing
+from distcrond.engine.dispatch.zones import Zones
 from distcrond.engine.holds import Holds
-from distcrond.engine.metrics import Family, Metrics
-from distcrond.engine.news import Interest, News, Watcher
-from distcrond.engine.outboxes import Outboxes
-from distcrond.engine.placing import Placing
 from distcrond.engine.pulse import Pulse
-from distcrond.engine.punctuality import Punctuality
-from distcrond.engine.simulation import Simulation
-from distcrond.engine.timetable import Timetable
-from distcrond.engine.why import Why
-from distcrond.engine.zones import Zones
+from distcrond.engine.running.punctuality import Punctuality
+from distcrond.engine.telling.feed import Feed, Follower
+from distcrond.engine.telling.metrics import Family, Metrics
+from distcrond.engine.telling.news import Interest, News, Watcher
+from distcrond.engine.telling.outboxes import Outboxes
 from distcrond.errors import NotFound
 from distcrond.model.globs import EVERY_JOB, JobGlobs
 from distcrond.model.happening import Happening

@@ -11,14 +11,14 @@ from typing import Final, NamedTuple
 
 from distcrond import __version__
 from distcrond.engine.desired import Desired
-from distcrond.engine.figures import MOST_JOBS, Figures, Histogram
-from distcrond.engine.health import Health
+from distcrond.engine.dispatch.health import Health
+from distcrond.engine.dispatch.placing import Placing
+from distcrond.engine.dispatch.zones import Zones
 from distcrond.engine.holds import Holds
-from distcrond.engine.outboxes import Outboxes
-from distcrond.engine.placing import Placing
 from distcrond.engine.pulse import TROUBLES, Pulse
 from distcrond.engine.room import Room
-from distcrond.engine.zones import Zones
+from distcrond.engine.telling.figures import MOST_JOBS, Figures, Histogram
+from distcrond.engine.telling.outboxes import Outboxes
 from distcrond.model.ledger import Ledger
 from distcrond.model.node import NodeState
 from distcrond.model.occurrence import Trigger

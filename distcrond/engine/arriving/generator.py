@@ -11,11 +11,11 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from distcrond.engine.agenda import Agenda, Alarm
+from distcrond.engine.arriving.recall import recall
+from distcrond.engine.arriving.timetable import Timetable
 from distcrond.engine.desired import Desired
-from distcrond.engine.recall import recall
 from distcrond.engine.room import Room
 from distcrond.engine.scribe import Scribe
-from distcrond.engine.timetable import Timetable
 from distcrond.engine.turns import in_turns
 from distcrond.model.event import Due, Event, Gapped, HostBooted, JobDefined, MarkMoved
 from distcrond.model.ids import JobName, RunId

@@ -8,8 +8,8 @@ from datetime import datetime
 from itertools import islice
 from typing import Any, NamedTuple
 
+from distcrond.engine.arriving.timetable import Timetable
 from distcrond.engine.desired import Desired
-from distcrond.engine.timetable import Timetable
 from distcrond.engine.turns import in_turns
 from distcrond.model.catalog import Catalog, Place
 from distcrond.model.ids import JobName, NodeName

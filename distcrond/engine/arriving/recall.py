@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from distcrond.engine.arriving.timetable import Timetable
 from distcrond.engine.desired import Desired
-from distcrond.engine.timetable import Timetable
 from distcrond.engine.turns import in_turns
 from distcrond.model.ids import JobName
 from distcrond.model.job import Job

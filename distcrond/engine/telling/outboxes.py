@@ -7,7 +7,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from distcrond.engine.outbox import Outbox
+from distcrond.engine.telling.outbox import Outbox
 from distcrond.errors import DistcrondError, NotFound
 from distcrond.model.report import Document
 from distcrond.ports import Clock

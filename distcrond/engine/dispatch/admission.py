@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from distcrond.engine.agenda import Agenda, Alarm
-from distcrond.engine.closing import Closing
 from distcrond.engine.desired import Desired, group_of
-from distcrond.engine.gate import Gate
+from distcrond.engine.dispatch.gate import Gate
+from distcrond.engine.dispatch.rivals import Slot, remaining, running_entry, turn, waiting_entry
 from distcrond.engine.holds import Holds
-from distcrond.engine.rivals import Slot, remaining, running_entry, turn, waiting_entry
+from distcrond.engine.running.closing import Closing
 from distcrond.engine.scribe import Scribe
 from distcrond.model.event import Held, RunOpened
 from distcrond.model.ids import JobName, NodeName, RunId

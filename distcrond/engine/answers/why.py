@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 
+from distcrond.engine.answers.why_chains import chain_facts, gate_facts
+from distcrond.engine.arriving.timetable import Timetable
 from distcrond.engine.desired import Desired, Group, group_of
-from distcrond.engine.health import Health
+from distcrond.engine.dispatch.health import Health
+from distcrond.engine.dispatch.placing import Placing
+from distcrond.engine.dispatch.rivals import remaining
+from distcrond.engine.dispatch.zones import Zones
 from distcrond.engine.holds import Holds
-from distcrond.engine.placing import Placing
-from distcrond.engine.rivals import remaining
-from distcrond.engine.timetable import Timetable
-from distcrond.engine.why_chains import chain_facts, gate_facts
-from distcrond.engine.zones import Zones
 from distcrond.model.hold import Hold
 from distcrond.model.ids import RunId
 from distcrond.model.job import Job

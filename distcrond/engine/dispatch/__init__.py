@@ -1,0 +1,1 @@
+"""Which of the runs that wait may start, and where; a reason for each that may not."""

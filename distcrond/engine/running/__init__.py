@@ -1,0 +1,1 @@
+"""Attempts from their intent to their end, over lives of the daemon, and what follows an end."""

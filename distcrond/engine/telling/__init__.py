@@ -1,0 +1,1 @@
+"""What is recorded, told on: to sinks, followers, logs and metrics."""
