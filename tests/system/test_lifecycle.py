@@ -49,7 +49,7 @@ BAD = {
     "jobs.d/typo.json": ('{"owners": [{"name": "a", "email_address": "a@b.c"}],\n "comand": ["x"]}', 2, "command"),
     "jobs.d/broken.yaml": ("command: [a\nother: b\n", 2, ""),
     "jobs.d/cron.yaml": ('owners: [{name: a, email_address: a@b.c}]\ncommand: [x]\nschedule: "61 * * * *"\n', 3, ""),
-    "jobs.d/later.yaml": ("owners: [{name: a, email_address: a@b.c}]\ncommand: [x]\nretry: {max: 1}\n", 3, "not yet"),
+    "jobs.d/later.yaml": ("owners: [{name: a, email_address: a@b.c}]\ncommand: [x]\nnotify: [ops]\n", 3, "not yet"),
     "nodes.d/lost.json": ('{"connection_type": "ssh",\n "conection_options": {}}', 2, "connection_options"),
 }
 
