@@ -191,10 +191,14 @@ class Cluster(World):
                 yield f"a request failed: {error!r}"
 
     def _early(self) -> Iterator[AttemptId]:
+        """First starts before their instant. What is tried again has been due, even if the clock was set back since."""
+        seen: set[str] = set()
         for execution in self.executor.executions:
+            target = execution.attempt.rsplit(".", 1)[0]
             due = self.accounts.due.get(execution.run)
-            if due is not None and execution.started_at < due.occurrence.due:
+            if target not in seen and due is not None and execution.started_at < due.occurrence.due:
                 yield execution.attempt
+            seen.add(target)
 
     def _unintended(self) -> Iterator[str]:
         yield from (f"I3: {attempt} started before its intent" for way in self._ways for attempt in way.hasty)
@@ -268,7 +272,7 @@ class Cluster(World):
         known = self.ledger.runs.get(run)
         if known is None:
             return "nobody remembers it"
-        waits = [(target.state, target.reason, target.node, target.not_before) for target in known.targets]
+        waits = [(target.state, target.reason, target.node) for target in known.targets]
         return f"{known.state} {known.reason or ''} {known.detail} {waits}"
 
     async def _rows(self):
@@ -284,8 +288,8 @@ class Cluster(World):
             ended = self.ended.get(execution.attempt)
             if ended is None:
                 yield f"I5: {execution.attempt} ran, and no end of it is known"
-            elif ended.reason in UNSEEN:
-                continue
+            elif ended.reason in UNSEEN or (ended.reason is Reason.KILLED and ended.exit is None):
+                continue  # its last words did not come in time
             elif isinstance(execution.end, Exit) and ended.exit != execution.end:
                 yield f"I5: {execution.attempt} ended with {execution.end}, the journal says {ended}"
             else:
