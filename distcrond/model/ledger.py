@@ -24,6 +24,7 @@ from distcrond.model.run import Attempt, Outcome, OutputSize, Remains, Run, Stat
 class JobState:
     """What is remembered of a job beyond its files.
 
+    `ahead`: some up to here were decided before the mark was pulled back.
     `mark`: occurrences up to here are decided, under the schedule named `schedule`; if it is not `scheduled` any more,
     it starts from now when it is again. `last_node` is the node chosen
     last, from which `round_robin` goes on. `last_outcome` is that of the latest run that was not skipped;
@@ -34,6 +35,7 @@ class JobState:
     """
 
     mark: datetime | None = None
+    ahead: datetime | None = None
     schedule: str = ""
     scheduled: bool = True
     last_node: NodeName | None = None
@@ -144,6 +146,8 @@ def _fold_job(state: JobState, event: ev.JobEvent) -> JobState:
     match event:
         case ev.MarkMoved():
             admitted = state.admitted if event.schedule == state.schedule else 0
+            if state.mark is not None and event.mark < state.mark:
+                state = change(state, ahead=_later(state.ahead, state.mark))
             return change(state, mark=event.mark, schedule=event.schedule, scheduled=event.scheduled, admitted=admitted)
         case ev.OrdinalTaken():
             others = {group: ordinal for group, ordinal in state.ordinals.items() if group != event.group}

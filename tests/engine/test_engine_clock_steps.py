@@ -8,10 +8,12 @@ import pytest
 from world import World, a_job, a_node, after, cron, once
 
 from distcrond.model.event import ClockStepped, MarkMoved
+from distcrond.model.policy import CatchUp, CatchUpPolicy, Overlap
 from distcrond.model.run import Exit
 from distcrond.testing import Script
 
 OK = ("success", None)
+DAY = timedelta(days=1)
 
 
 def scheduled(runs: list[dict[str, str]]) -> list[str]:
@@ -112,6 +114,25 @@ async def test_far_backward_while_the_daemon_was_down(world: World) -> None:
     world.clock.step(timedelta(hours=-8))
     await world.start()
     await world.pass_(hours=9)
+    assert len(world.begun()) == 11
+
+
+@pytest.mark.parametrize("policy", [CatchUp(guaranteed=True), CatchUp(policy=CatchUpPolicy.ALL, window=DAY)])
+async def test_what_ran_while_the_clock_was_ahead_is_not_made_up_for(world: World, policy: CatchUp) -> None:
+    """The clock is set back, and a downtime ends after the instants that had run already."""
+    world.interval = timedelta(hours=1)
+    await world.start(
+        a_job(schedule=cron("0 * * * *"), catch_up=policy, overlap=Overlap.ALLOW), a_node("a", capacity=9)
+    )
+    await world.until(hours=10, seconds=30)
+    world.clock.step(timedelta(hours=-8))
+    await world.pass_(seconds=5)
+    await world.crash()
+    await world.pass_(hours=9)
+    await world.start()
+    await world.restart()
+    await world.pass_(minutes=30)
+    assert scheduled(await world.runs()) == [f"{hour:02}:00:00" for hour in range(1, 12)]
     assert len(world.begun()) == 11
 
 

@@ -165,9 +165,14 @@ class Generator:
         return [entry for job in jobs for entry in self._next_wake(job.name, now)]
 
     async def _decided_ahead(self, now: datetime) -> frozenset[RunId]:
-        """Find the runs that a clock far in the future has left ahead of us: they never run again (SEMANTICS §3)."""
+        """Find the runs that a clock far in the future has left ahead of us: they never run again (SEMANTICS §3).
+
+        A downtime since may have brought us past them: then they lie ahead of a mark.
+        """
         found: set[RunId] = set()
-        query = RunQuery(since=now, limit=1000)
+        states = self._scribe.ledger.jobs.values()
+        behind = [state.mark for state in states if state.mark and state.ahead and state.mark < state.ahead]
+        query = RunQuery(since=min([now, *behind]), limit=1000)
         while True:
             page = await self._history.search(query)
             found.update(RunId(item["id"]) for item in page.items)
