@@ -288,8 +288,8 @@ class Cluster(World):
             ended = self.ended.get(execution.attempt)
             if ended is None:
                 yield f"I5: {execution.attempt} ran, and no end of it is known"
-            elif ended.reason in UNSEEN or (ended.reason is Reason.KILLED and ended.exit is None):
-                continue  # its last words did not come in time
+            elif ended.reason in UNSEEN:
+                continue
             elif isinstance(execution.end, Exit) and ended.exit != execution.end:
                 yield f"I5: {execution.attempt} ended with {execution.end}, the journal says {ended}"
             else:

@@ -6,6 +6,7 @@ MACHINE=10000 python -m pytest -m long tests/engine/test_engine_machine.py     #
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Iterator
@@ -341,8 +342,8 @@ class Machine(RuleBasedStateMachine):
                 unfinished = self.do(self.cluster.unfinished())
                 assert not unfinished, "\n".join(unfinished)
         finally:
-            self.do(self.cluster.close())
-            self.loop.close()
+            with contextlib.closing(self.loop):
+                self.do(self.cluster.close())
 
     async def make_well(self) -> None:
         """Every trouble ends, and no schedule goes on: whatever is open must end now."""

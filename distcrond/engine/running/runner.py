@@ -497,11 +497,22 @@ class Runner:
                 successor=target.superseded_by or target.preempted_by,
             )
             flight.again = verdict.reason is Reason.PREEMPTED
-            if gone:  # the session tells the end by itself, unless the node keeps it to itself
-                flight.alarms.append(self._agenda.after(_LAST_WORDS, lambda: flight.give_up(verdict)))
+            if gone:
+                self._hear_out(flight, verdict)
             else:
                 flight.give_up(verdict)
         return gone
+
+    def _hear_out(self, flight: Flight, verdict: Verdict) -> None:
+        """The session tells the end by itself, unless the node keeps it to itself; our own disk may hold it up."""
+
+        def give_up() -> None:
+            if self._scribe.unwritten:
+                self._hear_out(flight, verdict)
+            else:
+                flight.give_up(verdict)
+
+        flight.alarms.append(self._agenda.after(_LAST_WORDS, give_up))
 
     def _close(self, slot: Slot, verdict: Verdict, *, again: bool = False) -> None:
         """Close a target whose attempt did not end by itself, or let it try `again` elsewhere."""
